@@ -1,0 +1,12 @@
+//! The operator's words become an immutable [`Policy`](crate::policy::Policy), or every error at once.
+#![forbid(unsafe_code)]
+
+mod audit;
+mod compile;
+mod json;
+mod proxies;
+mod reader;
+
+pub use audit::{Finding, Severity};
+pub use compile::{Compiled, compile};
+pub use reader::{ConfigError, ConfigErrors};

@@ -1,0 +1,181 @@
+//! Reads a configuration value by value, and collects what is wrong instead of stopping at it.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use super::json::Node;
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Where: a JSON path such as `gateway.trustedProxies[2]`.
+    pub path: String,
+    /// What is wrong there.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.path, self.problem, self.remedy)
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order in which it was found. Prints one line each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConfigErrors(pub(super) Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors.
+    #[must_use]
+    pub fn as_slice(&self) -> &[ConfigError] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, error) in self.0.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// A place in the configuration: the value there, if any, and its path.
+#[derive(Debug, Clone)]
+pub(super) struct Place<'n> {
+    pub(super) path: String,
+    pub(super) node: Option<&'n Node>,
+}
+
+impl<'n> Place<'n> {
+    pub(super) fn root(node: &'n Node) -> Self {
+        Self { path: String::new(), node: Some(node) }
+    }
+
+    /// The member of an object; absent too where this is absent or no object.
+    pub(super) fn member(&self, key: &str) -> Self {
+        let node = match self.node {
+            Some(Node::Object(members)) => members.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            _ => None,
+        };
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Self { path: format!("{}{dot}{key}", self.path), node }
+    }
+
+    /// The item of a list.
+    fn item(&self, at: usize, node: &'n Node) -> Self {
+        Self { path: format!("{}[{at}]", self.path), node: Some(node) }
+    }
+
+    /// The path, or what the whole is called.
+    fn shown(&self) -> &str {
+        if self.path.is_empty() { "configuration" } else { &self.path }
+    }
+}
+
+/// Collects errors while values are read; a value that is wrong reads as absent.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) errors: Vec<ConfigError>,
+}
+
+impl Reader {
+    pub(super) fn error(&mut self, place: &Place<'_>, problem: impl Into<String>, remedy: impl Into<String>) {
+        let (path, problem, remedy) = (place.shown().to_owned(), problem.into(), remedy.into());
+        self.errors.push(ConfigError { path, problem, remedy });
+    }
+
+    fn wrong_type(&mut self, place: &Place<'_>, node: &Node, wanted: &str) {
+        self.error(place, format!("is {}", node.kind()), format!("write {wanted}, or leave the key out"));
+    }
+
+    /// Checks that a place is an object, if it is there at all.
+    pub(super) fn object(&mut self, place: &Place<'_>) {
+        match place.node {
+            None | Some(Node::Object(_)) => {}
+            Some(node) => self.wrong_type(place, node, "an object"),
+        }
+    }
+
+    /// Checks that an object has no other keys than these.
+    pub(super) fn known_keys(&mut self, place: &Place<'_>, known: &[&str]) {
+        self.object(place);
+        let Some(Node::Object(members)) = place.node else { return };
+        for (key, _) in members {
+            if !known.contains(&key.as_str()) {
+                let alike = known.iter().find(|name| name.eq_ignore_ascii_case(key));
+                let remedy = alike.map_or_else(
+                    || format!("remove it; known keys are {}", known.join(", ")),
+                    |name| format!("write \"{name}\""),
+                );
+                self.error(&place.member(key), "is no key that this filter knows", remedy);
+            }
+        }
+    }
+
+    pub(super) fn bool(&mut self, place: &Place<'_>) -> Option<bool> {
+        match place.node? {
+            Node::Bool(value) => Some(*value),
+            node => {
+                self.wrong_type(place, node, "true or false, without quotes");
+                None
+            }
+        }
+    }
+
+    pub(super) fn string<'n>(&mut self, place: &Place<'n>) -> Option<&'n str> {
+        match place.node? {
+            Node::String(text) => Some(text),
+            node => {
+                self.wrong_type(place, node, "a string");
+                None
+            }
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, place: &Place<'_>, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.string(place)?;
+        let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
+        if chosen.is_none() {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            self.error(place, format!("is {text:?}"), format!("write {}", words.join(" or ")));
+        }
+        chosen
+    }
+
+    /// The items of a list, each with its place; `None` where there is no list.
+    pub(super) fn list<'n>(&mut self, place: &Place<'n>) -> Option<Vec<Place<'n>>> {
+        match place.node? {
+            Node::List(items) => Some(items.iter().enumerate().map(|(at, node)| place.item(at, node)).collect()),
+            node => {
+                self.wrong_type(place, node, "a list");
+                None
+            }
+        }
+    }
+
+    /// The items of a list of strings, each with its place; wrong items are left out. `None` where there is no list.
+    pub(super) fn strings<'n>(&mut self, place: &Place<'n>) -> Option<Vec<(Place<'n>, &'n str)>> {
+        let items = self.list(place)?;
+        Some(items.into_iter().filter_map(|item| self.item_string(&item).map(|text| (item.clone(), text))).collect())
+    }
+
+    fn item_string<'n>(&mut self, place: &Place<'n>) -> Option<&'n str> {
+        match place.node? {
+            Node::String(text) => Some(text),
+            node => {
+                self.error(place, format!("is {}", node.kind()), "write a string");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Log lines: one for each refusal, at most a few per second and reason, and then a count of those left out.
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::host::{self, LogLevel};
+use crate::policy::refusal::Reason;
+
+/// Lines per reason in one second.
+const LINES: u32 = 5;
+const SECOND: u64 = 1_000_000_000;
+/// How soon left-out lines are counted in the log where no refusal of that reason follows.
+const TICK_MILLISECONDS: u32 = 1_000;
+
+/// Envoy's log, behind the `log` crate. A line that the host does not take is lost: nothing could report it.
+struct EnvoyLog;
+
+impl log::Log for EnvoyLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let level = match record.level() {
+            log::Level::Error => LogLevel::Error,
+            log::Level::Warn => LogLevel::Warn,
+            log::Level::Info => LogLevel::Info,
+            log::Level::Debug => LogLevel::Debug,
+            log::Level::Trace => LogLevel::Trace,
+        };
+        let _ = host::log(level, &format!("openclaw-trusted-proxy: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends what is logged to Envoy, which has its own levels.
+pub(super) fn install() {
+    if log::set_logger(&EnvoyLog).is_ok() {
+        log::set_max_level(log::LevelFilter::Info);
+    }
+}
+
+/// Lines of one reason in the current second.
+#[derive(Debug, Default, Clone, Copy)]
+struct Window {
+    started: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+/// Keeps refusals from flooding the log.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    windows: RefCell<BTreeMap<Reason, Window>>,
+}
+
+impl Limits {
+    /// Logs one refusal, or counts it as left out.
+    pub(super) fn refusal(&self, reason: Reason, line: impl std::fmt::Display) {
+        let now = host::now().unwrap_or_default();
+        let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
+        let idle = windows.values().all(|window| window.left_out == 0);
+        let window = windows.entry(reason).or_default();
+        // A clock that went back starts a new window too.
+        if now.checked_sub(window.started).is_none_or(|age| age >= SECOND) {
+            report(reason, window);
+            *window = Window { started: now, ..Window::default() };
+        }
+        if window.lines < LINES {
+            window.lines = window.lines.saturating_add(1);
+            log::warn!("{line}");
+        } else {
+            window.left_out = window.left_out.saturating_add(1);
+            if idle {
+                let _ = host::set_tick_period(TICK_MILLISECONDS);
+            }
+        }
+    }
+
+    /// Counts what was left out in the log, and lets the ticks rest.
+    pub(super) fn tick(&self) {
+        let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
+        for (reason, window) in windows.iter_mut() {
+            report(*reason, window);
+        }
+        let _ = host::set_tick_period(0);
+    }
+}
+
+fn report(reason: Reason, window: &mut Window) {
+    if window.left_out > 0 {
+        log::warn!("refused reason={} {} more like this, not logged one by one", reason.code(), window.left_out);
+        window.left_out = 0;
+    }
+}

@@ -1,0 +1,19 @@
+//! The only room that knows proxy-wasm: the root context, and what all requests of a VM share.
+
+#[cfg(target_family = "wasm")]
+mod host;
+#[cfg(target_family = "wasm")]
+mod log;
+#[cfg(target_family = "wasm")]
+mod metrics;
+pub mod reply;
+pub mod report;
+#[cfg(target_family = "wasm")]
+mod root;
+#[cfg(target_family = "wasm")]
+mod stream;
+
+#[cfg(target_family = "wasm")]
+pub(crate) use root::start;
+#[cfg(target_family = "wasm")]
+use root::{InForce, State};

@@ -1,0 +1,139 @@
+//! One request: gather, decide, stamp or reply.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
+
+use proxy_wasm::traits::{Context, HttpContext};
+use proxy_wasm::types::Action;
+
+use super::host::{self, HostError};
+use super::metrics::Outcome;
+use super::reply::{Reply, websocket_key};
+use super::report;
+use super::{InForce, State};
+use crate::policy::peer::{Peer, socket_address};
+use crate::policy::refusal::{Reason, Refusal};
+use crate::policy::{Admission, Edit, Kind, PeerAddress, Policy};
+use crate::request::{Headers, Request};
+
+/// One request.
+pub(super) struct Stream {
+    pub(super) state: Rc<State>,
+    /// The policy that was in force when the request came.
+    pub(super) in_force: Option<Rc<InForce>>,
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let done = match &self.in_force {
+            Some(in_force) => self.handle(&in_force.policy),
+            None => self.refuse_blindly(Reason::ConfigMissing, true),
+        };
+        // Where the refusal itself fails, the request waits until Envoy gives it up: nothing passes.
+        done.unwrap_or(Action::Pause)
+    }
+}
+
+impl Stream {
+    /// Judges the request. An error means that the host failed at what must not fail.
+    fn handle(&self, policy: &Policy) -> Result<Action, HostError> {
+        let peer_text = read_peer(policy.peer_address()).unwrap_or_default();
+        let peer = match policy.peer_address() {
+            PeerAddress::Connection => Peer::from_connection(&peer_text),
+            PeerAddress::FilterState(_) => Peer::from_filter_state(&peer_text),
+        };
+        let map = host::request_headers().unwrap_or_default();
+        let Ok(headers) = Headers::parse(&map) else {
+            return self.refuse_blindly(Reason::NoRequest, policy.hides_reasons());
+        };
+        let mut request = Request::new(peer, headers);
+        if policy.needs_destination() {
+            request.destination = host::property(b"destination\0address").ok().as_deref().and_then(socket_address);
+        }
+        match policy.decide(&request) {
+            Ok(admission) => {
+                if stamp(policy, &admission, &request).is_err() {
+                    // Some headers may be changed already: the request must not go on.
+                    return self.refuse(policy, &request, &peer_text, &Reason::NoRequest.into());
+                }
+                self.state.count(match admission.kind() {
+                    Kind::Identified(_) => Outcome::Admitted,
+                    Kind::Anonymous => Outcome::Anonymous,
+                    Kind::Delegated(refusal) => Outcome::Delegated(refusal.reason),
+                });
+                Ok(Action::Continue)
+            }
+            Err(refusal) => self.refuse(policy, &request, &peer_text, &refusal),
+        }
+    }
+
+    fn refuse(
+        &self,
+        policy: &Policy,
+        request: &Request<'_>,
+        peer: &[u8],
+        refusal: &Refusal<'_>,
+    ) -> Result<Action, HostError> {
+        let hide = policy.hides_reasons();
+        let closed = if policy.closes_websockets() { Reply::websocket(refusal, request, hide) } else { None };
+        let reply = closed.filter(|_| is_http1()).unwrap_or_else(|| Reply::http(refusal, request.method(), hide));
+        self.state.log.refusal(refusal.reason, report::Line { refusal, request, peer });
+        self.finish(refusal, &reply)
+    }
+
+    /// Refuses a request of which nothing can be read.
+    fn refuse_blindly(&self, reason: Reason, hide_reason: bool) -> Result<Action, HostError> {
+        let refusal = Refusal::from(reason);
+        self.state.log.refusal(reason, format_args!("refused reason={refusal}"));
+        self.finish(&refusal, &Reply::http(&refusal, b"", hide_reason))
+    }
+
+    /// Tells the operator, then the client.
+    fn finish(&self, refusal: &Refusal<'_>, reply: &Reply) -> Result<Action, HostError> {
+        self.state.count(Outcome::Refused(refusal.reason));
+        // For access logs, as %FILTER_STATE(wasm.openclaw_trusted_proxy.reason:PLAIN)%. They can do without.
+        let _ = host::set_property(b"openclaw_trusted_proxy.reason", refusal.to_string().as_bytes());
+        if let Some(user) = report::user(refusal) {
+            let _ = host::set_property(b"openclaw_trusted_proxy.user", user.as_bytes());
+        }
+        host::send_local_response(reply.status, &crate::request::serialize(&reply.headers), &reply.body)?;
+        Ok(Action::Pause)
+    }
+}
+
+fn read_peer(address: &PeerAddress) -> Result<Vec<u8>, HostError> {
+    match address {
+        PeerAddress::Connection => host::property(b"source\0address"),
+        PeerAddress::FilterState(key) => host::property(&[b"filter_state\0", key.as_bytes()].concat()),
+    }
+}
+
+/// Only HTTP/1.1 can carry a WebSocket's frames behind a local response: over HTTP/2 and 3 one ends the stream.
+fn is_http1() -> bool {
+    host::property(b"request\0protocol").is_ok_and(|protocol| protocol == b"HTTP/1.1")
+}
+
+/// Makes the changes that the permit carries.
+fn stamp(policy: &Policy, admission: &Admission<'_>, request: &Request<'_>) -> Result<(), HostError> {
+    admission.stamp(policy, request, |edit| match edit {
+        Edit::Set { name, value } => host::set_request_header(name, value),
+        Edit::Remove { name } => host::remove_request_header(name),
+    })?;
+    if request.is_websocket() && !request.fields.websocket_key.is_present() {
+        // HTTP/2 and 3 have no key, and the Gateway demands one; over HTTP/1.1 its absence is the client's error.
+        let protocol = host::property(b"request\0protocol")?;
+        if matches!(&*protocol, b"HTTP/2" | b"HTTP/3") {
+            host::set_request_header(b"sec-websocket-key", websocket_key(nonce()).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Sixteen bytes that differ from request to request. The key only has to be new: it guards caches, not secrets.
+fn nonce() -> [u8; 16] {
+    let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
+    ((half(0) << 64) | half(1)).to_le_bytes()
+}

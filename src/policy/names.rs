@@ -1,0 +1,286 @@
+//! Managed header names, and what folds like one of them (contract, section 5).
+#![forbid(unsafe_code)]
+
+/// Identity headers of the proxies that people use; scrubbed unless the policy spares one.
+const BUILT_IN: [&str; 9] = [
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-forwarded-access-token",
+    "remote-user",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
+];
+
+/// Identity headers of which only the beginning is known.
+const BUILT_IN_PREFIXES: [&str; 10] = [
+    "x-auth-request-",
+    "x-pomerium-",
+    "tailscale-",
+    "cf-access-",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-amzn-oidc-",
+    "x-webauth-",
+    "x-authentik-",
+];
+
+/// The header that names the caller's scopes.
+pub const SCOPES_HEADER: &str = "x-openclaw-scopes";
+
+/// What the filter does with a header by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Not the filter's business: it stays byte for byte as it came.
+    Foreign,
+    /// A managed header or an alias of one: it goes.
+    Scrubbed,
+    /// A managed header that the policy spares where the request is admitted with an identity.
+    Spared,
+    /// The header that the user comes in, where it is another than the one that the user is stamped into.
+    User,
+    /// The header that the user is stamped into.
+    UpstreamUser,
+    /// [`SCOPES_HEADER`].
+    Scopes,
+}
+
+/// One byte of a folded name: lower case, and everything outside `[a-z0-9]` is `-`.
+const fn fold(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' => byte,
+        b'A'..=b'Z' => byte.to_ascii_lowercase(),
+        _ => b'-',
+    }
+}
+
+/// A whole name, folded.
+#[must_use]
+pub fn folded(name: &[u8]) -> Vec<u8> {
+    name.iter().map(|&byte| fold(byte)).collect()
+}
+
+/// Whether two names fold alike.
+#[must_use]
+pub fn fold_alike(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && folds_to_start_with(a, b)
+}
+
+/// Whether `name`, folded, starts with `prefix`, folded.
+fn folds_to_start_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len() && name.iter().zip(prefix).all(|(&a, &b)| fold(a) == fold(b))
+}
+
+/// The managed names of one policy.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Names with a class of their own: the user, upstream user and scopes headers, and the spared ones.
+    special: Vec<(Box<[u8]>, Class)>,
+    /// Folded managed names, sorted by length, then bytes.
+    managed: Vec<Box<[u8]>>,
+    /// For each length, capped at the last place, a bit for each folded first byte that a managed name can start with.
+    first_bytes: [u64; LENGTHS],
+}
+
+const LENGTHS: usize = 48;
+
+/// The bit of a folded byte.
+const fn bit(byte: u8) -> u64 {
+    match fold(byte) {
+        letter @ b'a'..=b'z' => 1 << (letter.wrapping_sub(b'a')),
+        digit @ b'0'..=b'9' => 1 << (digit.wrapping_sub(b'0').wrapping_add(26)),
+        _ => 1 << 36,
+    }
+}
+
+impl Names {
+    /// The built-in names, and the policy's own.
+    ///
+    /// `spared` holds the names that stay with an admitted request, `stripped` those that are scrubbed besides the
+    /// built-in ones. A name's case does not matter.
+    #[must_use]
+    pub fn new<'n>(
+        user: &'n str,
+        upstream_user: &'n str,
+        spared: impl IntoIterator<Item = &'n str>,
+        stripped: impl IntoIterator<Item = &'n str>,
+    ) -> Self {
+        let own = |name: &str| name.to_ascii_lowercase().into_bytes().into_boxed_slice();
+        // The first entry of a name wins.
+        let mut special = vec![
+            (own(upstream_user), Class::UpstreamUser),
+            (own(user), Class::User),
+            (own(SCOPES_HEADER), Class::Scopes),
+        ];
+        special.extend(spared.into_iter().map(|name| (own(name), Class::Spared)));
+        let mut managed: Vec<Box<[u8]>> = BUILT_IN
+            .into_iter()
+            .chain([user, upstream_user, SCOPES_HEADER])
+            .chain(stripped)
+            .map(|name| folded(name.as_bytes()).into())
+            .collect();
+        managed.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
+        managed.dedup();
+        let mut first_bytes = [0; LENGTHS];
+        let prefixes = BUILT_IN_PREFIXES.iter().map(|prefix| (prefix.as_bytes(), true));
+        for (name, is_prefix) in managed.iter().map(|name| (&**name, false)).chain(prefixes) {
+            let start = name.len().min(LENGTHS.saturating_sub(1));
+            let places = first_bytes.iter_mut().skip(start).take(if is_prefix { LENGTHS } else { 1 });
+            for place in places {
+                *place |= name.first().map_or(0, |&byte| bit(byte));
+            }
+        }
+        Self { special, managed, first_bytes }
+    }
+
+    /// What becomes of a header of this name.
+    #[must_use]
+    pub fn class(&self, name: &[u8]) -> Class {
+        let Some(&first) = name.first() else { return Class::Foreign };
+        let place = name.len().min(LENGTHS.saturating_sub(1));
+        if self.first_bytes.get(place).is_none_or(|bits| bits & bit(first) == 0) || !self.is_managed(name) {
+            return Class::Foreign;
+        }
+        self.special
+            .iter()
+            .find(|(special, _)| special.eq_ignore_ascii_case(name))
+            .map_or(Class::Scrubbed, |&(_, class)| class)
+    }
+
+    /// Whether a name folds like a managed one.
+    fn is_managed(&self, name: &[u8]) -> bool {
+        BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name, prefix.as_bytes()))
+            || self
+                .managed
+                .binary_search_by(|managed| {
+                    let by_length = managed.len().cmp(&name.len());
+                    by_length.then_with(|| managed.iter().copied().cmp(name.iter().map(|&byte| fold(byte))))
+                })
+                .is_ok()
+    }
+}
+
+/// Headers that mean something else to HTTP, Envoy or the Gateway, and so can be neither a user header nor stripped.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
+    const EXACT: [&str; 25] = [
+        "host",
+        "origin",
+        "authorization",
+        "referer",
+        "cookie",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-real-ip",
+        "x-request-id",
+        SCOPES_HEADER,
+        // Hop by hop (RFC 9110, section 7.6.1, and its forerunners).
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+        "expect",
+    ];
+    const PREFIXES: [&str; 3] = ["x-envoy-", "sec-", "content-"];
+    EXACT.iter().any(|reserved| fold_alike(name.as_bytes(), reserved.as_bytes()))
+        || PREFIXES.iter().any(|prefix| folds_to_start_with(name.as_bytes(), prefix.as_bytes()))
+}
+
+/// Whether `name` is one of the built-in identity headers, or folds like one.
+#[must_use]
+pub fn is_built_in(name: &str) -> bool {
+    BUILT_IN.iter().any(|managed| fold_alike(name.as_bytes(), managed.as_bytes()))
+        || BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name.as_bytes(), prefix.as_bytes()))
+}
+
+/// Whether `name` can be a header's name: a token (RFC 9110, section 5.6.2).
+#[must_use]
+pub fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_judged_by_what_it_folds_to() {
+        let names = Names::new("X-User", "x-up", ["x-pomerium-jwt-assertion", "X-Forwarded-Proto"], ["X-Very-Own"]);
+        let cases = [
+            ("x-user", Class::User),
+            ("X-USER", Class::User),
+            ("x_user", Class::Scrubbed),
+            ("x.user", Class::Scrubbed),
+            ("x-up", Class::UpstreamUser),
+            ("x~up", Class::Scrubbed),
+            ("x-openclaw-scopes", Class::Scopes),
+            ("x-openclaw_scopes", Class::Scrubbed),
+            ("x-forwarded-user", Class::Scrubbed),
+            ("x_forwarded_user", Class::Scrubbed),
+            ("remote.groups", Class::Scrubbed),
+            ("x-very-own", Class::Scrubbed),
+            ("x-very-owns", Class::Foreign),
+            ("x-pomerium-jwt-assertion", Class::Spared),
+            ("x_pomerium-jwt-assertion", Class::Scrubbed),
+            ("x-pomerium-", Class::Scrubbed),
+            ("x-pomerium", Class::Foreign),
+            ("X-Ms-Client-Principal", Class::Scrubbed),
+            ("x-ms-client-principal-name", Class::Scrubbed),
+            ("tailscale-user-login", Class::Scrubbed),
+            ("tailscale_x", Class::Scrubbed),
+            ("cf-access-jwt-assertion", Class::Scrubbed),
+            ("x-auth-request-a-name-that-is-longer-than-the-table-of-lengths", Class::Scrubbed),
+            ("x-forwarded-proto", Class::Foreign),
+            ("x-forwarded-for", Class::Foreign),
+            ("authorization", Class::Foreign),
+            (":path", Class::Foreign),
+            ("", Class::Foreign),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(names.class(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn one_header_for_both_ends_is_stamped_in_place() {
+        let names = Names::new("x-user", "X-User", [], []);
+        assert_eq!(names.class(b"x-user"), Class::UpstreamUser);
+    }
+
+    #[test]
+    fn reserved_names_are_reserved_in_every_spelling() {
+        for name in
+            ["Host", "x_forwarded_for", "X-Envoy-Peer", "sec-websocket-key", "content.type", "X_OpenClaw_Scopes", "te"]
+        {
+            assert!(is_reserved(name), "{name}");
+        }
+        for name in ["x-forwarded-user", "x-user", "hosts", "section"] {
+            assert!(!is_reserved(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_no_separators() {
+        assert!(
+            is_token("x-a_b.c!")
+                && !is_token("")
+                && !is_token(":path")
+                && !is_token("a b")
+                && !is_token("x\u{e9}")
+                && !is_token("a,b")
+        );
+    }
+}

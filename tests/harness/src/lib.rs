@@ -1,0 +1,12 @@
+//! What the tests stand on.
+
+pub mod echo;
+pub mod envoy;
+pub mod vectors;
+#[cfg(feature = "wasm-host")]
+pub mod wasm;
+pub mod wire;
+
+pub use tungstenite;
+#[cfg(feature = "clients")]
+pub use {bytes, h2, http, tokio};

@@ -1,0 +1,351 @@
+//! A proxy-wasm host on wasmtime (ABI 0.2.1, as Envoy speaks it), for what a real Envoy cannot be made to do: answer a host
+//! call with an error, hand over malformed bytes, move the clock, count the calls. It runs the very file that ships.
+//!
+//! The host is strict where Envoy is lenient: a trap, a call of an import that it does not know, a pointer out of
+//! memory and an endless loop each panic, and so fail the test.
+
+mod exchange;
+mod imports;
+mod request;
+#[cfg(test)]
+mod self_test;
+mod state;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+pub use exchange::{Action, Exchange, LocalResponse};
+pub use request::{PeerFrom, Request, parse_map, serialize_map};
+pub use state::{Arg, Call, Level, Log, Status};
+
+use state::{State, StreamState};
+use wasmtime::{Config, Engine, Instance, Linker, Module, Store, WasmParams, WasmResults};
+
+/// What one call into the module may burn: far more than any honest one needs, so that an endless loop ends as a trap.
+const FUEL_PER_CALL: u64 = 1_000_000_000;
+/// The context of the plugin itself; Envoy, too, counts from one.
+const ROOT: u32 = 1;
+
+/// The path of the module under test: the file that ships, or what `OPENCLAW_WASM` names.
+pub fn module_path() -> PathBuf {
+    std::env::var_os("OPENCLAW_WASM").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/openclaw-trusted-proxy.wasm"),
+        PathBuf::from,
+    )
+}
+
+/// An engine that counts fuel.
+fn engine() -> Engine {
+    let mut config = Config::new();
+    config.consume_fuel(true);
+    Engine::new(&config).unwrap_or_else(|error| panic!("wasmtime cannot start: {error:?}"))
+}
+
+/// The module under test, compiled once per process.
+fn shipped() -> &'static (Engine, Module) {
+    static MODULE: OnceLock<(Engine, Module)> = OnceLock::new();
+    MODULE.get_or_init(|| {
+        let path = module_path();
+        let bytes = std::fs::read(&path)
+            .unwrap_or_else(|error| panic!("cannot read {}: {error}; run `make wasm` first", path.display()));
+        let engine = engine();
+        let module = Module::new(&engine, bytes)
+            .unwrap_or_else(|error| panic!("{} is no WebAssembly module: {error:?}", path.display()));
+        (engine, module)
+    })
+}
+
+/// One VM with the module under test, and the host around it.
+pub struct Host {
+    store: Store<State>,
+    instance: Instance,
+    next_context: u32,
+    case: String,
+}
+
+impl Host {
+    /// Starts a VM: instantiates the module and brings up the root context, but configures nothing yet.
+    pub fn new() -> Self {
+        Self::answering(&[])
+    }
+
+    /// Starts a VM with a configuration that must be good.
+    pub fn configured(config: &serde_json::Value) -> Self {
+        let mut host = Self::new();
+        let accepted = host.configure(config.to_string().as_bytes());
+        assert!(accepted, "the configuration was refused: {}\n{}", config, host.log_text());
+        host
+    }
+
+    /// Starts a VM, answering every call of these names with these statuses from the very first instruction on.
+    pub fn answering(answers: &[(&str, Status)]) -> Self {
+        let (engine, module) = shipped();
+        Self::start(engine, module, answers)
+    }
+
+    fn start(engine: &Engine, module: &Module, answers: &[(&str, Status)]) -> Self {
+        let mut linker = Linker::new(engine);
+        let mut store = Store::new(engine, State::default());
+        for (call, status) in answers {
+            store.data_mut().answer(call, None, *status);
+        }
+        let instance = imports::define(&mut linker)
+            .and_then(|()| linker.define_unknown_imports_as_traps(module))
+            .and_then(|()| store.set_fuel(FUEL_PER_CALL))
+            .and_then(|()| linker.instantiate(&mut store, module))
+            .unwrap_or_else(|error| panic!("the module cannot be instantiated: {error:?}"));
+        let mut host = Self { store, instance, next_context: ROOT, case: String::new() };
+        assert!(
+            host.exports("proxy_abi_version_0_2_1"),
+            "the module does not export proxy_abi_version_0_2_1: Envoy would refuse it"
+        );
+        // A reactor has `_initialize`, a command `_start`; hosts call whichever is there.
+        let entry = if host.exports("_initialize") { "_initialize" } else { "_start" };
+        host.enter::<_, ()>(0, entry, ());
+        host.add_root();
+        host
+    }
+
+    /// Names the case at hand in the message of every later failure.
+    pub fn in_case(&mut self, case: impl Into<String>) {
+        self.case = case.into();
+    }
+
+    // ---- the life of the plugin ----
+
+    /// Brings up one more root context, as Envoy does when a new configuration comes; returns its id.
+    pub fn add_root(&mut self) -> u32 {
+        let id = self.create_context(0);
+        let started = self.enter::<_, i32>(id, "proxy_on_vm_start", (id, 0)).is_none_or(|ok| ok != 0);
+        assert!(started, "proxy_on_vm_start returned false{}", self.suffix());
+        id
+    }
+
+    /// Configures the first root context; false is a refusal.
+    pub fn configure(&mut self, config: &[u8]) -> bool {
+        self.configure_root(ROOT, config)
+    }
+
+    /// Configures a root context; false is a refusal.
+    pub fn configure_root(&mut self, root: u32, config: &[u8]) -> bool {
+        self.state().configuration = config.to_vec();
+        let size = u32::try_from(config.len()).unwrap();
+        self.enter::<_, i32>(root, "proxy_on_configure", (root, size)).is_none_or(|ok| ok != 0)
+    }
+
+    /// Takes down a root context, as Envoy does with one whose configuration was refused or replaced.
+    pub fn remove_root(&mut self, root: u32) {
+        self.remove_context(root);
+    }
+
+    /// Calls the timer of the first root context once.
+    pub fn tick(&mut self) {
+        self.enter::<_, ()>(ROOT, "proxy_on_tick", ROOT);
+    }
+
+    // ---- the life of a request ----
+
+    /// Runs a request from its first byte to its log entry.
+    pub fn send(&mut self, request: &Request) -> Exchange {
+        self.send_under(ROOT, request)
+    }
+
+    /// The same under another root context.
+    pub fn send_under(&mut self, root: u32, request: &Request) -> Exchange {
+        let id = self.open_under(root, request);
+        self.request_headers(id);
+        self.finish(id)
+    }
+
+    /// Opens a stream without showing it the headers yet; returns its id.
+    pub fn open(&mut self, request: &Request) -> u32 {
+        self.open_under(ROOT, request)
+    }
+
+    /// The same under another root context.
+    pub fn open_under(&mut self, root: u32, request: &Request) -> u32 {
+        let id = self.next_context;
+        let stream = StreamState::new(request.clone());
+        self.state().streams.insert(id, stream);
+        self.create_context(root)
+    }
+
+    /// Shows a stream its request headers.
+    pub fn request_headers(&mut self, id: u32) -> Action {
+        let stream = self.stream(id);
+        let (count, end) = (u32::try_from(stream.headers.len()).unwrap(), u32::from(stream.request.end_of_stream));
+        let action =
+            self.enter::<_, i32>(id, "proxy_on_request_headers", (id, count, end)).map_or(Action::Continue, |action| {
+                match action {
+                    0 => Action::Continue,
+                    1 => Action::Pause,
+                    other => panic!("proxy_on_request_headers returned {other}{}", self.suffix()),
+                }
+            });
+        let fuel = self.state().fuel;
+        let stream = self.stream(id);
+        (stream.action, stream.fuel) = (Some(action), fuel);
+        action
+    }
+
+    /// Ends a stream and hands out what became of it.
+    ///
+    /// On the way it shows the module bodies, trailers and the response, as Envoy does with what the module has callbacks
+    /// for; a filter of requests' headers lets all of that pass.
+    pub fn finish(&mut self, id: u32) -> Exchange {
+        let stream = self.stream(id);
+        let went_on = stream.action == Some(Action::Continue) && stream.response.is_none();
+        let answered = went_on || stream.response.is_some();
+        if went_on && !stream.request.end_of_stream {
+            self.pass(id, "proxy_on_request_body", (id, 0, 0));
+            self.pass(id, "proxy_on_request_trailers", (id, 1));
+        }
+        if answered {
+            self.pass(id, "proxy_on_response_headers", (id, 1, 0));
+            self.pass(id, "proxy_on_response_body", (id, 0, 1));
+        }
+        self.remove_context(id);
+        let state = self.state();
+        let stream = state.streams.remove(&id).unwrap();
+        let calls = state.calls.iter().filter(|call| call.context == id).cloned().collect();
+        Exchange {
+            action: stream.action.expect("the stream was never shown its headers"),
+            headers: stream.headers,
+            response: stream.response,
+            properties: stream.properties,
+            calls,
+            fuel: stream.fuel,
+        }
+    }
+
+    /// Ends a stream that was never shown its headers.
+    pub fn abandon(&mut self, id: u32) {
+        self.remove_context(id);
+        self.state().streams.remove(&id);
+    }
+
+    fn pass<P: WasmParams>(&mut self, id: u32, callback: &str, params: P) {
+        let action = self.enter::<_, i32>(id, callback, params).unwrap_or_default();
+        assert_eq!(action, 0, "{callback} holds the stream back{}", self.suffix());
+    }
+
+    fn create_context(&mut self, parent: u32) -> u32 {
+        let id = self.next_context;
+        self.next_context += 1;
+        self.enter::<_, ()>(id, "proxy_on_context_create", (id, parent));
+        id
+    }
+
+    fn remove_context(&mut self, id: u32) {
+        self.enter::<_, i32>(id, "proxy_on_done", id);
+        self.enter::<_, ()>(id, "proxy_on_log", id);
+        self.enter::<_, ()>(id, "proxy_on_delete", id);
+    }
+
+    // ---- what the test steers ----
+
+    /// From now on answers every call of that name with `status` and does nothing else.
+    pub fn answer(&mut self, call: &str, status: Status) {
+        self.state().answer(call, None, status);
+    }
+
+    /// Answers only the nth call of that name from now on, counted from one.
+    pub fn answer_nth(&mut self, call: &str, nth: usize, status: Status) {
+        self.state().answer(call, Some(nth), status);
+    }
+
+    /// Answers every call honestly again.
+    pub fn answer_honestly(&mut self) {
+        self.state().answers.clear();
+    }
+
+    /// Moves the clock on; it never moves by itself.
+    pub fn advance(&mut self, by: Duration) {
+        let nanoseconds = u64::try_from(by.as_nanos()).unwrap();
+        self.state().clock += nanoseconds;
+    }
+
+    // ---- what the test reads ----
+
+    /// Every host call so far, in order.
+    pub fn calls(&self) -> &[Call] {
+        &self.store.data().calls
+    }
+
+    /// Every log line so far, in order; what the module writes to stdout and stderr counts as well.
+    pub fn logs(&self) -> &[Log] {
+        &self.store.data().logs
+    }
+
+    /// The log lines since the last time that somebody took them.
+    pub fn take_logs(&mut self) -> Vec<Log> {
+        std::mem::take(&mut self.state().logs)
+    }
+
+    /// The value of a metric; nothing if it was never defined.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        self.store.data().metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
+    }
+
+    /// The names and values of all metrics that are not zero.
+    pub fn metrics(&self) -> Vec<(String, u64)> {
+        let counted = self.store.data().metrics.iter().filter(|metric| metric.value != 0);
+        counted.map(|metric| (metric.name.clone(), metric.value)).collect()
+    }
+
+    /// The period of the timer that the plugin asked for; zero is none.
+    pub fn tick_period(&self) -> Duration {
+        Duration::from_millis(self.store.data().tick_period.into())
+    }
+
+    /// The size of the module's linear memory.
+    pub fn memory_bytes(&mut self) -> usize {
+        self.instance.get_memory(&mut self.store, "memory").map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    // ---- inside ----
+
+    fn state(&mut self) -> &mut State {
+        self.store.data_mut()
+    }
+
+    fn stream(&mut self, id: u32) -> &mut StreamState {
+        self.state().streams.get_mut(&id).unwrap_or_else(|| panic!("there is no stream {id}"))
+    }
+
+    fn exports(&mut self, name: &str) -> bool {
+        self.instance.get_func(&mut self.store, name).is_some()
+    }
+
+    fn suffix(&self) -> String {
+        if self.case.is_empty() { String::new() } else { format!(" ({})", self.case) }
+    }
+
+    fn log_text(&self) -> String {
+        self.logs().iter().map(|log| format!("  {log}\n")).collect()
+    }
+
+    /// Calls an export for a context; none if the module has no such export, which Envoy then skips.
+    fn enter<P: WasmParams, R: WasmResults>(&mut self, context: u32, name: &str, params: P) -> Option<R> {
+        let function = self.instance.get_func(&mut self.store, name)?;
+        let function = function
+            .typed::<P, R>(&self.store)
+            .unwrap_or_else(|error| panic!("the export {name} has the wrong type: {error}"));
+        self.state().effective_context = context;
+        let outcome = self
+            .store
+            .set_fuel(FUEL_PER_CALL)
+            .and_then(|()| function.call(&mut self.store, params))
+            .unwrap_or_else(|trap| panic!("trap in {name}{}: {trap:?}\n{}", self.suffix(), self.log_text()));
+        let left = self.store.get_fuel().unwrap_or_default();
+        self.state().fuel = FUEL_PER_CALL - left;
+        Some(outcome)
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}

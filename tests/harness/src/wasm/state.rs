@@ -1,0 +1,204 @@
+//! What the host knows and remembers: contexts, calls, logs, metrics, and the answers that a test chose.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use super::exchange::{Action, LocalResponse};
+use super::request::{Request, parse_map};
+
+/// What a host call answers (proxy-wasm ABI 0.2.1).
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Status {
+    Ok = 0,
+    NotFound = 1,
+    BadArgument = 2,
+    SerializationFailure = 3,
+    ParseFailure = 4,
+    BadExpression = 5,
+    InvalidMemoryAccess = 6,
+    Empty = 7,
+    CasMismatch = 8,
+    ResultMismatch = 9,
+    InternalFailure = 10,
+    BrokenConnection = 11,
+    Unimplemented = 12,
+}
+
+impl Status {
+    /// Every status that is not a success.
+    pub const ERRORS: [Self; 12] = [
+        Self::NotFound,
+        Self::BadArgument,
+        Self::SerializationFailure,
+        Self::ParseFailure,
+        Self::BadExpression,
+        Self::InvalidMemoryAccess,
+        Self::Empty,
+        Self::CasMismatch,
+        Self::ResultMismatch,
+        Self::InternalFailure,
+        Self::BrokenConnection,
+        Self::Unimplemented,
+    ];
+}
+
+/// An argument of a host call; pointers and lengths are shown as what they point to.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Arg {
+    /// A number.
+    Number(u64),
+    /// What stood in the module's memory.
+    Bytes(Vec<u8>),
+}
+
+/// A host call that was made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The context that the host was calling into, or that the module had chosen since.
+    pub context: u32,
+    /// The name of the function.
+    pub name: &'static str,
+    /// Its arguments without the places for results.
+    pub args: Vec<Arg>,
+    /// What the host answered.
+    pub status: Status,
+}
+
+impl fmt::Debug for Arg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Bytes(bytes) => write!(f, "\"{}\"", bytes.escape_ascii()),
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:?} = {:?}", self.name, self.args, self.status)
+    }
+}
+
+/// How grave a log line is, as proxy-wasm numbers it.
+#[allow(missing_docs)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+/// A line of the log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How grave it is.
+    pub level: Level,
+    /// What it says, as text; bytes that are no UTF-8 show as replacement characters.
+    pub text: String,
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {}", self.level, self.text)
+    }
+}
+
+pub(super) struct Metric {
+    pub name: String,
+    pub value: u64,
+}
+
+pub(super) struct Answer {
+    call: String,
+    nth: Option<usize>,
+    seen: usize,
+    status: Status,
+}
+
+/// What the host knows of an open stream.
+pub(super) struct StreamState {
+    pub request: Request,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub response: Option<LocalResponse>,
+    pub properties: Vec<(String, Vec<u8>)>,
+    pub action: Option<Action>,
+    pub fuel: u64,
+}
+
+impl StreamState {
+    pub fn new(request: Request) -> Self {
+        // A map given as raw bytes cannot be written to, unless it is a map after all.
+        let headers = match &request.raw_map {
+            Some(raw) => parse_map(raw).unwrap_or_default(),
+            None => request.headers.clone(),
+        };
+        Self { request, headers, response: None, properties: Vec::new(), action: None, fuel: 0 }
+    }
+}
+
+/// What the host knows of the VM.
+pub(super) struct State {
+    pub configuration: Vec<u8>,
+    pub effective_context: u32,
+    pub streams: HashMap<u32, StreamState>,
+    pub calls: Vec<Call>,
+    pub logs: Vec<Log>,
+    pub metrics: Vec<Metric>,
+    pub answers: Vec<Answer>,
+    pub clock: u64,
+    pub tick_period: u32,
+    pub fuel: u64,
+    pub random: u64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            configuration: Vec::new(),
+            effective_context: 0,
+            streams: HashMap::new(),
+            calls: Vec::new(),
+            logs: Vec::new(),
+            metrics: Vec::new(),
+            answers: Vec::new(),
+            // Some day in 2026; only differences matter.
+            clock: 1_790_000_000_000_000_000,
+            tick_period: 0,
+            fuel: 0,
+            random: 1,
+        }
+    }
+}
+
+impl State {
+    pub fn answer(&mut self, call: &str, nth: Option<usize>, status: Status) {
+        self.answers.push(Answer { call: call.to_owned(), nth, seen: 0, status });
+    }
+
+    /// The status that a test chose for this call, if any.
+    pub fn chosen(&mut self, call: &str) -> Option<Status> {
+        let mut chosen = None;
+        for answer in self.answers.iter_mut().filter(|answer| answer.call == call) {
+            answer.seen += 1;
+            if answer.nth.is_none_or(|nth| nth == answer.seen) {
+                chosen = Some(answer.status);
+            }
+        }
+        chosen
+    }
+
+    pub fn stream(&mut self) -> Option<&mut StreamState> {
+        self.streams.get_mut(&self.effective_context)
+    }
+}

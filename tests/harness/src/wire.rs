@@ -1,0 +1,286 @@
+//! HTTP/1.1 as it goes over the wire: write any bytes, read what comes back, byte for byte.
+
+use std::fmt;
+use std::io::{self, Error, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a peer may stay silent before a read fails. Nothing is measured with it: it ends a test that would hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Headers in the order in which they came, copies as separate entries.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// The values of all copies of a header, read as Latin-1.
+pub fn values(headers: &Headers, name: &str) -> Vec<String> {
+    headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| latin1(value)).collect()
+}
+
+/// Bytes as the characters with the same numbers.
+pub fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The line that a proxy speaking the PROXY protocol sends first, here from port 40000 of `peer`.
+pub fn proxy_line(peer: &str) -> Vec<u8> {
+    proxy_line_from(peer, 40000)
+}
+
+/// As [`proxy_line`], from any port.
+pub fn proxy_line_from(peer: &str, port: u16) -> Vec<u8> {
+    let (family, destination) = if peer.contains(':') { ("TCP6", "2001:db8::ffff") } else { ("TCP4", "192.0.2.1") };
+    format!("PROXY {family} {peer} {destination} {port} 80\r\n").into_bytes()
+}
+
+/// The bytes of a request without a body.
+pub fn request<N: AsRef<[u8]>, V: AsRef<[u8]>>(method: &str, path: &str, headers: &[(N, V)]) -> Vec<u8> {
+    let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+    for (name, value) in headers {
+        for part in [name.as_ref(), b": ", value.as_ref(), b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+/// A response.
+#[derive(Clone, Default)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Headers as they came.
+    pub headers: Headers,
+    /// Status line and headers as bytes, with the empty line.
+    pub head: Vec<u8>,
+    /// The body, without its framing. That of a 101 is left in the connection.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The first copy of a header.
+    pub fn header(&self, name: &str) -> Option<String> {
+        values(&self.headers, name).into_iter().next()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null where it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}{}", latin1(&self.head), latin1(&self.body))
+    }
+}
+
+/// One end of a connection that speaks HTTP/1.1.
+pub struct Connection<S = TcpStream> {
+    stream: S,
+    buffer: Vec<u8>,
+}
+
+impl Connection<TcpStream> {
+    /// Opens a connection.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self::new(open(address)?))
+    }
+}
+
+/// Opens a plain connection whose reads give up after [`PATIENCE`].
+pub fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// One GET on a connection of its own.
+pub fn get<N: AsRef<[u8]>, V: AsRef<[u8]>>(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(N, V)],
+) -> io::Result<Response> {
+    let mut connection = Connection::open(address)?;
+    let mut all: Headers = vec![("host".to_owned(), address.to_string().into_bytes())];
+    all.extend(headers.iter().map(|(name, value)| (latin1(name.as_ref()), value.as_ref().to_vec())));
+    all.push(("connection".to_owned(), b"close".to_vec()));
+    connection.send(&request("GET", path, &all))?;
+    connection.response("GET")
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Speaks over an open stream.
+    pub fn new(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// The stream, and the bytes that were read from it but not asked for yet.
+    pub fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.buffer)
+    }
+
+    /// Writes bytes.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
+    }
+
+    /// Reads one final response to a request of this method; interim ones (1xx other than 101) are left out.
+    pub fn response(&mut self, method: &str) -> io::Result<Response> {
+        loop {
+            let head = self.head()?.ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "closed without a response"))?;
+            let mut slots = [httparse::EMPTY_HEADER; 256];
+            let mut parsed = httparse::Response::new(&mut slots);
+            parsed.parse(&head).map_err(invalid)?;
+            let status = parsed.code.unwrap_or_default();
+            let headers = owned(parsed.headers);
+            if (100..200).contains(&status) && status != 101 {
+                continue;
+            }
+            let body = match status {
+                101 | 204 | 304 => Vec::new(),
+                _ if method == "HEAD" => Vec::new(),
+                _ => match self.body(&headers)? {
+                    Some((body, _)) => body,
+                    None => self.rest()?,
+                },
+            };
+            return Ok(Response { status, headers, head, body });
+        }
+    }
+
+    /// Reads up to and with the empty line after headers; `None` where the other end closed before it said anything.
+    pub fn head(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                return Ok(Some(self.buffer.drain(..end + 4).collect()));
+            }
+            if !self.fill()? {
+                return match self.buffer.is_empty() {
+                    true => Ok(None),
+                    false => Err(Error::new(ErrorKind::UnexpectedEof, "closed in the middle of the headers")),
+                };
+            }
+        }
+    }
+
+    /// Reads a body and its trailers as the headers frame it; `None` where they do not.
+    pub fn body(&mut self, headers: &Headers) -> io::Result<Option<(Vec<u8>, Headers)>> {
+        if values(headers, "transfer-encoding").iter().any(|value| value.eq_ignore_ascii_case("chunked")) {
+            return self.chunked().map(Some);
+        }
+        let Some(length) = values(headers, "content-length").into_iter().next() else { return Ok(None) };
+        let length = length.trim().parse().map_err(|_| invalid("a content-length that is no number"))?;
+        Ok(Some((self.exactly(length)?, Headers::new())))
+    }
+
+    /// Reads until the other end closes the connection, also where it does so with a reset.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => return Ok(std::mem::take(&mut self.buffer)),
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                    return Ok(std::mem::take(&mut self.buffer));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads this many bytes.
+    pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < length {
+            if !self.fill()? {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "closed in the middle of a body"));
+            }
+        }
+        Ok(self.buffer.drain(..length).collect())
+    }
+
+    fn chunked(&mut self) -> io::Result<(Vec<u8>, Headers)> {
+        let mut body = Vec::new();
+        loop {
+            let size = latin1(&self.line()?);
+            let size = size.split(';').next().unwrap_or_default().trim();
+            let size = usize::from_str_radix(size, 16).map_err(|_| invalid("a chunk without a size"))?;
+            if size == 0 {
+                break;
+            }
+            body.extend(self.exactly(size)?);
+            self.line()?;
+        }
+        let mut trailers = Headers::new();
+        loop {
+            let line = latin1(&self.line()?);
+            let Some((name, value)) = line.split_once(':') else { return Ok((body, trailers)) };
+            trailers.push((name.to_owned(), value.trim().chars().map(|one| one as u8).collect()));
+        }
+    }
+
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(end) = find(&self.buffer, b"\r\n") {
+                let mut line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                line.truncate(end);
+                return Ok(line);
+            }
+            if !self.fill()? {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "closed in the middle of a line"));
+            }
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; 16 * 1024];
+        let count = self.stream.read(&mut bytes)?;
+        self.buffer.extend_from_slice(bytes.get(..count).unwrap_or_default());
+        Ok(count > 0)
+    }
+}
+
+/// Parsed headers with names as they came.
+pub fn owned(headers: &[httparse::Header<'_>]) -> Headers {
+    headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+fn invalid(error: impl fmt::Display) -> Error {
+    Error::new(ErrorKind::InvalidData, error.to_string())
+}
+
+/// Opens a TLS connection that believes this one certificate (PEM) and offers this protocol (ALPN).
+#[cfg(feature = "clients")]
+pub fn open_tls(
+    address: SocketAddr,
+    name: &str,
+    certificate: &[u8],
+    protocol: &str,
+) -> io::Result<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
+    use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+    use std::sync::Arc;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate).map_err(invalid)?).map_err(invalid)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(invalid)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let name = ServerName::try_from(name.to_owned()).map_err(invalid)?;
+    let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
+    Ok(rustls::StreamOwned::new(session, open(address)?))
+}

@@ -1,0 +1,351 @@
+//! The rules on their own: the order in which they are asked, and what each kind of permit does to the headers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::convert::Infallible;
+
+use openclaw_trusted_proxy::config::compile;
+use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
+use openclaw_trusted_proxy::policy::{Edit, Kind, Policy};
+use openclaw_trusted_proxy::request::{Headers, Request, serialize};
+use serde_json::{Value, json};
+
+type Pairs = Vec<(String, String)>;
+
+fn policy(filter: Value) -> Policy {
+    let config = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.0/8", "127.0.0.1"],
+            "auth": {
+                "mode": "trusted-proxy",
+                "trustedProxy": {
+                    "userHeader": "X-Forwarded-User",
+                    "requiredHeaders": ["X-Edge", "x-pomerium-jwt-assertion"],
+                    "allowUsers": ["nick@example.com"]
+                }
+            },
+            "controlUi": {"allowedOrigins": ["https://claw.example.com"]}
+        },
+        "filter": filter
+    });
+    compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy
+}
+
+/// A request that the policy admits; changes replace, remove (`None`) or add headers.
+fn request(changes: &[(&str, Option<&str>)]) -> Pairs {
+    let mut headers: Pairs = [
+        (":method", "GET"),
+        (":path", "/tools/invoke"),
+        (":authority", "claw.example.com"),
+        ("x-forwarded-for", "198.51.100.7, 10.0.0.2"),
+        ("x-edge", "1"),
+        ("x-pomerium-jwt-assertion", "jwt"),
+        ("x-forwarded-user", "nick@example.com"),
+        ("origin", "https://claw.example.com"),
+        ("cookie", "a=b"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    for (name, value) in changes {
+        match (headers.iter().position(|(other, _)| other == name), value) {
+            (Some(at), Some(value)) => headers[at].1 = (*value).to_owned(),
+            (Some(at), None) => drop(headers.remove(at)),
+            (None, Some(value)) => headers.push(((*name).to_owned(), (*value).to_owned())),
+            (None, None) => {}
+        }
+    }
+    headers
+}
+
+fn upgrade(changes: &[(&str, Option<&str>)]) -> Pairs {
+    let mut headers = request(&[
+        ("connection", Some("Upgrade")),
+        ("upgrade", Some("websocket")),
+        ("sec-websocket-version", Some("13")),
+        ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ==")),
+    ]);
+    for (name, value) in changes {
+        headers.retain(|(other, _)| other != name);
+        headers.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
+    }
+    headers
+}
+
+/// What becomes of a request: the kind of permit and the edits, or the reason.
+fn judge(policy: &Policy, peer: &str, headers: &Pairs) -> Result<(String, Vec<String>), String> {
+    let map = serialize(headers);
+    let mut request = Request::new(Peer::from_connection(peer.as_bytes()), Headers::parse(&map).unwrap());
+    request.destination = socket_address(b"10.0.0.9:443");
+    let admission = policy.decide(&request).map_err(|refusal| refusal.to_string())?;
+    let kind = match admission.kind() {
+        Kind::Identified(user) => format!("as {}", user.escape_ascii()),
+        Kind::Anonymous => "anonymous".to_owned(),
+        Kind::Delegated(refusal) => format!("delegated {refusal}"),
+    };
+    let mut edits = Vec::new();
+    let Ok(()) = admission.stamp(policy, &request, |edit| {
+        edits.push(match edit {
+            Edit::Set { name, value } => format!("{}={}", name.escape_ascii(), value.escape_ascii()),
+            Edit::Remove { name } => format!("-{}", name.escape_ascii()),
+        });
+        Ok::<(), Infallible>(())
+    });
+    Ok((kind, edits))
+}
+
+const ALL: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.questions,operator.pairing,operator.talk.secrets";
+
+#[test]
+fn rules_are_asked_in_the_contracts_order() {
+    // A request that breaks every rule; each step mends what the step before was refused for.
+    let policy = policy(json!({"rejectSameHost": true, "anonymousPaths": ["/ping"]}));
+    let mut headers = request(&[
+        ("x-forwarded-for", Some("unknown")),
+        ("x-edge", Some(" ")),
+        ("x-pomerium-jwt-assertion", None),
+        ("x-forwarded-user", Some("\t")),
+        ("origin", Some("https://evil.example")),
+    ]);
+    let mend = |headers: &mut Pairs, name: &str, value: &str| {
+        headers.retain(|(other, _)| other != name);
+        headers.push((name.to_owned(), value.to_owned()));
+    };
+    let refused = |peer: &str, headers: &Pairs| judge(&policy, peer, headers).unwrap_err();
+    assert_eq!(refused("/run/envoy.sock", &headers), "trusted_proxy_peer_unknown");
+    assert_eq!(refused("10.0.0.1:0", &headers), "trusted_proxy_peer_unverified");
+    assert_eq!(refused("127.0.0.2:1", &headers), "trusted_proxy_untrusted_source");
+    assert_eq!(refused("127.0.0.1:1", &headers), "trusted_proxy_loopback_source");
+    assert_eq!(refused("10.0.0.9:1", &headers), "trusted_proxy_local_interface_source");
+    let peer = "10.0.0.1:1";
+    assert_eq!(refused(peer, &headers), "proxy_attribution_required");
+    mend(&mut headers, "x-forwarded-for", "198.51.100.7");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_missing_header_X-Edge");
+    mend(&mut headers, "x-edge", "1");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_missing_header_x-pomerium-jwt-assertion");
+    mend(&mut headers, "x-pomerium-jwt-assertion", "jwt");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_user_missing");
+    mend(&mut headers, "x-forwarded-user", "eve");
+    headers.push(("X-Forwarded-User".to_owned(), "eve".to_owned()));
+    assert_eq!(refused(peer, &headers), "trusted_proxy_user_repeated");
+    headers.pop();
+    assert_eq!(refused(peer, &headers), "trusted_proxy_user_not_allowed");
+    mend(&mut headers, "x-forwarded-user", "nick@example.com");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_origin_not_allowed");
+    mend(&mut headers, "origin", "https://claw.example.com");
+    assert!(judge(&policy, peer, &headers).is_ok());
+    // Rule 0 comes before all.
+    mend(&mut headers, ":path", "/ping?x");
+    assert_eq!(judge(&policy, "nowhere", &headers).unwrap().0, "anonymous");
+}
+
+#[test]
+fn the_same_host_is_refused_only_where_that_is_asked_for() {
+    let judge = |filter: Value, peer: &str| judge(&policy(filter), peer, &request(&[])).is_ok();
+    assert!(judge(json!({}), "10.0.0.9:1"));
+    assert!(!judge(json!({"rejectSameHost": true}), "10.0.0.9:1"));
+    assert!(judge(json!({"rejectSameHost": true}), "10.0.0.8:1"));
+    assert!(judge(json!({"rejectSameHost": true, "allowLoopback": true}), "127.0.0.1:1"));
+    let policy = policy(json!({"rejectSameHost": true}));
+    let map = serialize(&request(&[]));
+    let request = Request::new(Peer::from_connection(b"10.0.0.8:1"), Headers::parse(&map).unwrap());
+    assert!(policy.decide(&request).is_err(), "no destination known");
+}
+
+#[test]
+fn an_override_for_this_hop_leaves_the_gateways_list_to_be_walked_past() {
+    let filter = json!({"trustedProxies": ["192.0.2.1"], "allowLoopback": true});
+    let policy = policy(filter);
+    let judge = |peer: &str, chain: &str| judge(&policy, peer, &request(&[("x-forwarded-for", Some(chain))]));
+    assert!(judge("192.0.2.1:1", "198.51.100.7, 10.0.0.1, 192.0.2.1").is_ok());
+    assert_eq!(judge("10.0.0.1:1", "198.51.100.7").unwrap_err(), "trusted_proxy_untrusted_source");
+    assert_eq!(judge("192.0.2.1:1", "10.0.0.1, 192.0.2.1").unwrap_err(), "proxy_attribution_required");
+}
+
+#[test]
+fn what_is_right_already_is_not_written() {
+    let scopes = ("x-openclaw-scopes", Some(ALL));
+    let edits = |headers: Pairs| judge(&policy(json!({})), "10.0.0.1:1", &headers).unwrap().1;
+    assert_eq!(edits(request(&[scopes])), Vec::<String>::new());
+    assert_eq!(edits(request(&[])), [format!("x-openclaw-scopes={ALL}")]);
+    assert_eq!(edits(upgrade(&[])), Vec::<String>::new());
+    assert_eq!(
+        edits(request(&[scopes, ("x-forwarded-user", Some(" nick@example.com\t"))])),
+        ["x-forwarded-user=nick@example.com"]
+    );
+}
+
+#[test]
+fn identity_goes_out_once_and_in_one_spelling() {
+    let cases: &[(Value, &[(&str, Option<&str>)], &[&str])] = &[
+        // Scopes
+        (json!({}), &[("x-openclaw-scopes", Some(""))], &[]),
+        (json!({}), &[("x-openclaw-scopes", Some("operator.read, bogus"))], &["x-openclaw-scopes=operator.read"]),
+        (json!({}), &[(":path", Some("/hook"))], &["x-openclaw-scopes=operator.write"]),
+        (json!({}), &[(":path", Some("/tools//invoke"))], &["x-openclaw-scopes=operator.write"]),
+        (json!({"scopes": {"default": ["operator.read"]}}), &[], &["x-openclaw-scopes=operator.read"]),
+        (json!({"scopes": {"pluginDefault": []}}), &[(":path", Some("/hook"))], &["x-openclaw-scopes="]),
+        (
+            json!({"scopes": {"ownPaths": ["/api/*"], "default": ["operator.talk"]}}),
+            &[(":path", Some("/api/x"))],
+            &["x-openclaw-scopes=operator.talk"],
+        ),
+        // Aliases and strangers
+        (
+            json!({}),
+            &[("x_forwarded_user", Some("eve")), ("tailscale-user-login", Some("eve"))],
+            &["-x_forwarded_user", "-tailscale-user-login", "x-openclaw-scopes=ALL"],
+        ),
+        (json!({}), &[("x.openclaw-scopes", Some("operator.admin"))], &["-x.openclaw-scopes", "x-openclaw-scopes=ALL"]),
+        (
+            json!({}),
+            &[("x-pomerium_jwt-assertion", Some("x"))],
+            &["-x-pomerium_jwt-assertion", "x-openclaw-scopes=ALL"],
+        ),
+        (
+            json!({"stripHeaders": ["X-Own"]}),
+            &[("x-own", Some("x")), ("x_own", Some("x"))],
+            &["-x-own", "-x_own", "x-openclaw-scopes=ALL"],
+        ),
+        (
+            json!({"keepHeaders": ["X-Forwarded-Email"]}),
+            &[("x-forwarded-email", Some("x")), ("x_forwarded_email", Some("x"))],
+            &["-x_forwarded_email", "x-openclaw-scopes=ALL"],
+        ),
+        // Another header upstream
+        (
+            json!({"upstreamUserHeader": "x-up"}),
+            &[("x-up", Some("eve"))],
+            &["-x-forwarded-user", "x-up=nick@example.com", "x-openclaw-scopes=ALL"],
+        ),
+        (
+            json!({"upstreamUserHeader": "x-up"}),
+            &[("x-up", Some("nick@example.com")), ("x_up", Some("eve"))],
+            &["-x-forwarded-user", "-x_up", "x-openclaw-scopes=ALL"],
+        ),
+    ];
+    for (filter, changes, expected) in cases {
+        let (kind, edits) = judge(&policy(filter.clone()), "10.0.0.1:1", &request(changes)).unwrap();
+        let expected: Vec<String> = expected.iter().map(|edit| edit.replace("ALL", ALL)).collect();
+        assert_eq!((kind.as_str(), edits), ("as nick@example.com", expected), "{filter} {changes:?}");
+    }
+}
+
+#[test]
+fn copies_become_one_and_a_name_is_removed_once() {
+    let mut headers = request(&[("x-openclaw-scopes", Some("operator.read"))]);
+    headers.push(("x-openclaw-scopes".to_owned(), "operator.read".to_owned()));
+    headers.push(("remote-user".to_owned(), "a".to_owned()));
+    headers.push(("remote-user".to_owned(), "b".to_owned()));
+    let edits = judge(&policy(json!({})), "10.0.0.1:1", &headers).unwrap().1;
+    assert_eq!(edits, ["-remote-user", "x-openclaw-scopes=operator.read"]);
+}
+
+#[test]
+fn without_identity_nothing_managed_is_left() {
+    let policy = policy(json!({"anonymousPaths": ["/ping", "ws:/ping"], "keepHeaders": ["x-forwarded-email"]}));
+    let extra = [
+        (":path", Some("/ping")),
+        ("x-forwarded-email", Some("x")),
+        ("x-openclaw-scopes", Some("bogus,operator.read")),
+    ];
+    let (kind, edits) = judge(&policy, "1.2.3.4:1", &request(&extra)).unwrap();
+    let gone = ["-x-pomerium-jwt-assertion", "-x-forwarded-user", "-x-forwarded-email"];
+    assert_eq!(
+        (kind.as_str(), edits),
+        ("anonymous", [&gone[..], &["-x-openclaw-scopes"]].concat().iter().map(ToString::to_string).collect())
+    );
+    let (kind, edits) = judge(&policy, "1.2.3.4:1", &upgrade(&extra)).unwrap();
+    assert_eq!(
+        (kind.as_str(), edits),
+        (
+            "anonymous",
+            [&gone[..], &["x-openclaw-scopes=operator.read"]].concat().iter().map(ToString::to_string).collect()
+        )
+    );
+}
+
+#[test]
+fn plain_anonymous_paths_are_not_for_upgrades_and_the_other_way_round() {
+    let policy = policy(json!({"anonymousPaths": ["/a", "ws:/b"]}));
+    let kind = |headers: &Pairs| judge(&policy, "1.2.3.4:1", headers).map(|(kind, _)| kind);
+    for (path, plain, upgraded) in [
+        ("/a", true, false),
+        ("/b", false, true),
+        ("/A", false, false),
+        ("/a/", false, false),
+        ("//a", false, false),
+        ("/a?x=/b", true, false),
+        ("/%61", false, false),
+    ] {
+        assert_eq!(kind(&request(&[(":path", Some(path))])).is_ok(), plain, "{path}");
+        assert_eq!(kind(&upgrade(&[(":path", Some(path))])).is_ok(), upgraded, "{path} upgraded");
+    }
+}
+
+#[test]
+fn delegated_are_only_websockets_that_lack_a_valid_user() {
+    let delegating = policy(json!({"webSocketRefusal": "delegate"}));
+    let closing = policy(json!({}));
+    // The change, and whether the Gateway may judge it.
+    let cases: &[(&[(&str, Option<&str>)], Result<&str, &str>)] = &[
+        (&[("x-edge", None)], Ok("delegated trusted_proxy_missing_header_X-Edge")),
+        (&[("x-forwarded-user", None)], Ok("delegated trusted_proxy_user_missing")),
+        (&[("x-forwarded-user", Some("eve"))], Ok("delegated trusted_proxy_user_not_allowed")),
+        (&[("x-forwarded-for", None)], Err("proxy_attribution_required")),
+        (&[("origin", Some("https://evil.example"))], Err("trusted_proxy_origin_not_allowed")),
+        // Two faults: the one that is not the Gateway's to judge decides.
+        (&[("x-forwarded-user", None), ("origin", Some("null"))], Err("trusted_proxy_origin_not_allowed")),
+        (&[("upgrade", Some("h2c")), ("x-edge", None)], Err("trusted_proxy_missing_header_X-Edge")),
+    ];
+    for (changes, expected) in cases {
+        let judged = judge(&delegating, "10.0.0.1:1", &upgrade(changes)).map(|(kind, edits)| {
+            assert!(!edits.iter().any(|edit| edit.starts_with("x-")), "nothing of identity is stamped: {edits:?}");
+            kind
+        });
+        assert_eq!(judged, expected.map(str::to_owned).map_err(str::to_owned), "{changes:?}");
+        assert!(judge(&closing, "10.0.0.1:1", &upgrade(changes)).is_err(), "{changes:?} without delegate");
+    }
+    let mut repeated = upgrade(&[("x-edge", None)]);
+    repeated.push(("x-forwarded-user".to_owned(), "eve".to_owned()));
+    assert_eq!(judge(&delegating, "10.0.0.1:1", &repeated).unwrap_err(), "trusted_proxy_user_repeated");
+    assert!(judge(&delegating, "1.2.3.4:1", &upgrade(&[("x-edge", None)])).is_err(), "an untrusted peer");
+    assert!(judge(&delegating, "10.0.0.1:1", &request(&[("x-edge", None)])).is_err(), "a plain request");
+}
+
+#[test]
+fn connection_cannot_nominate_what_the_filter_manages() {
+    let edits =
+        |value: &str| judge(&policy(json!({})), "10.0.0.1:1", &upgrade(&[("connection", Some(value))])).unwrap().1;
+    assert_eq!(edits("Upgrade, x-foreign"), Vec::<String>::new());
+    assert_eq!(edits("Upgrade, X-Forwarded-User, x_openclaw_scopes,keep-alive"), ["connection=Upgrade, keep-alive"]);
+    assert_eq!(edits("x-pomerium-jwt-assertion,Upgrade"), ["connection=Upgrade"]);
+}
+
+#[test]
+fn no_user_matches_a_list_of_blanks() {
+    let config = json!({"gateway": {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy",
+        "trustedProxy": {"userHeader": "x-forwarded-user", "allowUsers": [""]}}}});
+    let policy = compile(config.to_string().as_bytes()).unwrap().policy;
+    assert_eq!(judge(&policy, "10.0.0.1:1", &request(&[])).unwrap_err(), "trusted_proxy_user_not_allowed");
+}
+
+#[test]
+fn a_delegated_or_foreign_request_keeps_every_other_header() {
+    let headers =
+        request(&[("x-custom", Some("1")), ("x-forwarded-proto", Some("https")), ("authorization", Some("Bearer x"))]);
+    let edits = judge(&policy(json!({})), "10.0.0.1:1", &headers).unwrap().1;
+    assert_eq!(edits, [format!("x-openclaw-scopes={ALL}")]);
+}
+
+#[test]
+fn the_order_and_case_of_headers_do_not_matter() {
+    let policy = policy(json!({}));
+    let straight = request(&[("x_forwarded_user", Some("eve"))]);
+    let mut turned: Pairs = straight.iter().map(|(name, value)| (name.to_uppercase(), value.clone())).collect();
+    turned.reverse();
+    let (kind, mut edits) = judge(&policy, "10.0.0.1:1", &straight).unwrap();
+    let (turned_kind, mut turned_edits) = judge(&policy, "10.0.0.1:1", &turned).unwrap();
+    turned_edits.iter_mut().for_each(|edit| *edit = edit.replace("-X_FORWARDED_USER", "-x_forwarded_user"));
+    edits.sort();
+    turned_edits.sort();
+    assert_eq!((kind, edits), (turned_kind, turned_edits));
+}
