@@ -221,6 +221,8 @@ pub struct Request<'a> {
     pub peer: Peer,
     /// The address at which the connection was accepted; read only where the policy asks for it.
     pub destination: Option<Address>,
+    /// The identity that Envoy verified; read only where the policy asks for it.
+    pub assertion: Option<&'a [u8]>,
     /// All headers, pseudo headers included.
     pub headers: Headers<'a>,
     /// The headers that the rules read by name.
@@ -231,7 +233,7 @@ impl<'a> Request<'a> {
     /// A request of `peer` with these headers.
     #[must_use]
     pub fn new(peer: Peer, headers: Headers<'a>) -> Self {
-        Self { peer, destination: None, headers, fields: Fields::read(&headers) }
+        Self { peer, destination: None, assertion: None, headers, fields: Fields::read(&headers) }
     }
 
     /// Whether this is an upgrade: any request with an `upgrade` header (contract, section 3).

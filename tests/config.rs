@@ -247,10 +247,33 @@ fn each_error_says_where_what_and_what_to_write_instead() {
         (with("filter", json!({"hideReasons": "no"})), "filter.hideReasons: is a string; write true or false"),
         // What the contract has and this version does not
         (with("filter", json!({"mode": "report"})), "filter.mode: is not supported yet; leave it out"),
-        (with("filter", json!({"edge": true})), "filter.edge: is not supported yet"),
+        (with("filter", json!({"edge": true})), "filter.edge: is true without an assertion; write filter.assertion"),
         (with("filter", json!({"trustedPeers": ["spiffe://a/b"]})), "filter.trustedPeers: is not supported yet"),
         (with("filter", json!({"peerTrust": "certificate"})), "filter.peerTrust: is not supported yet"),
-        (with("filter", json!({"assertion": {}})), "filter.assertion: is not supported yet"),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"]}})),
+            "filter.assertion.as: is missing; write \"match\"",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"], "as": "user"}})),
+            "filter.assertion.as: is \"user\"; write \"match\" or \"identity\"",
+        ),
+        (
+            with("filter", json!({"assertion": {"as": "match"}})),
+            "filter.assertion.metadata: is missing; write the path",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a"], "as": "match"}})),
+            "filter.assertion.metadata: is no path to a string",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", ""], "as": "match"}})),
+            "filter.assertion.metadata: is no path to a string",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": "a.b", "as": "match"}})),
+            "filter.assertion.metadata: is a string; write a list",
+        ),
         (with("filter", json!({"scopes": {"users": {}}})), "filter.scopes.users: is not supported yet"),
         (with("filter", json!({"scopes": {"groups": {}}})), "filter.scopes.groups: is not supported yet"),
         (
@@ -290,13 +313,13 @@ fn text_that_is_no_json_is_shown_with_its_line() {
 fn all_errors_are_told_at_once() {
     let config = json!({
         "gateway": {"trustedProxies": ["a", "10.0.0.1/8"], "auth": {"mode": "password", "token": "s3cr3t", "trustedProxy": {"user": 1}}},
-        "filter": {"edge": true, "scopes": {"default": ["x"]}},
+        "filter": {"mode": "report", "scopes": {"default": ["x"]}},
         "other": 1
     });
     let errors = errors(&config);
     for path in [
         "other",
-        "filter.edge",
+        "filter.mode",
         "gateway.auth.mode",
         "gateway.auth.token",
         "gateway.auth.trustedProxy.user",
@@ -354,6 +377,11 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
         (with("gateway.auth.password", json!("s3cr3t")), "filter.password_in_configuration", Warn),
         (with("filter", json!({"attribution": "off"})), "filter.attribution_off", Warn),
         (with("filter", json!({"webSocketRefusal": "delegate"})), "filter.websocket_delegate", Warn),
+        (
+            with("filter", json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}})),
+            "filter.edge",
+            Warn,
+        ),
         (with("filter", json!({"anonymousPaths": ["/hook/*"]})), "filter.anonymous_paths", Warn),
         (with("filter", json!({"trustedProxies": ["10.9.9.9"]})), "filter.trusted_proxies", Info),
         (with(PROXIES, json!(["10.0.0.0/8"])), "filter.broad_proxies", Warn),

@@ -269,6 +269,123 @@ fn the_tls_listener_says_hsts_to_the_admitted_and_the_refused_and_differs_in_not
     assert_eq!(plain["http_filters"][0]["name"], FILTER, "the filter is there, and first");
 }
 
+/// Tokens of a login that Envoy verifies. They have no expiry; the key is no secret.
+mod tokens {
+    pub const KEYS: &str = r#"{"keys": [{"kty": "oct", "kid": "t", "alg": "HS256", "k": "YSBrZXkgdGhhdCBvbmx5IHRoaXMgdGVzdCBrbm93cywgMzIr"}]}"#;
+    pub const NICK: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJlbWFpbCI6Im5pY2tAZXhhbXBsZS5jb20ifQ.WlIKQVg3KuI0zUv2gvFX70AJ2XyTWlIpo7czo8_dbYo";
+    pub const EVE: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJlbWFpbCI6ImV2ZUBleGFtcGxlLmNvbSJ9.9vl4OrQT7zNGWIQ9dP5F79pPOzrlB1Q8kzDzGAaTTJ0";
+    pub const NUMBER: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJlbWFpbCI6N30.locjXJ9lYzxOcivE9vS33Sfp1QvP5zGVujzePgavxx0";
+    pub const LIST: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJlbWFpbCI6WyJuaWNrQGV4YW1wbGUuY29tIl19.9nTsrPIRD_GOHRz6HSJD7-Sw60AEco-skSCdCyAcrYU";
+    pub const NOBODY: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJzdWIiOiIxIn0.huPBspDvtF22EvgwbTgdp-pbWRirtc6N1HatZuk9OD4";
+    pub const FORGED: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJlbWFpbCI6Im5pY2tAZXhhbXBsZS5jb20ifQ.ZYByjNw_BYoQg9wxfEhY-3hmXE3YnloCNWAzjCA5cVU";
+}
+
+#[test]
+fn at_the_edge_only_the_user_that_envoy_verified_comes_in() {
+    let echo = Echo::start().unwrap();
+    let with = |edge: bool, use_as: &str| {
+        let mut config = config(json!({"controlUi": {"allowedOrigins": ["https://claw.example.com"]}}));
+        let path = ["envoy.filters.http.jwt_authn", "payload", "email"];
+        config["filter"] = json!({"edge": edge, "assertion": {"metadata": path, "as": use_as}});
+        config["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(["nick@example.com"]);
+        config
+    };
+    let login = json!({"name": "login", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
+        "providers": {"id": {
+            "issuer": "https://id.example",
+            "local_jwks": {"inline_string": tokens::KEYS},
+            "payload_in_metadata": "payload",
+        }},
+        // Who has no token goes on without: the filter refuses then.
+        "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
+            {"provider_name": "id"}, {"allow_missing": {}},
+        ]}}}],
+    }});
+    let listeners = [("edge", with(true, "identity")), ("match", with(false, "match"))].map(|(name, config)| {
+        let mut listener = listener(name, &config, &json!({"use_remote_address": true}));
+        let manager = &mut listener["filter_chains"][0]["filters"][1]["typed_config"];
+        manager["http_filters"].as_array_mut().unwrap().insert(0, login.clone());
+        listener
+    });
+    let envoy = Envoy::start(&bootstrap(listeners.to_vec(), echo.address()));
+    let (edge, matching) = (envoy.address("edge"), envoy.address("match"));
+    const MISSING: &str = "trusted_proxy_assertion_missing";
+    const MISMATCH: &str = "trusted_proxy_assertion_mismatch";
+    const NOT_ALLOWED: &str = "trusted_proxy_user_not_allowed";
+    const NICK: Option<&str> = Some("nick@example.com");
+    // Where, the peer, the token, the user header, and the reason of a refusal.
+    let cases = [
+        (edge, "198.51.100.7", Some(tokens::NICK), None, None),
+        (edge, "198.51.100.7", Some(tokens::NICK), Some("eve@example.com"), None),
+        (edge, "198.51.100.7", Some(tokens::EVE), NICK, Some(NOT_ALLOWED)),
+        (edge, "198.51.100.7", Some(tokens::NUMBER), NICK, Some(MISSING)),
+        (edge, "198.51.100.7", Some(tokens::LIST), NICK, Some(MISSING)),
+        (edge, "198.51.100.7", Some(tokens::NOBODY), NICK, Some(MISSING)),
+        (edge, "198.51.100.7", None, NICK, Some(MISSING)),
+        (edge, "203.0.113.7", Some(tokens::NICK), None, Some("proxy_attribution_required")),
+        (matching, "203.0.113.7", Some(tokens::NICK), NICK, None),
+        (matching, "203.0.113.7", Some(tokens::EVE), NICK, Some(MISMATCH)),
+        (matching, "203.0.113.7", Some(tokens::NICK), Some("eve@example.com"), Some(MISMATCH)),
+        (matching, "203.0.113.7", None, NICK, Some(MISSING)),
+        (matching, "198.51.100.7", Some(tokens::NICK), NICK, Some("trusted_proxy_untrusted_source")),
+    ];
+    for (address, peer, token, user, expected) in cases {
+        let token = token.map(|token| format!("Bearer {token}"));
+        let mut headers = with_host(&[("x-forwarded-for", "198.51.100.7")]);
+        headers.extend(token.as_deref().map(|token| ("authorization", token)));
+        headers.extend(user.map(|user| ("x-forwarded-user", user)));
+        let response = from_peer(address, peer, 40000, "/", &headers);
+        let what = format!("{peer} {token:?} {user:?}: {}", response.text());
+        assert_eq!(reason(&response).as_deref(), expected, "{what}");
+        if expected.is_none() {
+            let upstream = echo::received(&echo::answer(&response));
+            assert_eq!(values(&upstream, "x-forwarded-user"), ["nick@example.com"], "{what}");
+        }
+    }
+    let forged = format!("Bearer {}", tokens::FORGED);
+    let response = from_peer(edge, "198.51.100.7", 40000, "/", &with_host(&[("authorization", &forged)]));
+    assert_eq!(response.status, 401, "Envoy's own refusal: {}", response.text());
+    assert_eq!(echo.requests(), 3);
+    assert_no_trap(&envoy);
+}
+
+#[test]
+fn a_refused_navigation_gets_a_page_and_everything_else_gets_json() {
+    let echo = Echo::start().unwrap();
+    let listener = listener("http", &config(json!({})), &json!({"use_remote_address": true}));
+    let envoy = Envoy::start(&bootstrap(vec![listener], echo.address()));
+    let refused = |method: &str, accept: &str| {
+        let mut connection = Connection::open(envoy.address("http")).unwrap();
+        connection.send(&wire::proxy_line("203.0.113.7")).unwrap();
+        let headers = [("host", "a"), ("x-forwarded-for", "198.51.100.7"), ("accept", accept), ("connection", "close")];
+        connection.send(&wire::request(method, "/secret?token=s3cr3t", &headers)).unwrap();
+        let response = connection.response(method).unwrap();
+        // Nothing may follow what was read: a body behind the answer to HEAD would be taken for the next answer.
+        (response, connection.rest().unwrap())
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for (accept, media) in [(browser, "text/html; charset=utf-8"), ("*/*", "application/json; charset=utf-8")] {
+        let (get, _) = refused("GET", accept);
+        let (head, rest) = refused("HEAD", accept);
+        assert_eq!((get.status, head.status), (401, 401));
+        assert_eq!(values(&get.headers, "content-type"), [media]);
+        let comparable = |response: &Response| {
+            response.headers.iter().filter(|(name, _)| name != "date").cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(comparable(&head), comparable(&get), "HEAD says what GET would");
+        assert_eq!((head.body, rest), (Vec::new(), Vec::new()));
+        let page = get.text();
+        assert!(
+            page.contains("trusted_proxy_user_missing") && !page.contains("s3cr3t") && !page.contains("/secret"),
+            "{page}"
+        );
+        let policy = values(&get.headers, "content-security-policy").concat();
+        assert_eq!(policy.contains("default-src 'none'") && page.starts_with("<!doctype html>"), accept == browser);
+    }
+    assert_eq!(echo.requests(), 0);
+}
+
 #[test]
 fn a_client_cannot_name_its_own_address() {
     // The policy trusts 192.0.2.50 only, and the client comes from 127.0.0.1.

@@ -311,6 +311,85 @@ fn delegated_are_only_websockets_that_lack_a_valid_user() {
     assert!(judge(&delegating, "10.0.0.1:1", &request(&[("x-edge", None)])).is_err(), "a plain request");
 }
 
+/// The same with an identity that Envoy verified.
+fn judge_verified(policy: &Policy, peer: &str, headers: &Pairs, verified: Option<&[u8]>) -> Result<String, String> {
+    let map = serialize(headers);
+    let mut request = Request::new(Peer::from_connection(peer.as_bytes()), Headers::parse(&map).unwrap());
+    request.assertion = verified;
+    match policy.decide(&request) {
+        Ok(admission) => match admission.kind() {
+            Kind::Identified(user) => Ok(user.escape_ascii().to_string()),
+            other => Ok(format!("{other:?}")),
+        },
+        Err(refusal) => Err(refusal.to_string()),
+    }
+}
+
+#[test]
+fn a_user_must_be_the_one_that_envoy_verified() {
+    const MISSING: &str = "trusted_proxy_assertion_missing";
+    const MISMATCH: &str = "trusted_proxy_assertion_mismatch";
+    let assertion = |use_as: &str| json!({"assertion": {"metadata": ["ns", "payload", "email"], "as": use_as}});
+    let (matching, identity) = (policy(assertion("match")), policy(assertion("identity")));
+    assert_eq!(matching.assertion_path().unwrap(), b"metadata\0filter_metadata\0ns\0payload\0email");
+    let nick: &[u8] = b"nick@example.com";
+    // The user header, the verified identity, and what comes of both as a match and as the identity itself.
+    let cases: &[(Option<&str>, Option<&[u8]>, Result<&str, &str>, Result<&str, &str>)] = &[
+        (Some("nick@example.com"), Some(nick), Ok("nick@example.com"), Ok("nick@example.com")),
+        (Some("nick@example.com"), Some(b" nick@example.com"), Ok("nick@example.com"), Ok("nick@example.com")),
+        (Some("nick@example.com"), None, Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b""), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b" \xA0"), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b"\x0A\x10nick@example.com"), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b"Nick@example.com"), Err(MISMATCH), Err("trusted_proxy_user_not_allowed")),
+        (Some("eve"), Some(nick), Err(MISMATCH), Ok("nick@example.com")),
+        (Some("eve"), Some(b"eve"), Err("trusted_proxy_user_not_allowed"), Err("trusted_proxy_user_not_allowed")),
+        (None, Some(nick), Err("trusted_proxy_user_missing"), Ok("nick@example.com")),
+    ];
+    for (user, verified, as_match, as_identity) in cases {
+        let headers = request(&[("x-forwarded-user", *user)]);
+        for (policy, expected) in [(&matching, as_match), (&identity, as_identity)] {
+            let judged = judge_verified(policy, "10.0.0.1:1", &headers, *verified);
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(judged, expected, "{user:?} {verified:?}");
+        }
+    }
+}
+
+#[test]
+fn at_the_edge_the_peer_is_the_client_and_no_proxy_is_asked_for() {
+    let filter = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
+    let policy = policy(filter);
+    let judge = |peer: &str, verified: Option<&[u8]>| {
+        judge_verified(&policy, peer, &request(&[("x-forwarded-for", Some("6.6.6.6"))]), verified)
+    };
+    let nick: Option<&[u8]> = Some(b"nick@example.com");
+    assert_eq!(judge("198.51.100.7:1", nick).as_deref(), Ok("nick@example.com"));
+    for (peer, reason) in [
+        ("/run/envoy.sock", "trusted_proxy_peer_unknown"),
+        ("198.51.100.7:0", "trusted_proxy_peer_unverified"),
+        ("127.0.0.1:1", "proxy_attribution_required"),
+        // The Gateway would walk past this one, and find no client.
+        ("10.0.0.1:1", "proxy_attribution_required"),
+    ] {
+        assert_eq!(judge(peer, nick).unwrap_err(), reason, "{peer}");
+    }
+    assert_eq!(judge("198.51.100.7:1", None).unwrap_err(), "trusted_proxy_assertion_missing");
+}
+
+#[test]
+fn a_delegated_websocket_must_not_name_another_than_the_verified_user() {
+    let filter = json!({"webSocketRefusal": "delegate", "assertion": {"metadata": ["ns", "email"], "as": "match"}});
+    let policy = policy(filter);
+    let judge = |user: Option<&str>| {
+        let headers = upgrade(&[("x-edge", None), ("x-forwarded-user", user)]);
+        judge_verified(&policy, "10.0.0.1:1", &headers, Some(b"nick@example.com"))
+    };
+    assert!(judge(Some("nick@example.com")).unwrap().starts_with("Delegated"));
+    assert!(judge(None).unwrap().starts_with("Delegated"));
+    assert_eq!(judge(Some("eve")).unwrap_err(), "trusted_proxy_assertion_mismatch");
+}
+
 #[test]
 fn connection_cannot_nominate_what_the_filter_manages() {
     let edits =

@@ -152,6 +152,16 @@ impl Audit {
         }
     }
 
+    pub(super) fn note_edge(&mut self, edge: bool) {
+        if edge {
+            self.add(
+                "filter.edge",
+                Severity::Warn,
+                "no proxy is asked for: the login before this filter must run on every route, or nobody is let in",
+            );
+        }
+    }
+
     pub(super) fn note_websocket_refusal(&mut self, refusal: WebSocketRefusal) {
         if refusal == WebSocketRefusal::Delegate {
             self.add(

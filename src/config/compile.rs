@@ -14,7 +14,7 @@ use crate::policy::names::{Names, SCOPES_HEADER, folded, is_built_in, is_reserve
 use crate::policy::origin::Origins;
 use crate::policy::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::scopes::{Scope, Scopes};
-use crate::policy::{PeerAddress, Policy, Users, WebSocketRefusal};
+use crate::policy::{Assertion, PeerAddress, Policy, UseAssertion, Users, WebSocketRefusal};
 use crate::text::{latin1, trim_configured};
 
 /// What a good configuration becomes.
@@ -29,12 +29,10 @@ pub struct Compiled {
 }
 
 /// Keys of `filter` that the contract has and this version does not: what it does in their place.
-const NOT_YET: [(&str, &str); 5] = [
+const NOT_YET: [(&str, &str); 3] = [
     ("mode", "every request is enforced"),
-    ("edge", "a proxy in front of Envoy authenticates"),
     ("trustedPeers", "peers are trusted by address"),
     ("peerTrust", "peers are trusted by address"),
-    ("assertion", "the user header is believed as the proxy sent it"),
 ];
 
 /// The same for `filter.scopes`.
@@ -112,7 +110,17 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     audit.note_password(auth.member("password").node.is_some_and(|node| *node != Node::Null));
 
     let headers = read_headers(reader, &mut audit, &trusted_proxy, &filter);
-    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &gateway, &filter);
+    let edge = reader.bool(&filter.member("edge")).unwrap_or(false);
+    let assertion = read_assertion(reader, &filter.member("assertion"));
+    if edge && filter.member("assertion").node.is_none() {
+        reader.error(
+            &filter.member("edge"),
+            "is true without an assertion",
+            "write filter.assertion: where Envoy's own login (jwt_authn, oauth2) leaves the identity that it verified",
+        );
+    }
+    audit.note_edge(edge);
+    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &gateway, &filter, edge);
     let allow_loopback = {
         let gateway_says = reader.bool(&trusted_proxy.member("allowLoopback")) == Some(true);
         reader.bool(&filter.member("allowLoopback")).unwrap_or(gateway_says)
@@ -152,6 +160,8 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         gateway_proxies,
         allow_loopback,
         reject_same_host,
+        edge,
+        assertion,
         attribution_required,
         real_ip_fallback,
         required_headers: required,
@@ -170,7 +180,9 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
 }
 
 fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 14] = [
+        "edge",
+        "assertion",
         "trustedProxies",
         "allowLoopback",
         "peerAddress",
@@ -371,12 +383,19 @@ fn check_foldings(reader: &mut Reader, users: [(&Place<'_>, Option<&str>); 2], l
 }
 
 /// The proxies of rule 2, and the Gateway's own where they differ.
-fn read_proxies(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, filter: &Place<'_>) -> (Cidrs, Cidrs) {
+fn read_proxies(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    gateway: &Place<'_>,
+    filter: &Place<'_>,
+    edge: bool,
+) -> (Cidrs, Cidrs) {
     let (theirs, ours) = (gateway.member("trustedProxies"), filter.member("trustedProxies"));
     let gateway_proxies = read_proxy_list(reader, &theirs);
     let filter_proxies = read_proxy_list(reader, &ours);
     let place = if ours.node.is_some() { &ours } else { &theirs };
-    if matches!(place.node, None | Some(Node::List(_)))
+    if !edge
+        && matches!(place.node, None | Some(Node::List(_)))
         && !matches!(place.node, Some(Node::List(items)) if !items.is_empty())
     {
         reader.error(
@@ -564,6 +583,34 @@ fn read_default_scopes(reader: &mut Reader, scopes: &Place<'_>) -> (Scopes, Scop
         set
     };
     (read("default", Scope::DEFAULT), read("pluginDefault", Scope::PLUGIN_DEFAULT))
+}
+
+/// Where Envoy holds the identity that it verified.
+fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
+    const WANTED: &str =
+        "write the path of the metadata, such as [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"]";
+    place.node?;
+    reader.known_keys(place, &["metadata", "as"]);
+    let (path_place, as_place) = (place.member("metadata"), place.member("as"));
+    if as_place.node.is_none() {
+        reader.error(
+            &as_place,
+            "is missing",
+            "write \"match\" (the user header must equal it) or \"identity\" (it is the user)",
+        );
+    }
+    let use_as = reader.choice(&as_place, &[("match", UseAssertion::Match), ("identity", UseAssertion::Identity)]);
+    if path_place.node.is_none() {
+        reader.error(&path_place, "is missing", WANTED);
+    }
+    let segments: Vec<&str> = reader.strings(&path_place)?.into_iter().map(|(_, segment)| segment).collect();
+    // Property paths are separated by NULs. A namespace alone is no string.
+    if segments.len() < 2 || segments.iter().any(|segment| segment.is_empty() || segment.contains('\0')) {
+        reader.error(&path_place, "is no path to a string", WANTED);
+        return None;
+    }
+    let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
+    Some(Assertion { path: path.into_bytes().into(), use_as: use_as? })
 }
 
 fn read_peer_address(reader: &mut Reader, place: &Place<'_>) -> PeerAddress {

@@ -6,6 +6,7 @@ mod host;
 mod log;
 #[cfg(target_family = "wasm")]
 mod metrics;
+mod page;
 pub mod reply;
 pub mod report;
 #[cfg(target_family = "wasm")]

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::page;
 use crate::policy::refusal::{Reason, Refusal};
 use crate::request::Request;
 use crate::text::trim;
@@ -29,32 +30,21 @@ const POLICY_VIOLATION: u16 = 1008;
 const MAX_CLOSE_REASON: usize = 123;
 
 impl Reply {
-    /// The refusal of a plain request. `HEAD` gets no body.
+    /// The refusal of a plain request: a page for a browser that navigates, JSON for everything else. Envoy itself
+    /// leaves the body out where the method is `HEAD`. Without a request nothing is known of the client.
     #[must_use]
-    pub fn http(refusal: &Refusal<'_>, method: &[u8], hide_reason: bool) -> Self {
-        let mut headers = vec![
-            ("content-type", b"application/json; charset=utf-8".to_vec()),
-            ("cache-control", b"no-store".to_vec()),
-        ];
-        let (message, kind) = if refusal.reason == Reason::AttributionRequired {
-            (
-                "No client address can be attributed. List only your proxies in gateway.trustedProxies, and let the \
-                 first of them write X-Forwarded-For anew.",
-                refusal.reason.code(),
-            )
-        } else {
+    pub fn http(refusal: &Refusal<'_>, request: Option<&Request<'_>>, hide_reason: bool) -> Self {
+        let mut headers = vec![("cache-control", b"no-store".to_vec())];
+        if refusal.reason.status() == 401 {
             headers.push(("www-authenticate", b"TrustedProxy realm=\"openclaw\"".to_vec()));
-            ("Unauthorized", "unauthorized")
-        };
-        let mut body = String::new();
-        if method != b"HEAD" {
-            let _ = write!(body, r#"{{"error":{{"message":"{message}","type":"{kind}""#);
-            if !hide_reason {
-                // A code has letters, digits, underscores and the bytes of a header name: nothing to escape.
-                let _ = write!(body, r#","reason":"{refusal}""#);
-            }
-            body.push_str("}}");
         }
+        let body = if request.is_some_and(|request| page::is_wanted(request)) {
+            headers.extend(page::HEADERS.map(|(name, value)| (name, value.to_vec())));
+            page::render(refusal, hide_reason)
+        } else {
+            headers.push(("content-type", b"application/json; charset=utf-8".to_vec()));
+            json(refusal, hide_reason)
+        };
         Self { status: refusal.reason.status(), headers, body: body.into_bytes() }
     }
 
@@ -83,6 +73,22 @@ impl Reply {
         }
         Some(Self { status: 101, headers, body: close_frame(POLICY_VIOLATION, reason.as_bytes()) })
     }
+}
+
+/// The body for everything that is no browser.
+fn json(refusal: &Refusal<'_>, hide_reason: bool) -> String {
+    let (message, kind) = if refusal.reason == Reason::AttributionRequired {
+        (
+            "No client address can be attributed. List only your proxies in gateway.trustedProxies, and let the first \
+             of them write X-Forwarded-For anew.",
+            refusal.reason.code(),
+        )
+    } else {
+        ("Unauthorized", "unauthorized")
+    };
+    // A code has letters, digits, underscores and the bytes of a header name: nothing to escape.
+    let reason = if hide_reason { String::new() } else { format!(r#","reason":"{refusal}""#) };
+    format!(r#"{{"error":{{"message":"{message}","type":"{kind}"{reason}}}}}"#)
 }
 
 /// Whether a WebSocket key has the form of 16 bytes in Base64.
@@ -191,22 +197,27 @@ mod tests {
         assert_eq!((reply.body.len(), reply.body[1]), (127, 125));
     }
 
+    fn plain(headers: &[(&str, &str)], refusal: Refusal<'_>, hide_reason: bool) -> Reply {
+        let map = serialize(headers);
+        Reply::http(&refusal, Some(&Request::new(Peer::Unknown, Headers::parse(&map).unwrap())), hide_reason)
+    }
+
     #[test]
     fn a_plain_refusal_says_why_unless_it_shall_not() {
         let refusal = Refusal { header: Some("X-Edge"), ..Reason::MissingHeader.into() };
         let body = |reply: Reply| String::from_utf8(reply.body).unwrap();
-        let reply = Reply::http(&refusal, b"GET", false);
+        let reply = Reply::http(&refusal, None, false);
         assert_eq!((reply.status, header(&reply, "www-authenticate").is_some()), (401, true));
+        assert_eq!(header(&reply, "content-type").unwrap(), "application/json; charset=utf-8");
         assert_eq!(
             body(reply),
             r#"{"error":{"message":"Unauthorized","type":"unauthorized","reason":"trusted_proxy_missing_header_X-Edge"}}"#
         );
-        let hidden = body(Reply::http(&refusal, b"GET", true));
+        let hidden = body(Reply::http(&refusal, None, true));
         assert_eq!(hidden, r#"{"error":{"message":"Unauthorized","type":"unauthorized"}}"#);
-        let forbidden = Reply::http(&Reason::AttributionRequired.into(), b"POST", false);
+        let forbidden = plain(&[(":method", "POST")], Reason::AttributionRequired.into(), false);
         assert_eq!((forbidden.status, header(&forbidden, "www-authenticate")), (403, None));
         let json: serde_json::Value = serde_json::from_slice(&forbidden.body).unwrap();
         assert_eq!(json["error"]["type"], "proxy_attribution_required");
-        assert!(Reply::http(&refusal, b"HEAD", false).body.is_empty());
     }
 }

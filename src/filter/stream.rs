@@ -53,6 +53,8 @@ impl Stream {
         if policy.needs_destination() {
             request.destination = host::property(b"destination\0address").ok().as_deref().and_then(socket_address);
         }
+        let assertion = policy.assertion_path().and_then(|path| host::property(path).ok());
+        request.assertion = assertion.as_deref();
         match policy.decide(&request) {
             Ok(admission) => {
                 if stamp(policy, &admission, &request).is_err() {
@@ -79,7 +81,7 @@ impl Stream {
     ) -> Result<Action, HostError> {
         let hide = policy.hides_reasons();
         let closed = if policy.closes_websockets() { Reply::websocket(refusal, request, hide) } else { None };
-        let reply = closed.filter(|_| is_http1()).unwrap_or_else(|| Reply::http(refusal, request.method(), hide));
+        let reply = closed.filter(|_| is_http1()).unwrap_or_else(|| Reply::http(refusal, Some(request), hide));
         self.state.log.refusal(refusal.reason, report::Line { refusal, request, peer });
         self.finish(refusal, &reply)
     }
@@ -88,7 +90,7 @@ impl Stream {
     fn refuse_blindly(&self, reason: Reason, hide_reason: bool) -> Result<Action, HostError> {
         let refusal = Refusal::from(reason);
         self.state.log.refusal(reason, format_args!("refused reason={refusal}"));
-        self.finish(&refusal, &Reply::http(&refusal, b"", hide_reason))
+        self.finish(&refusal, &Reply::http(&refusal, None, hide_reason))
     }
 
     /// Tells the operator, then the client.

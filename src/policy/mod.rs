@@ -50,6 +50,23 @@ pub enum WebSocketRefusal {
     Delegate,
 }
 
+/// Dynamic metadata in which Envoy holds an identity that it verified (`filter.assertion`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// The path of the property, its segments separated by NULs.
+    pub(crate) path: Box<[u8]>,
+    pub(crate) use_as: UseAssertion,
+}
+
+/// How the verified identity is used (`filter.assertion.as`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UseAssertion {
+    /// The user header must equal it, byte for byte.
+    Match,
+    /// It is the user; the user header is ignored.
+    Identity,
+}
+
 /// The users who may come in: `allowUsers`.
 #[derive(Debug, Clone, Default)]
 pub enum Users {
@@ -71,6 +88,9 @@ pub struct Policy {
     pub(crate) gateway_proxies: Cidrs,
     pub(crate) allow_loopback: bool,
     pub(crate) reject_same_host: bool,
+    /// Envoy itself authenticated the user: there is no proxy to be trusted, the peer is the client.
+    pub(crate) edge: bool,
+    pub(crate) assertion: Option<Assertion>,
     pub(crate) attribution_required: bool,
     pub(crate) real_ip_fallback: bool,
     /// As configured: refusals show them so.
@@ -129,10 +149,12 @@ impl Policy {
         if self.is_anonymous(request) {
             return Ok(self.without_identity(request, Kind::Anonymous)); // 0
         }
-        self.check_peer(request)?; // 1, 2, 3, 3b
+        let peer = known(request.peer)?; // 1
+        if !self.edge {
+            self.check_proxy(request, &peer)?; // 2, 3, 3b
+        }
         if self.attribution_required {
-            let proxies = [&self.proxies, &self.gateway_proxies];
-            client::attribute(request, &proxies, self.real_ip_fallback).ok_or(Reason::AttributionRequired)?; // 5
+            self.attribute(request, peer).ok_or(Reason::AttributionRequired)?; // 5
         }
         match self.identify(request) {
             Ok(user) => {
@@ -142,6 +164,9 @@ impl Policy {
             Err(refusal) if self.delegates(request, &refusal) => {
                 // Only 6, 7 and 9 are the Gateway's to judge.
                 self.check_user_stands_once(request)?; // 7b
+                if let Some(user) = self.named_user(request) {
+                    self.check_assertion(request, user)?; // 8
+                }
                 self.check_origin(request)?; // 10
                 Ok(self.without_identity(request, Kind::Delegated(refusal)))
             }
@@ -155,13 +180,8 @@ impl Policy {
         is_plain(path) && paths.contains(path)
     }
 
-    fn check_peer(&self, request: &Request<'_>) -> Result<(), Reason> {
-        let peer = match request.peer {
-            Peer::Known(address) => address,
-            Peer::Unverified => return Err(Reason::PeerUnverified),
-            Peer::Unknown => return Err(Reason::PeerUnknown),
-        };
-        if !self.proxies.contains(&peer) {
+    fn check_proxy(&self, request: &Request<'_>, peer: &Address) -> Result<(), Reason> {
+        if !self.proxies.contains(peer) {
             return Err(Reason::UntrustedSource);
         }
         if peer.is_loopback() {
@@ -175,23 +195,52 @@ impl Policy {
         Ok(())
     }
 
-    /// Rules 6, 7, 7b and 9: the user, trimmed.
+    /// The client behind the proxies, or the peer itself where Envoy is the edge.
+    fn attribute(&self, request: &Request<'_>, peer: Address) -> Option<Address> {
+        let proxies = [&self.proxies, &self.gateway_proxies];
+        if self.edge {
+            // The Gateway walks past its own proxies: one of them would be no client to it.
+            return Some(peer).filter(|peer| !peer.is_loopback() && !proxies.iter().any(|set| set.contains(peer)));
+        }
+        client::attribute(request, &proxies, self.real_ip_fallback)
+    }
+
+    /// Rules 6 to 9: the user, trimmed.
     fn identify<'a>(&'a self, request: &Request<'a>) -> Result<&'a [u8], Refusal<'a>> {
-        let present = |name: &[u8]| request.headers.joined(name).is_some_and(|value| !trim(&value).is_empty());
-        if let Some(missing) = self.required_headers.iter().find(|name| !present(name.as_bytes())) {
-            return Err(Refusal { header: Some(missing), ..Reason::MissingHeader.into() });
+        if let Some(missing) = self.required_headers.iter().find(|name| !is_present(request, name.as_bytes())) {
+            return Err(Refusal { header: Some(missing), ..Reason::MissingHeader.into() }); // 6
         }
-        if !present(&self.user_header) {
-            return Err(Reason::UserMissing.into());
+        let user = match &self.assertion {
+            Some(Assertion { use_as: UseAssertion::Identity, .. }) => verified(request)?,
+            _ => {
+                let user = self.named_user(request).ok_or(Reason::UserMissing)?; // 7
+                self.check_user_stands_once(request)?; // 7b
+                self.check_assertion(request, user)?; // 8
+                user
+            }
+        };
+        match &self.users {
+            Users::Only(users) if !users.contains(user) => {
+                Err(Refusal { user: Some(user), ..Reason::UserNotAllowed.into() }) // 9
+            }
+            _ => Ok(user),
         }
-        self.check_user_stands_once(request)?;
-        let user = trim(request.headers.copies(&self.user_header).next().unwrap_or_default());
-        if let Users::Only(users) = &self.users
-            && !users.contains(user)
-        {
-            return Err(Refusal { user: Some(user), ..Reason::UserNotAllowed.into() });
+    }
+
+    /// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.
+    fn named_user<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
+        let user = request.headers.copies(&self.user_header).next()?;
+        is_present(request, &self.user_header).then(|| trim(user))
+    }
+
+    /// Where the user must match what Envoy verified, that it does.
+    fn check_assertion<'a>(&self, request: &Request<'a>, user: &'a [u8]) -> Result<(), Refusal<'a>> {
+        match &self.assertion {
+            Some(Assertion { use_as: UseAssertion::Match, .. }) if verified(request)? != user => {
+                Err(Refusal { user: Some(user), ..Reason::AssertionMismatch.into() })
+            }
+            _ => Ok(()),
         }
-        Ok(user)
     }
 
     fn check_user_stands_once(&self, request: &Request<'_>) -> Result<(), Reason> {
@@ -227,6 +276,12 @@ impl Policy {
         Admission { kind, scopes }
     }
 
+    /// The path of the property with the verified identity, where the rules want to know it.
+    #[must_use]
+    pub fn assertion_path(&self) -> Option<&[u8]> {
+        self.assertion.as_ref().map(|assertion| &*assertion.path)
+    }
+
     /// Where the peer's address is read.
     #[must_use]
     pub const fn peer_address(&self) -> &PeerAddress {
@@ -250,4 +305,26 @@ impl Policy {
     pub const fn hides_reasons(&self) -> bool {
         self.hide_reasons
     }
+}
+
+/// Rule 1.
+const fn known(peer: Peer) -> Result<Address, Reason> {
+    match peer {
+        Peer::Known(address) => Ok(address),
+        Peer::Unverified => Err(Reason::PeerUnverified),
+        Peer::Unknown => Err(Reason::PeerUnknown),
+    }
+}
+
+/// Whether a header is there and not blank, as the Gateway reads it.
+fn is_present(request: &Request<'_>, name: &[u8]) -> bool {
+    request.headers.joined(name).is_some_and(|value| !trim(&value).is_empty())
+}
+
+/// The identity that Envoy verified. What is no text that a header can carry is none: a claim that is a number, a list
+/// or an object arrives as its bytes.
+fn verified<'a>(request: &Request<'a>) -> Result<&'a [u8], Reason> {
+    let is_text = |identity: &&[u8]| identity.iter().all(|byte| !byte.is_ascii_control());
+    let identity = request.assertion.filter(is_text).map(trim).unwrap_or_default();
+    if identity.is_empty() { Err(Reason::AssertionMissing) } else { Ok(identity) }
 }

@@ -51,6 +51,10 @@ reasons! {
     UserMissing = "trusted_proxy_user_missing", 401;
     /// Rule 7b: the user header is there more than once.
     UserRepeated = "trusted_proxy_user_repeated", 401;
+    /// Rule 8: Envoy verified no identity.
+    AssertionMissing = "trusted_proxy_assertion_missing", 401;
+    /// Rule 8: the user header names another than the identity that Envoy verified.
+    AssertionMismatch = "trusted_proxy_assertion_mismatch", 401;
     /// Rule 9: the user is not in `allowUsers`.
     UserNotAllowed = "trusted_proxy_user_not_allowed", 401;
     /// Rule 10: the browser's origin is not allowed.
@@ -65,6 +69,27 @@ impl Reason {
         match self {
             Self::OriginNotAllowed => "origin not allowed",
             _ => "proxy authentication required",
+        }
+    }
+
+    /// What a person in front of a browser can do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::UserNotAllowed => {
+                "You are signed in, but your account is not on the list of people who may come in here. \
+                 Ask the operator to add it, or sign in with another account."
+            }
+            Self::OriginNotAllowed => {
+                "The page that sent you here may not use this service. Type its address into the address bar yourself."
+            }
+            Self::AttributionRequired | Self::NoRequest | Self::ConfigMissing => {
+                "This is not your mistake: the service is not set up completely. Tell the operator."
+            }
+            _ => {
+                "This service takes visitors only through its sign-in. Go to the address that you were given for \
+                 signing in, and come back from there. If that is where you came from, tell the operator."
+            }
         }
     }
 

@@ -293,15 +293,16 @@ impl Drop for Folder {
     }
 }
 
-/// The first signal ends the session in order, a second one at once; then the system ends Envoy.
+/// Any signal ends the session in order; Ctrl-C after that ends it at once, and the system ends Envoy.
 fn on_signal(sender: Sender<Event>) -> Result<(), String> {
     let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
     std::thread::spawn(move || {
-        for (count, _) in signals.forever().enumerate() {
-            if count > 0 || sender.send(Event::Stop).is_err() {
+        for (count, signal) in signals.forever().enumerate() {
+            if count > 0 && signal == SIGINT {
                 std::process::exit(130);
             }
+            drop(sender.send(Event::Stop));
         }
     });
     Ok(())
