@@ -47,6 +47,20 @@ fn cut(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
 }
 
 impl<'a> Headers<'a> {
+    /// Looks several headers up in one pass; their case does not matter.
+    #[must_use]
+    pub fn fields<const N: usize>(&self, names: [&[u8]; N]) -> [Field<'a>; N] {
+        let mut fields = [Field::default(); N];
+        for (name, value) in self.iter() {
+            for (wanted, field) in names.iter().zip(&mut fields) {
+                if name.len() == wanted.len() && name.eq_ignore_ascii_case(wanted) {
+                    field.note(value);
+                }
+            }
+        }
+        fields
+    }
+
     /// Reads a serialized header map.
     ///
     /// # Errors
@@ -154,6 +168,19 @@ impl<'a> Field<'a> {
     pub const fn is_present(&self) -> bool {
         self.first.is_some()
     }
+
+    /// Whether there is more than one copy.
+    #[must_use]
+    pub const fn is_repeated(&self) -> bool {
+        self.copies > 1
+    }
+
+    /// The value of the header `name`, of which this is the field, as Node hands it to the Gateway: see
+    /// [`Headers::joined`].
+    #[must_use]
+    pub fn joined(&self, headers: &Headers<'a>, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+        if self.is_repeated() { headers.joined(name) } else { self.first.map(Cow::Borrowed) }
+    }
 }
 
 /// What the rules read of every request, found in one pass over the headers.
@@ -171,6 +198,8 @@ pub struct Fields<'a> {
     pub connection: Field<'a>,
     /// `origin`.
     pub origin: Field<'a>,
+    /// `x-openclaw-scopes`.
+    pub scopes: Field<'a>,
     /// `x-forwarded-for`.
     pub forwarded_for: Field<'a>,
     /// `x-real-ip`.
@@ -205,7 +234,8 @@ impl<'a> Fields<'a> {
             (10, b':') => (&mut self.authority, b":authority"),
             (10, _) => (&mut self.connection, b"connection"),
             (15, _) => (&mut self.forwarded_for, b"x-forwarded-for"),
-            (17, _) => (&mut self.websocket_key, b"sec-websocket-key"),
+            (17, b's' | b'S') => (&mut self.websocket_key, b"sec-websocket-key"),
+            (17, _) => (&mut self.scopes, b"x-openclaw-scopes"),
             (21, _) => (&mut self.websocket_version, b"sec-websocket-version"),
             (22, _) => (&mut self.websocket_protocol, b"sec-websocket-protocol"),
             _ => return None,

@@ -12,15 +12,16 @@ use crate::text::trim;
 /// where the Gateway may use it, the address in X-Real-IP. Never a loopback address.
 pub(super) fn attribute(request: &Request<'_>, proxies: &[&Cidrs], real_ip_fallback: bool) -> Option<Address> {
     let is_proxy = |address: &Address| address.is_loopback() || proxies.iter().any(|set| set.contains(address));
-    let chain = match request.fields.forwarded_for.only() {
-        Some(one) => Some(one.into()),
-        None => request.headers.joined(b"x-forwarded-for"),
-    };
+    let chain = request.fields.forwarded_for.joined(&request.headers, b"x-forwarded-for");
     let forwarded = chain
         .and_then(|chain| chain.rsplit(|&byte| byte == b',').filter_map(literal).find(|address| !is_proxy(address)));
     forwarded.or_else(|| {
         // A single literal: joined copies hold a comma, and no literal does.
-        let literal = if real_ip_fallback { literal(&request.headers.joined(b"x-real-ip")?) } else { None };
+        let literal = if real_ip_fallback {
+            literal(&request.fields.real_ip.joined(&request.headers, b"x-real-ip")?)
+        } else {
+            None
+        };
         literal.filter(|address| !address.is_loopback())
     })
 }

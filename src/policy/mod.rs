@@ -25,8 +25,12 @@ use refusal::{Reason, Refusal};
 use scopes::Scopes;
 pub use stamp::Edit;
 
-use crate::request::Request;
+use crate::request::{Field, Request};
 use crate::text::trim;
+
+/// How many headers by configured names are found in one pass: the user's, and required ones. More of those cost a
+/// pass each.
+const NAMED: usize = 4;
 
 /// Where the peer's address is read (`filter.peerAddress`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,7 +97,7 @@ pub struct Policy {
     pub(crate) assertion: Option<Assertion>,
     pub(crate) attribution_required: bool,
     pub(crate) real_ip_fallback: bool,
-    /// As configured: refusals show them so.
+    /// Refusals show them as configured.
     pub(crate) required_headers: Vec<String>,
     pub(crate) user_header: Box<[u8]>,
     pub(crate) upstream_user_header: Box<[u8]>,
@@ -156,15 +160,16 @@ impl Policy {
         if self.attribution_required {
             self.attribute(request, peer).ok_or(Reason::AttributionRequired)?; // 5
         }
-        match self.identify(request) {
+        let named = self.find_named(request);
+        match self.identify(request, &named) {
             Ok(user) => {
                 self.check_origin(request).map_err(|reason| Refusal { user: Some(user), ..reason.into() })?; // 10
                 Ok(Admission { kind: Kind::Identified(user), scopes: self.scopes(request) })
             }
             Err(refusal) if self.delegates(request, &refusal) => {
                 // Only 6, 7 and 9 are the Gateway's to judge.
-                self.check_user_stands_once(request)?; // 7b
-                if let Some(user) = self.named_user(request) {
+                check_stands_once(&named)?; // 7b
+                if let Some(user) = self.named_user(request, &named) {
                     self.check_assertion(request, user)?; // 8
                 }
                 self.check_origin(request)?; // 10
@@ -205,16 +210,30 @@ impl Policy {
         client::attribute(request, &proxies, self.real_ip_fallback)
     }
 
+    /// The user header and the first required ones, in one pass over the headers.
+    fn find_named<'a>(&'a self, request: &Request<'a>) -> [Field<'a>; NAMED] {
+        let mut names = [&*self.user_header; NAMED];
+        for (name, required) in names.iter_mut().skip(1).zip(&self.required_headers) {
+            *name = required.as_bytes();
+        }
+        request.headers.fields(names)
+    }
+
     /// Rules 6 to 9: the user, trimmed.
-    fn identify<'a>(&'a self, request: &Request<'a>) -> Result<&'a [u8], Refusal<'a>> {
-        if let Some(missing) = self.required_headers.iter().find(|name| !is_present(request, name.as_bytes())) {
-            return Err(Refusal { header: Some(missing), ..Reason::MissingHeader.into() }); // 6
+    fn identify<'a>(&'a self, request: &Request<'a>, named: &[Field<'a>; NAMED]) -> Result<&'a [u8], Refusal<'a>> {
+        let mut fields = named.iter().skip(1);
+        for name in &self.required_headers {
+            // One copy that is not blank settles it; all else is for the slow look.
+            let found = fields.next().and_then(Field::only).is_some_and(|value| !trim(value).is_empty());
+            if !found && !is_present(request, name.as_bytes()) {
+                return Err(Refusal { header: Some(name), ..Reason::MissingHeader.into() }); // 6
+            }
         }
         let user = match &self.assertion {
             Some(Assertion { use_as: UseAssertion::Identity, .. }) => verified(request)?,
             _ => {
-                let user = self.named_user(request).ok_or(Reason::UserMissing)?; // 7
-                self.check_user_stands_once(request)?; // 7b
+                let user = self.named_user(request, named).ok_or(Reason::UserMissing)?; // 7
+                check_stands_once(named)?; // 7b
                 self.check_assertion(request, user)?; // 8
                 user
             }
@@ -228,9 +247,9 @@ impl Policy {
     }
 
     /// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.
-    fn named_user<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
-        let user = request.headers.copies(&self.user_header).next()?;
-        is_present(request, &self.user_header).then(|| trim(user))
+    fn named_user<'a>(&self, request: &Request<'a>, [user, ..]: &[Field<'a>; NAMED]) -> Option<&'a [u8]> {
+        let value = user.joined(&request.headers, &self.user_header)?;
+        if trim(&value).is_empty() { None } else { user.first().map(trim) }
     }
 
     /// Where the user must match what Envoy verified, that it does.
@@ -243,12 +262,8 @@ impl Policy {
         }
     }
 
-    fn check_user_stands_once(&self, request: &Request<'_>) -> Result<(), Reason> {
-        if request.headers.copies(&self.user_header).nth(1).is_some() { Err(Reason::UserRepeated) } else { Ok(()) }
-    }
-
     fn check_origin(&self, request: &Request<'_>) -> Result<(), Reason> {
-        let Some(origin) = request.headers.joined(b"origin") else { return Ok(()) };
+        let Some(origin) = request.fields.origin.joined(&request.headers, b"origin") else { return Ok(()) };
         let origin = trim(&origin);
         if origin.is_empty() || self.origins.allow(origin, request.fields.authority.first(), request.is_upgrade()) {
             Ok(())
@@ -263,7 +278,8 @@ impl Policy {
 
     /// Section 4: the scopes of an admitted request.
     fn scopes(&self, request: &Request<'_>) -> Option<Scopes> {
-        let named = request.headers.joined(names::SCOPES_HEADER.as_bytes()).map(|value| Scopes::parse(&value));
+        let named = request.fields.scopes.joined(&request.headers, names::SCOPES_HEADER.as_bytes());
+        let named = named.map(|value| Scopes::parse(&value));
         if named.is_some() || request.is_upgrade() {
             return named;
         }
@@ -305,6 +321,11 @@ impl Policy {
     pub const fn hides_reasons(&self) -> bool {
         self.hide_reasons
     }
+}
+
+/// Rule 7b.
+const fn check_stands_once([user, ..]: &[Field<'_>; NAMED]) -> Result<(), Reason> {
+    if user.is_repeated() { Err(Reason::UserRepeated) } else { Ok(()) }
 }
 
 /// Rule 1.

@@ -75,21 +75,31 @@ fn folds_to_start_with(name: &[u8], prefix: &[u8]) -> bool {
 }
 
 /// The managed names of one policy.
+///
+/// Every header of every request is looked up, and almost none is managed. Names are therefore told apart by their
+/// length and third byte first: the first two are `x-` for most of them.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// Names with a class of their own: the user, upstream user and scopes headers, and the spared ones.
     special: Vec<(Box<[u8]>, Class)>,
-    /// Folded managed names, sorted by length, then bytes.
-    managed: Vec<Box<[u8]>>,
-    /// For each length, capped at the last place, a bit for each folded first byte that a managed name can start with.
-    first_bytes: [u64; LENGTHS],
+    /// Folded managed names by length; those that are longer than the table are in the last place.
+    by_length: [Vec<Box<[u8]>>; LENGTHS],
+    /// For each length a bit for each third byte, folded, that a managed name of that length can have.
+    third_bytes: [u64; LENGTHS],
+    /// The same for all prefixes.
+    prefix_bytes: u64,
 }
 
 const LENGTHS: usize = 48;
 
-/// The bit of a folded byte.
-const fn bit(byte: u8) -> u64 {
-    match fold(byte) {
+/// The place of a length in the tables.
+fn place(length: usize) -> usize {
+    length.min(LENGTHS.saturating_sub(1))
+}
+
+/// The bit of a name's third byte; of a name that has none, that of `-`.
+fn third_bit(name: &[u8]) -> u64 {
+    match name.get(2).map_or(b'-', |&byte| fold(byte)) {
         letter @ b'a'..=b'z' => 1 << (letter.wrapping_sub(b'a')),
         digit @ b'0'..=b'9' => 1 << (digit.wrapping_sub(b'0').wrapping_add(26)),
         _ => 1 << 36,
@@ -116,32 +126,32 @@ impl Names {
             (own(SCOPES_HEADER), Class::Scopes),
         ];
         special.extend(spared.into_iter().map(|name| (own(name), Class::Spared)));
-        let mut managed: Vec<Box<[u8]>> = BUILT_IN
-            .into_iter()
-            .chain([user, upstream_user, SCOPES_HEADER])
-            .chain(stripped)
-            .map(|name| folded(name.as_bytes()).into())
-            .collect();
-        managed.sort_unstable_by(|a, b| a.len().cmp(&b.len()).then_with(|| a.cmp(b)));
-        managed.dedup();
-        let mut first_bytes = [0; LENGTHS];
-        let prefixes = BUILT_IN_PREFIXES.iter().map(|prefix| (prefix.as_bytes(), true));
-        for (name, is_prefix) in managed.iter().map(|name| (&**name, false)).chain(prefixes) {
-            let start = name.len().min(LENGTHS.saturating_sub(1));
-            let places = first_bytes.iter_mut().skip(start).take(if is_prefix { LENGTHS } else { 1 });
-            for place in places {
-                *place |= name.first().map_or(0, |&byte| bit(byte));
+        let mut by_length = [const { Vec::new() }; LENGTHS];
+        let mut third_bytes = [0; LENGTHS];
+        for name in BUILT_IN.into_iter().chain([user, upstream_user, SCOPES_HEADER]).chain(stripped) {
+            let name = folded(name.as_bytes()).into_boxed_slice();
+            let (names, bits) = (by_length.get_mut(place(name.len())), third_bytes.get_mut(place(name.len())));
+            if let (Some(names), Some(bits)) = (names, bits)
+                && !names.contains(&name)
+            {
+                *bits |= third_bit(&name);
+                names.push(name);
             }
         }
-        Self { special, managed, first_bytes }
+        let mut prefix_bytes = 0;
+        for prefix in BUILT_IN_PREFIXES {
+            prefix_bytes |= third_bit(prefix.as_bytes());
+            third_bytes.iter_mut().skip(place(prefix.len())).for_each(|bits| *bits |= third_bit(prefix.as_bytes()));
+        }
+        Self { special, by_length, third_bytes, prefix_bytes }
     }
 
     /// What becomes of a header of this name.
     #[must_use]
     pub fn class(&self, name: &[u8]) -> Class {
-        let Some(&first) = name.first() else { return Class::Foreign };
-        let place = name.len().min(LENGTHS.saturating_sub(1));
-        if self.first_bytes.get(place).is_none_or(|bits| bits & bit(first) == 0) || !self.is_managed(name) {
+        let third = third_bit(name);
+        if self.third_bytes.get(place(name.len())).is_none_or(|bits| bits & third == 0) || !self.is_managed(name, third)
+        {
             return Class::Foreign;
         }
         self.special
@@ -151,15 +161,14 @@ impl Names {
     }
 
     /// Whether a name folds like a managed one.
-    fn is_managed(&self, name: &[u8]) -> bool {
-        BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name, prefix.as_bytes()))
-            || self
-                .managed
-                .binary_search_by(|managed| {
-                    let by_length = managed.len().cmp(&name.len());
-                    by_length.then_with(|| managed.iter().copied().cmp(name.iter().map(|&byte| fold(byte))))
-                })
-                .is_ok()
+    fn is_managed(&self, name: &[u8], third: u64) -> bool {
+        let starts_alike = |prefix: &&str| folds_to_start_with(name, prefix.as_bytes());
+        (self.prefix_bytes & third != 0 && BUILT_IN_PREFIXES.iter().any(starts_alike))
+            || self.by_length.get(place(name.len())).is_some_and(|names| {
+                // Names of one length mostly share their beginning (`x-forwarded-`): the last byte tells them apart.
+                let last = name.last().map(|&byte| fold(byte));
+                names.iter().any(|managed| managed.last().copied() == last && fold_alike(name, managed))
+            })
     }
 }
 
