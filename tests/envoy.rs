@@ -237,7 +237,7 @@ fn the_example_admits_refuses_logs_and_counts() {
 }
 
 #[test]
-fn the_tls_listener_says_hsts_to_the_admitted_and_the_refused_and_differs_in_nothing_else() {
+fn the_tls_listener_says_hsts_to_everybody_takes_no_websockets_over_http_2_and_differs_in_nothing_else() {
     let (_echo, envoy, example) = example(&shipped_policy());
     let certificate = std::fs::read(example.certificate()).unwrap();
     for (headers, status) in [(vec![NICK, CLIENT], 200), (vec![CLIENT], 401)] {
@@ -261,10 +261,14 @@ fn the_tls_listener_says_hsts_to_the_admitted_and_the_refused_and_differs_in_not
         manager.as_object_mut().unwrap().remove("stat_prefix").expect("a stat prefix");
         let route = manager["route_config"].as_object_mut().unwrap();
         route.remove("name");
-        (manager["route_config"].as_object_mut().unwrap().remove("response_headers_to_add"), manager)
+        let hsts = route.remove("response_headers_to_add");
+        // Off is not shown.
+        let connect = manager["http2_protocol_options"].as_object_mut().unwrap().remove("allow_connect");
+        (hsts, connect, manager)
     };
-    let ((plain_headers, plain), (tls_headers, tls)) = (manager("http"), manager("https"));
+    let ((plain_headers, plain_connect, plain), (tls_headers, tls_connect, tls)) = (manager("http"), manager("https"));
     assert_eq!(plain, tls);
+    assert_eq!((plain_connect, tls_connect), (Some(json!(true)), None));
     assert!(plain_headers.is_none() && tls_headers.is_some());
     assert_eq!(plain["http_filters"][0]["name"], FILTER, "the filter is there, and first");
 }

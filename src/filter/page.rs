@@ -12,7 +12,7 @@ pub(super) const HEADERS: [(&str, &[u8]); 4] = [
     ("content-type", b"text/html; charset=utf-8"),
     (
         "content-security-policy",
-        b"default-src 'none'; style-src 'sha256-Mx7MHoWHLtNNGoYg7qAvulBLg2eDOYOh2g4HIH2NdEs='; base-uri 'none'; \
+        b"default-src 'none'; style-src 'sha256-f4o1Fwo3aCa81LXGk+qmrylK1u5IjP/c2ySWJwAdGu4='; base-uri 'none'; \
           form-action 'none'; frame-ancestors 'none'",
     ),
     ("referrer-policy", b"no-referrer"),
@@ -20,17 +20,20 @@ pub(super) const HEADERS: [(&str, &[u8]); 4] = [
 ];
 
 const STYLE: &str = "\
-:root{color-scheme:light dark;--page:#f4f5f7;--card:#fff;--text:#1d2127;--soft:#535b66;--line:#d8dce2;--mark:#b3261e}\n\
-@media (prefers-color-scheme:dark){:root{--page:#14171b;--card:#1e2228;--text:#eceef1;--soft:#aab2bd;--line:#363c45;--mark:#ff8a80}}\n\
+:root{color-scheme:light dark;--page:#f4f5f7;--card:#fff;--text:#1d2127;--soft:#535b66;--line:#d8dce2;--mark:#b3261e;--link:#0b57d0}\n\
+@media (prefers-color-scheme:dark){:root{--page:#14171b;--card:#1e2228;--text:#eceef1;--soft:#aab2bd;--line:#363c45;--mark:#ff8a80;--link:#a8c7fa}}\n\
 *{box-sizing:border-box}\n\
-body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.25rem;background:var(--page);color:var(--text);font:1rem/1.55 system-ui,sans-serif}\n\
+body{margin:0;min-height:100vh;min-height:100dvh;display:grid;place-items:center;padding:1.25rem;background:var(--page);color:var(--text);font:1rem/1.55 system-ui,sans-serif}\n\
 main{max-width:36rem;width:100%;padding:2rem;background:var(--card);border:1px solid var(--line);border-top:4px solid var(--mark);border-radius:.6rem}\n\
-h1{margin:0 0 .75rem;font-size:1.6rem;line-height:1.25}\n\
+h1{margin:0 0 .75rem;font-size:1.6rem;line-height:1.25;text-wrap:balance}\n\
 h2{margin:1.75rem 0 .35rem;font-size:1rem}\n\
 p{margin:0}\n\
+a{color:var(--link)}\n\
 .status{margin-bottom:.35rem;color:var(--mark);font-weight:600}\n\
 .soft{color:var(--soft);font-size:.925rem}\n\
-code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}";
+.code{margin-bottom:.35rem}\n\
+code{font:1rem ui-monospace,monospace;overflow-wrap:anywhere;user-select:all}\n\
+@media (max-width:30rem){main{padding:1.25rem}code{font-size:.875rem}}";
 
 /// Whether the client would rather have HTML than anything else, as browsers do where they navigate.
 pub(super) fn is_wanted(request: &Request<'_>) -> bool {
@@ -71,19 +74,20 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
         _ => "401 Unauthorized",
     };
     let title = match refusal.reason {
-        Reason::UserMissing | Reason::MissingHeader | Reason::AssertionMissing => "You are not signed in",
+        Reason::UserMissing | Reason::AssertionMissing => "You are not signed in",
         Reason::UserNotAllowed => "Your account has no access",
         _ => "You cannot come in this way",
     };
     let advice = refusal.reason.advice();
     let reason = if hide_reason {
-        "The reason stands in the log of the Envoy that guards this service.".to_owned()
+        "<p class=\"soft\">The reason stands in the log of the Envoy that guards this service.</p>".to_owned()
     } else {
         // Of what a header's name may hold, only the ampersand means something to HTML.
         let code = refusal.to_string().replace('&', "&amp;");
         format!(
-            "The reason is <code>{code}</code>. The log of the Envoy that guards this service has it too, with the \
-             address that the request came from; the filter's README says what to change."
+            "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason stands in the log of the Envoy that \
+             guards this service too, with the address that the request came from. The README of openclaw-trusted-proxy \
+             says what to change.</p>"
         )
     };
     format!(
@@ -92,8 +96,8 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
          <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
          <body>\n<main>\n<p class=\"status\">{status}</p>\n<h1>{title}</h1>\n\
          <p>The OpenClaw Gateway behind this address is guarded, and this request was not let through.</p>\n\
-         <h2>What you can do</h2>\n<p>{advice}</p>\n\
-         <h2>For the operator</h2>\n<p class=\"soft\">{reason}</p>\n</main>\n</body>\n</html>\n"
+         <h2>What you can do</h2>\n<p>{advice} <a href=\"\">Try again</a></p>\n\
+         <h2>For the operator</h2>\n{reason}\n</main>\n</body>\n</html>\n"
     )
 }
 

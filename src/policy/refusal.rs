@@ -83,7 +83,7 @@ impl Reason {
             Self::OriginNotAllowed => {
                 "The page that sent you here may not use this service. Type its address into the address bar yourself."
             }
-            Self::AttributionRequired | Self::NoRequest | Self::ConfigMissing => {
+            Self::AttributionRequired | Self::MissingHeader | Self::NoRequest | Self::ConfigMissing => {
                 "This is not your mistake: the service is not set up completely. Tell the operator."
             }
             _ => {
