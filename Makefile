@@ -8,6 +8,10 @@ MODULE := openclaw-trusted-proxy.wasm
 VENV := .tools/envoy
 STAMP := $(VENV)/.installed-$(ENVOY_VERSION)
 DENY := .tools/bin/cargo-deny
+CLIENTS := .tools/clients
+GATEWAY := .tools/gateway
+# The test targets with the feature `gateway`.
+GATEWAY_TESTS := gateway clients browser placements
 # Where cargo builds; it may be told otherwise.
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 
@@ -23,13 +27,13 @@ else
 endif
 export ENVOY
 
-.PHONY: help run test check wasm setup clean cargo target own-envoy lint audit
+.PHONY: help run test check wasm setup clean cargo target own-envoy lint audit test-gateway clients browsers
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
 	@echo
 	@echo '  Variables of make run: UPSTREAM=host:port POLICY=file HTTP_PORT=10000 HTTPS_PORT=10443 ADMIN_PORT=9901'
 	@echo '  ENVOY=/path/to/envoy runs another Envoy than the one that setup installs.'
@@ -39,6 +43,9 @@ run: setup wasm ## Envoy with the filter, in front of an echo or of UPSTREAM
 
 test: setup wasm ## all tests, the ones with a real Envoy included
 	@$(CARGO) test --workspace --locked --no-fail-fast
+
+test-gateway: setup wasm clients $(GATEWAY)/.installed ## a real OpenClaw Gateway behind it all, and real clients before it
+	@$(CARGO) test --locked --no-fail-fast --features gateway $(GATEWAY_TESTS:%=--test %)
 
 check: lint audit ## format, lints, and what the dependencies bring along
 
@@ -55,7 +62,7 @@ clean: ## removes everything that was built or installed here
 
 lint: target
 	@$(CARGO) fmt --all --check
-	@$(CARGO) clippy --quiet --workspace --all-targets --locked -- -D warnings
+	@$(CARGO) clippy --quiet --workspace --all-targets --all-features --locked -- -D warnings
 	@$(CARGO) clippy --quiet --lib --target $(TARGET) --locked --package openclaw-trusted-proxy -- -D warnings
 	@echo 'format and lints: fine'
 
@@ -95,6 +102,43 @@ $(STAMP):
 	@$(VENV)/bin/envoy --version | grep -q '/$(ENVOY_VERSION)/' \
 	  || { echo 'the installed Envoy is not $(ENVOY_VERSION): $(VENV)/bin/envoy --version says otherwise' >&2; exit 1; }
 	@touch $@
+
+# The Gateway, and the Node that runs it, for `make test-gateway`. Scripts of the packages are not run.
+$(GATEWAY)/.installed: tests/gateway/package.json tests/gateway/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	@echo 'installing the OpenClaw Gateway into $(GATEWAY) (830 MB, once)'
+	@rm -rf $(GATEWAY)
+	@mkdir -p $(GATEWAY)
+	@cp tests/gateway/package.json tests/gateway/package-lock.json $(GATEWAY)
+	@npm ci --prefix $(GATEWAY) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
+	  || { echo 'the Gateway could not be installed: npm ci failed, see above' >&2; exit 1; }
+	@touch $@
+
+# Browsers and client libraries for `make test-gateway`.
+clients: browsers $(CLIENTS)/.installed
+
+$(CLIENTS)/.installed: tests/clients/package.json tests/clients/package-lock.json tests/clients/requirements.txt
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	@echo 'installing WebSocket clients and browser drivers into $(CLIENTS) (70 MB, once)'
+	@rm -rf $(CLIENTS)
+	@mkdir -p $(CLIENTS)
+	@cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
+	@npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
+	  || { echo 'the clients could not be installed: npm ci failed, see above' >&2; exit 1; }
+	@python3 -m venv $(CLIENTS)/venv
+	@$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@touch $@
+
+# The browsers are the system's, with its security updates: no version of theirs is pinned.
+browsers:
+	@missing() { for one in "$${CHROMIUM:-chromium}" "$${FIREFOX:-firefox-esr}"; do command -v "$$one" >/dev/null || printf ' %s' "$$one"; done; }; \
+	  test -n "$$(missing)" || exit 0; \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo 'installing Chromium and Firefox with apt-get (660 MB, once)'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium firefox-esr fonts-dejavu-core >/dev/null; \
+	  fi; \
+	  test -z "$$(missing)" || { echo "missing:$$(missing); install Chromium and Firefox (on Debian, as root: apt-get install chromium firefox-esr), or name them with CHROMIUM=/path and FIREFOX=/path" >&2; exit 1; }
 
 own-envoy:
 	@"$$ENVOY" --version >/dev/null 2>&1 || { echo "Envoy is missing: ENVOY=$$ENVOY does not run; unset it to have $(ENVOY_VERSION) installed" >&2; exit 1; }

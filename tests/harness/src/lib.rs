@@ -1,7 +1,11 @@
 //! What the tests stand on.
 
+#[cfg(feature = "clients")]
+pub mod clients;
 pub mod echo;
 pub mod envoy;
+pub mod gateway;
+pub mod netns;
 pub mod vectors;
 #[cfg(feature = "wasm-host")]
 pub mod wasm;
