@@ -1,8 +1,10 @@
 //! International host names in origins: which `xn--` labels are surely valid.
 //!
-//! The Gateway refuses an origin whose `xn--` label decodes to something that IDNA forbids. The tables that say what it
-//! forbids would be larger than the rest of the filter, so a label is let through only where all that it decodes to
-//! comes from alphabets in which every letter is allowed and stands for itself. Other labels are refused: stricter.
+//! The URL standard refuses an origin whose `xn--` label decodes to something that IDNA forbids. How far readers check
+//! differs from version to version (the Gateway's Node 24 lets every label pass, Node 20 did not), and the tables that say
+//! what is forbidden would be larger than the rest of the filter. An origin that the operator lists passes as it is listed;
+//! under `*` and by its host alone a label passes only where all that it decodes to comes from alphabets in which every
+//! letter is allowed and stands for itself.
 #![forbid(unsafe_code)]
 
 /// Whether a label is plain ASCII, or an international one that is surely valid.

@@ -20,6 +20,8 @@ pub struct Origin {
     /// Where `host[:port]` starts in `text`.
     authority: usize,
     host: Host,
+    /// False where an international name is not surely valid: see [`idna`].
+    surely_valid: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,13 @@ impl Origin {
         if let Some(port) = port {
             text.push_str(&format!(":{port}"));
         }
-        Some(Self { text, authority, host })
+        let surely_valid = match host {
+            Host::Name { end } if kind != Scheme::Other => {
+                text.get(authority..end)?.split('.').all(idna::is_plain_or_safe)
+            }
+            _ => true,
+        };
+        Some(Self { text, authority, host, surely_valid })
     }
 
     /// The whole origin.
@@ -188,7 +196,7 @@ fn push_host(text: &mut String, host: &str, special: bool) -> Option<Host> {
         // The standard reads `0x7f.1` and the like as addresses; here a dotted quad is the only one.
         return host.parse().ok().map(|ip| Host::Address(IpAddr::V4(ip)));
     }
-    host.split('.').all(idna::is_plain_or_safe).then_some(Host::Name { end })
+    Some(Host::Name { end })
 }
 
 /// The URL standard's test for hosts that must be IPv4 addresses.
@@ -238,9 +246,14 @@ impl Origins {
             return true;
         }
         let Some(origin) = Origin::parse(origin) else { return false };
+        if self.listed.contains(origin.as_str().as_bytes()) {
+            return true;
+        }
+        if !origin.surely_valid {
+            return false;
+        }
         let same_host = || host.is_some_and(|host| trim(host).eq_ignore_ascii_case(origin.authority().as_bytes()));
         self.any
-            || self.listed.contains(origin.as_str().as_bytes())
             || ((self.host_fallback || origin.is_private()) && same_host())
             || (upgrade && origin.is_chrome_extension())
     }
@@ -331,7 +344,7 @@ mod tests {
             ("ftp://a:21", Some("ftp://a")),
             ("app://a:443", Some("app://a:443")),
             ("https://xn--bcher-kva.example", Some("https://xn--bcher-kva.example")),
-            ("https://xn--a.example", None),
+            ("https://xn--a.example", Some("https://xn--a.example")),
         ];
         for (text, expected) in cases {
             let origin = Origin::parse(text.as_bytes());
@@ -367,6 +380,10 @@ mod tests {
             (list, false, "null", "x", false, false),
             (&["*"], false, "https://evil.example", "x", false, true),
             (&["*"], false, "null", "x", false, false),
+            (&["*"], false, "https://xn--bcher-kva.example", "x", false, true),
+            (&["*"], false, "https://xn--mgbh0fb.example", "x", false, false),
+            (&["https://xn--mgbh0fb.example"], false, "https://XN--mgbh0fb.example", "x", false, true),
+            (&[], true, "https://xn--mgbh0fb.example", "xn--mgbh0fb.example", false, false),
             (&["*"], false, "https://a<b", "x", false, false),
             (&[], false, "https://claw.example.com", "claw.example.com", false, false),
             (&[], true, "https://claw.example.com", " CLAW.example.com ", false, true),
