@@ -27,7 +27,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help run test check wasm setup clean cargo target own-envoy lint audit test-gateway clients browsers
+.PHONY: help run test check wasm setup clean cargo target own-envoy lint audit test-gateway clients browsers namespaces
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -44,7 +44,7 @@ run: setup wasm ## Envoy with the filter, in front of an echo or of UPSTREAM
 test: setup wasm ## all tests, the ones with a real Envoy included
 	@$(CARGO) test --workspace --locked --no-fail-fast
 
-test-gateway: setup wasm clients $(GATEWAY)/.installed ## a real OpenClaw Gateway behind it all, and real clients before it
+test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed ## a real OpenClaw Gateway behind it all, and real clients before it
 	@$(CARGO) test --locked --no-fail-fast --features gateway $(GATEWAY_TESTS:%=--test %)
 
 check: lint audit ## format, lints, and what the dependencies bring along
@@ -129,6 +129,15 @@ $(CLIENTS)/.installed: tests/clients/package.json tests/clients/package-lock.jso
 	@python3 -m venv $(CLIENTS)/venv
 	@$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
 	@touch $@
+
+# Hosts of their own, for tests/placements.rs. Said before anything is built, not minutes later.
+namespaces:
+	@command -v ip >/dev/null && exit 0; \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo 'installing iproute2 with apt-get'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends iproute2 >/dev/null; \
+	  fi; \
+	  command -v ip >/dev/null || { echo 'ip is missing, which makes network namespaces: install it (on Debian, as root: apt-get install iproute2)' >&2; exit 1; }
 
 # The browsers are the system's, with its security updates: no version of theirs is pinned.
 browsers:
