@@ -47,20 +47,6 @@ fn cut(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
 }
 
 impl<'a> Headers<'a> {
-    /// Looks several headers up in one pass; their case does not matter.
-    #[must_use]
-    pub fn fields<const N: usize>(&self, names: [&[u8]; N]) -> [Field<'a>; N] {
-        let mut fields = [Field::default(); N];
-        for (name, value) in self.iter() {
-            for (wanted, field) in names.iter().zip(&mut fields) {
-                if name.len() == wanted.len() && name.eq_ignore_ascii_case(wanted) {
-                    field.note(value);
-                }
-            }
-        }
-        fields
-    }
-
     /// Reads a serialized header map.
     ///
     /// # Errors
@@ -144,7 +130,7 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    const fn note(&mut self, value: &'a [u8]) {
+    pub(crate) const fn note(&mut self, value: &'a [u8]) {
         if self.first.is_none() {
             self.first = Some(value);
         }
@@ -198,8 +184,6 @@ pub struct Fields<'a> {
     pub connection: Field<'a>,
     /// `origin`.
     pub origin: Field<'a>,
-    /// `x-openclaw-scopes`.
-    pub scopes: Field<'a>,
     /// `x-forwarded-for`.
     pub forwarded_for: Field<'a>,
     /// `x-real-ip`.
@@ -234,8 +218,7 @@ impl<'a> Fields<'a> {
             (10, b':') => (&mut self.authority, b":authority"),
             (10, _) => (&mut self.connection, b"connection"),
             (15, _) => (&mut self.forwarded_for, b"x-forwarded-for"),
-            (17, b's' | b'S') => (&mut self.websocket_key, b"sec-websocket-key"),
-            (17, _) => (&mut self.scopes, b"x-openclaw-scopes"),
+            (17, _) => (&mut self.websocket_key, b"sec-websocket-key"),
             (21, _) => (&mut self.websocket_version, b"sec-websocket-version"),
             (22, _) => (&mut self.websocket_protocol, b"sec-websocket-protocol"),
             _ => return None,
@@ -253,6 +236,8 @@ pub struct Request<'a> {
     pub destination: Option<Address>,
     /// The identity that Envoy verified; read only where the policy asks for it.
     pub assertion: Option<&'a [u8]>,
+    /// The first URI SAN of the certificate that the peer showed over mutual TLS; read only where the policy asks for it.
+    pub certificate: Option<&'a [u8]>,
     /// All headers, pseudo headers included.
     pub headers: Headers<'a>,
     /// The headers that the rules read by name.
@@ -263,7 +248,7 @@ impl<'a> Request<'a> {
     /// A request of `peer` with these headers.
     #[must_use]
     pub fn new(peer: Peer, headers: Headers<'a>) -> Self {
-        Self { peer, destination: None, assertion: None, headers, fields: Fields::read(&headers) }
+        Self { peer, destination: None, assertion: None, certificate: None, headers, fields: Fields::read(&headers) }
     }
 
     /// Whether this is an upgrade: any request with an `upgrade` header (contract, section 3).

@@ -155,15 +155,15 @@ fn each_error_says_where_what_and_what_to_write_instead() {
         (with("filter", json!({"stripHeaders": [""]})), "filter.stripHeaders[0]: is blank"),
         (
             with("filter", json!({"keepHeaders": ["X-Forwarded-User"]})),
-            "filter.keepHeaders[0]: \"X-Forwarded-User\" is stamped by the filter itself; leave it out",
+            "filter.keepHeaders[0]: \"X-Forwarded-User\" is the filter's own business; leave it out",
         ),
         (
             with("filter", json!({"keepHeaders": ["x-openclaw-scopes"]})),
-            "filter.keepHeaders[0]: \"x-openclaw-scopes\" is stamped by the filter itself",
+            "filter.keepHeaders[0]: \"x-openclaw-scopes\" is the filter's own business",
         ),
         (
             with("filter", json!({"upstreamUserHeader": "x-up", "keepHeaders": ["x-up"]})),
-            "filter.keepHeaders[0]: \"x-up\" is stamped",
+            "filter.keepHeaders[0]: \"x-up\" is the filter's own business",
         ),
         (with("filter", json!({"keepHeaders": ["(x)"]})), "filter.keepHeaders[0]: \"(x)\" is no legal header name"),
         // Proxies
@@ -245,11 +245,7 @@ fn each_error_says_where_what_and_what_to_write_instead() {
             "filter.scopes.pluginDefault[0]: \"operator.approvals\" is more",
         ),
         (with("filter", json!({"hideReasons": "no"})), "filter.hideReasons: is a string; write true or false"),
-        // What the contract has and this version does not
-        (with("filter", json!({"mode": "report"})), "filter.mode: is not supported yet; leave it out"),
         (with("filter", json!({"edge": true})), "filter.edge: is true without an assertion; write filter.assertion"),
-        (with("filter", json!({"trustedPeers": ["spiffe://a/b"]})), "filter.trustedPeers: is not supported yet"),
-        (with("filter", json!({"peerTrust": "certificate"})), "filter.peerTrust: is not supported yet"),
         (
             with("filter", json!({"assertion": {"metadata": ["a", "b"]}})),
             "filter.assertion.as: is missing; write \"match\"",
@@ -274,11 +270,77 @@ fn each_error_says_where_what_and_what_to_write_instead() {
             with("filter", json!({"assertion": {"metadata": "a.b", "as": "match"}})),
             "filter.assertion.metadata: is a string; write a list",
         ),
-        (with("filter", json!({"scopes": {"users": {}}})), "filter.scopes.users: is not supported yet"),
-        (with("filter", json!({"scopes": {"groups": {}}})), "filter.scopes.groups: is not supported yet"),
+        (with("filter", json!({"mode": "dry-run"})), "filter.mode: is \"dry-run\"; write \"enforce\" or \"report\""),
+        // Certificates
         (
-            with("filter", json!({"scopes": {"groupsHeader": "x-g"}})),
-            "filter.scopes.groupsHeader: is not supported yet",
+            with("filter", json!({"peerTrust": "certificate"})),
+            "filter.peerTrust: is \"certificate\" without trustedPeers; list in filter.trustedPeers",
+        ),
+        (
+            with("filter", json!({"peerTrust": "certificate", "trustedPeers": []})),
+            "filter.peerTrust: is \"certificate\" without trustedPeers",
+        ),
+        (with("filter", json!({"trustedPeers": "spiffe://a/b"})), "filter.trustedPeers: is a string; write a list"),
+        (with("filter", json!({"trustedPeers": [""]})), "filter.trustedPeers[0]: \"\" is blank; write one URI"),
+        (with("filter", json!({"trustedPeers": ["spiffe://a/*"]})), "trustedPeers[0]: \"spiffe://a/*\" is a pattern"),
+        (
+            with("filter", json!({"trustedPeers": ["proxy.example.com"]})),
+            "trustedPeers[0]: \"proxy.example.com\" is no URI",
+        ),
+        (with("filter", json!({"trustedPeers": ["://a"]})), "trustedPeers[0]: \"://a\" is no URI"),
+        (with("filter", json!({"trustedPeers": ["a/b:c"]})), "trustedPeers[0]: \"a/b:c\" is no URI"),
+        (
+            with("filter", json!({"trustedPeers": ["spiffe://a/b c"]})),
+            "trustedPeers[0]: \"spiffe://a/b c\" has bytes that no",
+        ),
+        // Ceilings
+        (
+            with("filter", json!({"scopes": {"users": {}}})),
+            "filter.scopes.users[\"*\"]: is missing; write what everybody else",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x-g", "groups": {"ops": []}}})),
+            "filter.scopes.users[\"*\"]: is missing",
+        ),
+        (
+            with("filter", json!({"scopes": {"users": {"*": []}, "groups": {"ops": []}}})),
+            "filter.scopes.groupsHeader: is missing; name the header in which your proxy lists",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x-g", "users": {"*": []}, "groups": {"*": []}}})),
+            "filter.scopes.groups[\"*\"]: is no group; write what everybody else may do under",
+        ),
+        (
+            with("filter", json!({"scopes": {"users": {"*": "operator.read"}}})),
+            "users[\"*\"]: is a string; write a list",
+        ),
+        (with("filter", json!({"scopes": {"users": []}})), "filter.scopes.users: is a list; write an object"),
+        (
+            with("filter", json!({"scopes": {"users": {"*": [], "a.b": ["operator.reed"]}}})),
+            "filter.scopes.users[\"a.b\"][0]: \"operator.reed\" is no scope; write one of operator.admin",
+        ),
+        (
+            with("filter", json!({"scopes": {"users": {"*": [], "Nick@example.com": [], "nick@Example.com": []}}})),
+            "filter.scopes.users[\"nick@Example.com\"]: stands there twice",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "X-Forwarded-User", "groups": {}, "users": {"*": []}}})),
+            "filter.scopes.groupsHeader: \"X-Forwarded-User\" carries the user; name the header that carries the groups",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x_forwarded_user", "groups": {}, "users": {"*": []}}})),
+            "filter.scopes.groupsHeader: \"x_forwarded_user\" folds to the same name",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "cookie", "groups": {}, "users": {"*": []}}})),
+            "filter.scopes.groupsHeader: \"cookie\" is, or folds like, a header with a meaning of its own",
+        ),
+        (
+            with(
+                "filter",
+                json!({"keepHeaders": ["x-g"], "scopes": {"groupsHeader": "x-g", "groups": {}, "users": {"*": []}}}),
+            ),
+            "filter.keepHeaders[0]: \"x-g\" is the filter's own business; leave it out",
         ),
     ];
     assert!(cases.len() >= 40);
@@ -313,7 +375,7 @@ fn text_that_is_no_json_is_shown_with_its_line() {
 fn all_errors_are_told_at_once() {
     let config = json!({
         "gateway": {"trustedProxies": ["a", "10.0.0.1/8"], "auth": {"mode": "password", "token": "s3cr3t", "trustedProxy": {"user": 1}}},
-        "filter": {"mode": "report", "scopes": {"default": ["x"]}},
+        "filter": {"mode": "off", "scopes": {"default": ["x"]}},
         "other": 1
     });
     let errors = errors(&config);
@@ -349,6 +411,9 @@ fn a_pasted_gateway_block_is_taken_as_it_is() {
     }
     // A list of the filter's own replaces a Gateway list that names nobody.
     let mut own = without(PROXIES);
+    let mut none = without(PROXIES);
+    none["filter"] = json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]});
+    assert_eq!(errors(&none), Vec::<String>::new(), "certificates alone ask for no list of addresses");
     own["filter"] = json!({"trustedProxies": ["10.0.0.1"], "allowLoopback": true, "peerAddress": {"filterState": "k"}});
     assert_eq!(errors(&own), Vec::<String>::new());
 }
@@ -384,6 +449,19 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
         ),
         (with("filter", json!({"anonymousPaths": ["/hook/*"]})), "filter.anonymous_paths", Warn),
         (with("filter", json!({"trustedProxies": ["10.9.9.9"]})), "filter.trusted_proxies", Info),
+        (with(PROXIES, json!(["10.0.0.1", "10.0.0.2"])), "filter.removed_proxies", Info),
+        (with("filter", json!({"mode": "report"})), "filter.report_mode", Critical),
+        (with("filter", json!({"trustedPeers": ["spiffe://a.b/c"]})), "filter.trusted_peers", Warn),
+        (with("filter", json!({"trustedPeers": ["urn:x"]})), "filter.trusted_peers", Warn),
+        (
+            with("filter", json!({"scopes": {"users": {"*": ["operator.read"], "eve": ["operator.talk"]}}})),
+            "filter.default_ceiling",
+            Info,
+        ),
+        (with("filter", json!({"scopes": {"groupsHeader": "x-g"}})), "filter.never_matches", Warn),
+        (with("filter", json!({"scopes": {"users": {"*": [], " eve": []}}})), "filter.never_matches", Warn),
+        (with("filter", json!({"scopes": {"users": {"*": [], "": []}}})), "filter.never_matches", Warn),
+        (with("filter", json!({"scopes": {"users": {"*": [], "\u{142}ukasz": []}}})), "filter.never_matches", Warn),
         (with(PROXIES, json!(["10.0.0.0/8"])), "filter.broad_proxies", Warn),
         (with(PROXIES, json!(["2001:db8::/32"])), "filter.broad_proxies", Warn),
         (without(REQUIRED), "filter.required_headers", Info),
@@ -399,6 +477,26 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
     for (config, id, severity) in cases {
         assert_eq!(findings(&config), [ALWAYS, (id, severity)], "{config}");
     }
+    let certificate = with("filter", json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]}));
+    let both = [("filter.trusted_peers", Warn), ("filter.peer_trust_certificate", Warn)];
+    assert_eq!(findings(&certificate), [&[ALWAYS][..], &both].concat());
+    for odd in [
+        "SPIFFE://a.b/c",
+        "spiffe://A.b/c",
+        "spiffe://a.b:1/c",
+        "spiffe://a.b",
+        "spiffe://a.b/",
+        "spiffe://a.b/c/",
+        "spiffe://a.b/../c",
+        "spiffe:///c",
+        "spiffe://a.b/c?d",
+        "spiffe://a.b/%63",
+    ] {
+        let found = findings(&with("filter", json!({"trustedPeers": [odd]})));
+        assert_eq!(found, [ALWAYS, ("filter.never_matches", Warn), ("filter.trusted_peers", Warn)], "{odd}");
+    }
+    let ceilings = json!({"scopes": {"users": {"*": ["operator.read"], "root": ["operator.admin"]}}});
+    assert_eq!(findings(&with("filter", ceilings)), [ALWAYS], "no entry is narrower than the default");
     assert!(findings(&with("filter", json!({"anonymousPaths": ["/healthz"]}))) == [ALWAYS], "fewer is no risk");
 }
 

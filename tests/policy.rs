@@ -428,3 +428,128 @@ fn the_order_and_case_of_headers_do_not_matter() {
     turned_edits.sort();
     assert_eq!((kind, edits), (turned_kind, turned_edits));
 }
+
+/// The same with a certificate's first URI SAN.
+fn judge_certified(policy: &Policy, peer: &str, certificate: Option<&[u8]>) -> Result<String, String> {
+    let map = serialize(&request(&[]));
+    let mut request = Request::new(Peer::from_connection(peer.as_bytes()), Headers::parse(&map).unwrap());
+    request.certificate = certificate;
+    policy.decide(&request).map(|admission| format!("{:?}", admission.kind())).map_err(|refusal| refusal.to_string())
+}
+
+#[test]
+fn a_listed_certificate_is_asked_for_besides_the_address_or_instead_of_it() {
+    const PEER: &str = "trusted_proxy_untrusted_source";
+    const CERTIFICATE: &str = "trusted_proxy_peer_certificate";
+    let identities = ["spiffe://mesh/ns/edge/sa/proxy", "spiffe://mesh/ns/edge/sa/other"];
+    let both = policy(json!({"trustedPeers": identities}));
+    let alone = policy(json!({"trustedPeers": identities, "peerTrust": "certificate"}));
+    let neither = policy(json!({}));
+    assert!(both.needs_certificate() && alone.needs_certificate() && !neither.needs_certificate());
+    let right: Option<&[u8]> = Some(b"spiffe://mesh/ns/edge/sa/other");
+    let cases: &[(&str, Option<&[u8]>, Option<&str>, Option<&str>)] = &[
+        ("10.0.0.1:1", right, None, None),
+        ("203.0.113.9:1", right, Some(PEER), None),
+        ("127.0.0.1:1", right, Some("trusted_proxy_loopback_source"), Some("trusted_proxy_loopback_source")),
+        ("10.0.0.1:0", right, Some("trusted_proxy_peer_unverified"), Some("trusted_proxy_peer_unverified")),
+        ("10.0.0.1:1", None, Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("10.0.0.1:1", Some(b""), Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("10.0.0.1:1", Some(b"spiffe://mesh/ns/edge/sa/proxy/"), Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("10.0.0.1:1", Some(b"SPIFFE://mesh/ns/edge/sa/proxy"), Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("203.0.113.9:1", None, Some(PEER), Some(CERTIFICATE)),
+    ];
+    for (peer, certificate, with_both, with_certificate) in cases {
+        for (policy, expected) in [(&both, with_both), (&alone, with_certificate)] {
+            assert_eq!(
+                judge_certified(policy, peer, *certificate).err().as_deref(),
+                *expected,
+                "{peer} {certificate:?}"
+            );
+        }
+    }
+    assert!(judge_certified(&neither, "10.0.0.1:1", None).is_ok());
+}
+
+#[test]
+fn a_ceiling_narrows_what_a_request_asks_for() {
+    let policy = policy(json!({"scopes": {
+        "users": {"*": [], "Nick@Example.com": ["operator.read"]},
+        "groupsHeader": "x-groups",
+        "groups": {"ops": ["operator.write", "operator.pairing"]},
+    }}));
+    const KNOWN_UNDER_READ: &str = "x-openclaw-scopes=operator.read,operator.sessions.read";
+    const KNOWN_UNDER_BOTH: &str = "x-openclaw-scopes=operator.read,operator.write,operator.pairing,operator.talk,\
+                                    operator.sessions.read,operator.sessions.write";
+    // The headers of a plain request to an own path, of one to a plugin's, and of a WebSocket; what is changed.
+    let cases: &[(&[(&str, Option<&str>)], &[&str], &[&str], &[&str])] = &[
+        (&[], &["x-openclaw-scopes=operator.read"], &["x-openclaw-scopes=operator.read"], &[KNOWN_UNDER_READ]),
+        (
+            &[("x-groups", Some("users, ops"))],
+            &["-x-groups", "x-openclaw-scopes=operator.read,operator.write,operator.pairing"],
+            &["-x-groups", "x-openclaw-scopes=operator.write,operator.read"],
+            &["-x-groups", KNOWN_UNDER_BOTH],
+        ),
+        (
+            &[("x-openclaw-scopes", Some("operator.admin"))],
+            &["x-openclaw-scopes=operator.read"],
+            &["x-openclaw-scopes=operator.read"],
+            &["x-openclaw-scopes="],
+        ),
+        (
+            &[("x-openclaw-scopes", Some("operator.sessions.read,operator.write"))],
+            &["x-openclaw-scopes=operator.sessions.read,operator.read"],
+            &["x-openclaw-scopes=operator.sessions.read,operator.read"],
+            &["x-openclaw-scopes=operator.sessions.read"],
+        ),
+        (&[("x-openclaw-scopes", Some(""))], &[], &[], &[]),
+    ];
+    for (changes, own, plugin, socket) in cases {
+        let edits = |headers: &Pairs| judge(&policy, "10.0.0.1:1", headers).unwrap().1;
+        let mut to_plugin = request(changes);
+        to_plugin.iter_mut().filter(|(name, _)| name == ":path").for_each(|(_, path)| "/plugin".clone_into(path));
+        assert_eq!(edits(&request(changes)), *own, "an own path: {changes:?}");
+        assert_eq!(edits(&to_plugin), *plugin, "a plugin's path: {changes:?}");
+        assert_eq!(edits(&upgrade(changes)), *socket, "a WebSocket: {changes:?}");
+    }
+}
+
+#[test]
+fn groups_that_come_twice_are_refused() {
+    let ceilings = json!({"groupsHeader": "x-groups", "groups": {"ops": []}, "users": {"*": []}});
+    let verified = json!({"metadata": ["ns", "email"], "as": "identity"});
+    for filter in [json!({"scopes": ceilings}), json!({"scopes": ceilings, "assertion": verified})] {
+        let policy = policy(filter);
+        let mut headers = request(&[("x-groups", Some("ops"))]);
+        let judge = |headers: &Pairs| judge_verified(&policy, "10.0.0.1:1", headers, Some(b"nick@example.com"));
+        assert!(judge(&headers).is_ok());
+        headers.push(("X-Groups".to_owned(), "ops".to_owned()));
+        assert_eq!(judge(&headers).unwrap_err(), "trusted_proxy_groups_repeated");
+    }
+}
+
+#[test]
+fn one_header_can_be_the_user_and_required_and_a_name_can_be_required_twice() {
+    let config = json!({"gateway": {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy", "trustedProxy": {
+        "userHeader": "x-forwarded-user",
+        "requiredHeaders": ["X-Forwarded-User", "x-a", "X-A", "x-b", "x-c", "x-d", "x-e"],
+    }}}});
+    let policy = compile(config.to_string().as_bytes()).unwrap().policy;
+    let names = ["x-a", "x-b", "x-c", "x-d", "x-e"];
+    let mut all: Vec<(&str, Option<&str>)> = names.iter().map(|name| (*name, Some("1"))).collect();
+    all.push(("origin", None));
+    assert!(judge(&policy, "10.0.0.1:1", &request(&all)).is_ok());
+    for name in names {
+        let mut headers = request(&all);
+        headers.retain(|(other, _)| other != name);
+        let expected = if name == "x-a" { "x-a" } else { name };
+        assert_eq!(
+            judge(&policy, "10.0.0.1:1", &headers).unwrap_err(),
+            format!("trusted_proxy_missing_header_{expected}")
+        );
+        // Copies are judged as Node joins them: two blanks are ", ".
+        headers.extend([(name.to_owned(), String::new()), (name.to_owned(), String::new())]);
+        assert!(judge(&policy, "10.0.0.1:1", &headers).is_ok(), "{name} twice, both blank");
+    }
+    let nameless = request(&all).into_iter().filter(|(name, _)| name != "x-forwarded-user").collect();
+    assert_eq!(judge(&policy, "10.0.0.1:1", &nameless).unwrap_err(), "trusted_proxy_missing_header_X-Forwarded-User");
+}

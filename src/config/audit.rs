@@ -5,8 +5,9 @@
 use std::fmt;
 
 use super::proxies::Entry;
-use crate::policy::WebSocketRefusal;
 use crate::policy::origin::Origins;
+use crate::policy::scopes::Scopes;
+use crate::policy::{Mode, TrustedPeers, WebSocketRefusal};
 
 /// How bad a finding is; the Gateway's own scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +78,54 @@ impl Audit {
             Severity::Critical,
             "authentication is the proxy's: keep every other network path to the Gateway closed",
         );
+    }
+
+    pub(super) fn note_mode(&mut self, mode: Mode) {
+        if mode == Mode::Report {
+            self.add(
+                "filter.report_mode",
+                Severity::Critical,
+                "nothing is refused and no header is touched: only for a Gateway that still authenticates by itself",
+            );
+        }
+    }
+
+    pub(super) fn note_trusted_peers(&mut self, peers: &TrustedPeers) {
+        if !peers.identities.is_empty() {
+            self.add(
+                "filter.trusted_peers",
+                Severity::Warn,
+                "the listener must verify certificates (require_client_certificate, trusted_ca): the filter cannot tell whether it does",
+            );
+        }
+        if peers.suffice {
+            self.add(
+                "filter.peer_trust_certificate",
+                Severity::Warn,
+                "a trusted certificate is enough: the peer's address is not looked up in trustedProxies",
+            );
+        }
+    }
+
+    pub(super) fn note_ceilings<'c>(&mut self, default: &Scopes, mut others: impl Iterator<Item = &'c Scopes>) {
+        if others.any(|ceiling| default.iter().any(|scope| !ceiling.satisfies(scope))) {
+            self.add(
+                "filter.default_ceiling",
+                Severity::Info,
+                "scopes.users[\"*\"] allows what some entry does not: to take that entry out gives its users more",
+            );
+        }
+    }
+
+    /// `proxies` is the length of the longer list.
+    pub(super) fn note_chain(&mut self, proxies: usize) {
+        if proxies > 1 {
+            self.add(
+                "filter.removed_proxies",
+                Severity::Info,
+                "a proxy that is taken out of trustedProxies counts as a client in X-Forwarded-For from then on",
+            );
+        }
     }
 
     pub(super) fn note_password(&mut self, set: bool) {
@@ -189,10 +238,11 @@ impl Audit {
         }
     }
 
-    pub(super) fn note_proxy(&mut self, path: &str, entry: &Entry) {
+    pub(super) fn note_proxy(&mut self, entry: &Entry, path: impl FnOnce() -> String) {
         if entry.is_broad() {
             self.broad = self.broad.saturating_add(1);
             if self.broad <= SHOWN {
+                let path = path();
                 self.add(
                     "filter.broad_proxies",
                     Severity::Warn,

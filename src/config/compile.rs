@@ -1,20 +1,17 @@
 //! Plugin configuration to policy (contract, section 1).
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-
 use foldhash::fast::FixedState;
 
 use super::audit::{Audit, Finding};
+use super::headers::{Headers, read_headers};
 use super::json::Node;
-use super::proxies::{self, Entry};
+use super::peers::{read_peer_address, read_proxies, read_trusted_peers};
 use super::reader::{ConfigErrors, Place, Reader};
-use crate::policy::cidrs::Cidrs;
-use crate::policy::names::{Names, SCOPES_HEADER, folded, is_built_in, is_reserved, is_token};
+use super::scopes::{read_ceilings, read_default_scopes};
 use crate::policy::origin::Origins;
 use crate::policy::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
-use crate::policy::scopes::{Scope, Scopes};
-use crate::policy::{Assertion, PeerAddress, Policy, UseAssertion, Users, WebSocketRefusal};
+use crate::policy::{Assertion, Mode, Policy, UseAssertion, Users, WebSocketRefusal};
 use crate::text::{latin1, trim_configured};
 
 /// What a good configuration becomes.
@@ -27,17 +24,6 @@ pub struct Compiled {
     /// A number below 2^53 that tells one configuration text from another, for the gauge of the policy in force.
     pub fingerprint: u64,
 }
-
-/// Keys of `filter` that the contract has and this version does not: what it does in their place.
-const NOT_YET: [(&str, &str); 3] = [
-    ("mode", "every request is enforced"),
-    ("trustedPeers", "peers are trusted by address"),
-    ("peerTrust", "peers are trusted by address"),
-];
-
-/// The same for `filter.scopes`.
-const NOT_YET_SCOPES: [(&str, &str); 3] =
-    [("users", "no user has a ceiling"), ("groupsHeader", "groups are not read"), ("groups", "no group has a ceiling")];
 
 /// Compiles plugin configuration: JSON as Envoy hands it over.
 ///
@@ -107,6 +93,10 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let trusted_proxy = auth.member("trustedProxy");
     check_auth(reader, &gateway, &auth, &trusted_proxy);
     audit.note_exposure(gateway.member("bind").node.and_then(Node::text));
+    let mode = reader
+        .choice(&filter.member("mode"), &[("enforce", Mode::Enforce), ("report", Mode::Report)])
+        .unwrap_or_default();
+    audit.note_mode(mode);
     audit.note_password(auth.member("password").node.is_some_and(|node| *node != Node::Null));
 
     let headers = read_headers(reader, &mut audit, &trusted_proxy, &filter);
@@ -120,7 +110,9 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         );
     }
     audit.note_edge(edge);
-    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &gateway, &filter, edge);
+    let trusted_peers = read_trusted_peers(reader, &mut audit, &filter, edge);
+    let may_be_empty = edge || trusted_peers.suffice;
+    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &gateway, &filter, may_be_empty);
     let allow_loopback = {
         let gateway_says = reader.bool(&trusted_proxy.member("allowLoopback")) == Some(true);
         reader.bool(&filter.member("allowLoopback")).unwrap_or(gateway_says)
@@ -130,6 +122,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
     let own_paths = read_own_paths(reader, &mut audit, &gateway, &filter.member("scopes").member("ownPaths"));
     let (default_scopes, plugin_scopes) = read_default_scopes(reader, &filter.member("scopes"));
+    let ceilings = read_ceilings(reader, &mut audit, &filter.member("scopes"));
     let (anonymous, anonymous_upgrades) = read_anonymous_paths(reader, &mut audit, &filter.member("anonymousPaths"));
     let real_ip_fallback = reader.bool(&gateway.member("allowRealIpFallback")) == Some(true);
     audit.note_real_ip_fallback(real_ip_fallback);
@@ -153,6 +146,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
 
     let Headers { user, upstream_user, required, names } = headers?;
     let policy = Policy {
+        mode,
         anonymous,
         anonymous_upgrades,
         peer_address,
@@ -160,6 +154,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         gateway_proxies,
         allow_loopback,
         reject_same_host,
+        trusted_peers,
         edge,
         assertion,
         attribution_required,
@@ -172,6 +167,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         own_paths,
         default_scopes,
         plugin_scopes,
+        ceilings,
         names,
         websocket_refusal,
         hide_reasons,
@@ -180,11 +176,14 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
 }
 
 fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
-    const KEYS: [&str; 14] = [
+    const KEYS: [&str; 17] = [
+        "mode",
         "edge",
         "assertion",
         "trustedProxies",
         "allowLoopback",
+        "trustedPeers",
+        "peerTrust",
         "peerAddress",
         "attribution",
         "rejectSameHost",
@@ -196,19 +195,9 @@ fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
         "scopes",
         "hideReasons",
     ];
-    check_keys(reader, filter, &KEYS, &NOT_YET);
-    check_keys(reader, &filter.member("scopes"), &["default", "pluginDefault", "ownPaths"], &NOT_YET_SCOPES);
-}
-
-fn check_keys(reader: &mut Reader, place: &Place<'_>, keys: &[&str], not_yet: &[(&str, &str)]) {
-    for (key, instead) in not_yet {
-        let place = place.member(key);
-        if place.node.is_some() {
-            reader.error(&place, "is not supported yet", format!("leave it out: in this version {instead}"));
-        }
-    }
-    let known: Vec<&str> = keys.iter().chain(not_yet.iter().map(|(key, _)| key)).copied().collect();
-    reader.known_keys(place, &known);
+    const SCOPES: [&str; 6] = ["default", "pluginDefault", "ownPaths", "users", "groupsHeader", "groups"];
+    reader.known_keys(filter, &KEYS);
+    reader.known_keys(&filter.member("scopes"), &SCOPES);
 }
 
 /// The mode, and what must not stand beside it.
@@ -249,192 +238,6 @@ fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, truste
     reader.known_keys(trusted_proxy, &keys);
 }
 
-struct Headers {
-    user: String,
-    upstream_user: String,
-    required: Vec<String>,
-    names: Names,
-}
-
-/// Everything that names a header, and how the names get on with each other.
-fn read_headers(
-    reader: &mut Reader,
-    audit: &mut Audit,
-    trusted_proxy: &Place<'_>,
-    filter: &Place<'_>,
-) -> Option<Headers> {
-    let user_place = trusted_proxy.member("userHeader");
-    if trusted_proxy.node.is_some() && user_place.node.is_none() {
-        reader.error(
-            &user_place,
-            "is missing",
-            "name the header in which your proxy names the user, such as \"x-forwarded-user\"",
-        );
-    }
-    let upstream_place = filter.member("upstreamUserHeader");
-    let user = read_user_header(reader, &user_place);
-    let upstream = read_user_header(reader, &upstream_place);
-    let required = read_names(reader, &trusted_proxy.member("requiredHeaders"));
-    let stripped = read_names(reader, &filter.member("stripHeaders"));
-    let kept = read_names(reader, &filter.member("keepHeaders"));
-
-    for (place, name) in &stripped {
-        if is_reserved(name) {
-            reader.error(
-                place,
-                format!("{name:?} is, or folds like, a header that HTTP, Envoy or the Gateway needs"),
-                "leave it out",
-            );
-        }
-    }
-    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
-    let identity = |name: &str| {
-        user.as_deref().is_some_and(|user| same(user, name))
-            || upstream.as_deref().is_some_and(|upstream| same(upstream, name))
-            || same(name, SCOPES_HEADER)
-    };
-    for (place, name) in &kept {
-        if identity(name) {
-            reader.error(place, format!("{name:?} is stamped by the filter itself"), "leave it out");
-        } else if !is_built_in(name) && !stripped.iter().any(|(_, other)| same(other, name)) {
-            audit.note_useless(place.path.clone(), format!("{name:?} is no header that would be scrubbed"));
-        }
-    }
-    for (place, name) in &stripped {
-        let spared = required.iter().chain(&kept).any(|(_, other)| same(other, name));
-        if spared || identity(name) {
-            reader.error(
-                place,
-                format!("{name:?} is needed elsewhere in this configuration"),
-                "leave it out here, or there",
-            );
-        }
-    }
-    check_foldings(
-        reader,
-        [(&user_place, user.as_deref()), (&upstream_place, upstream.as_deref())],
-        &[&required, &stripped, &kept],
-    );
-    audit.note_required_headers(required.iter().map(|(_, name)| name.as_str()));
-
-    let user = user?;
-    let upstream_user = upstream.unwrap_or_else(|| user.clone());
-    let required: Vec<String> = required.into_iter().map(|(_, name)| name).collect();
-    let assertion =
-        trusted_proxy.member("cloudflareAccessOidc").node.is_some_and(|node| matches!(node, Node::Object(_)));
-    let spared = required
-        .iter()
-        .chain(kept.iter().map(|(_, name)| name))
-        .map(String::as_str)
-        // The Gateway verifies this one itself.
-        .chain(assertion.then_some("cf-access-jwt-assertion"));
-    let names = Names::new(&user, &upstream_user, spared, stripped.iter().map(|(_, name)| name.as_str()));
-    Some(Headers { user, upstream_user, required, names })
-}
-
-/// A header that carries the user; `None` where there is none, or none that could.
-fn read_user_header(reader: &mut Reader, place: &Place<'_>) -> Option<String> {
-    const WANTED: &str = "name the header that only your proxy sets, such as \"x-forwarded-user\"";
-    let name = trim_configured(reader.string(place)?);
-    if name.is_empty() {
-        reader.error(place, "is blank", WANTED);
-        return None;
-    }
-    if !is_token(name) {
-        reader.error(place, format!("{name:?} is no legal header name"), WANTED);
-        return None;
-    }
-    if is_reserved(name) {
-        reader.error(place, format!("{name:?} is, or folds like, a header with a meaning of its own"), WANTED);
-        return None;
-    }
-    Some(name.to_owned())
-}
-
-/// A list of header names; illegal ones are errors and left out.
-fn read_names<'n>(reader: &mut Reader, place: &Place<'n>) -> Vec<(Place<'n>, String)> {
-    let mut names = Vec::new();
-    for (place, entry) in reader.strings(place).unwrap_or_default() {
-        let name = trim_configured(entry);
-        if name.is_empty() {
-            reader.error(&place, "is blank", "remove it, or name a header");
-        } else if is_token(name) {
-            names.push((place, name.to_owned()));
-        } else {
-            reader.error(&place, format!("{name:?} is no legal header name"), "write letters, digits and hyphens");
-        }
-    }
-    names
-}
-
-/// Two names that fold to one are one to some software behind us: they must not mean different things.
-fn check_foldings(reader: &mut Reader, users: [(&Place<'_>, Option<&str>); 2], lists: &[&Vec<(Place<'_>, String)>]) {
-    let mut seen: HashMap<Vec<u8>, String, FixedState> = HashMap::default();
-    seen.insert(folded(SCOPES_HEADER.as_bytes()), SCOPES_HEADER.to_owned());
-    let users = users.into_iter().filter_map(|(place, name)| name.map(|name| (place, name)));
-    let listed = lists.iter().flat_map(|list| list.iter().map(|(place, name)| (place, name.as_str())));
-    for (place, name) in users.chain(listed) {
-        let first = seen.entry(folded(name.as_bytes())).or_insert_with(|| name.to_owned());
-        if !first.eq_ignore_ascii_case(name) {
-            let problem = format!("{name:?} folds to the same name as {first:?}");
-            reader.error(place, problem, "use one spelling: software behind the filter may take one for the other");
-        }
-    }
-}
-
-/// The proxies of rule 2, and the Gateway's own where they differ.
-fn read_proxies(
-    reader: &mut Reader,
-    audit: &mut Audit,
-    gateway: &Place<'_>,
-    filter: &Place<'_>,
-    edge: bool,
-) -> (Cidrs, Cidrs) {
-    let (theirs, ours) = (gateway.member("trustedProxies"), filter.member("trustedProxies"));
-    let gateway_proxies = read_proxy_list(reader, &theirs);
-    let filter_proxies = read_proxy_list(reader, &ours);
-    let place = if ours.node.is_some() { &ours } else { &theirs };
-    if !edge
-        && matches!(place.node, None | Some(Node::List(_)))
-        && !matches!(place.node, Some(Node::List(items)) if !items.is_empty())
-    {
-        reader.error(
-            place,
-            "names no proxy",
-            "list the address of every proxy that connects to this Envoy, and no other",
-        );
-    }
-    if let Some(proxies) = &filter_proxies {
-        let missing =
-            proxies.iter().any(|(_, entry)| !gateway_proxies.iter().flatten().any(|(_, other)| other == entry));
-        audit.note_own_proxies(missing);
-    }
-    for (path, entry) in filter_proxies.as_ref().or(gateway_proxies.as_ref()).into_iter().flatten() {
-        audit.note_proxy(path, entry);
-    }
-    let set = |list: Option<Vec<(String, Entry)>>| {
-        let mut set = Cidrs::default();
-        list.into_iter().flatten().for_each(|(_, entry)| entry.insert_into(&mut set));
-        set
-    };
-    match filter_proxies {
-        Some(proxies) => (set(Some(proxies)), set(gateway_proxies)),
-        None => (set(gateway_proxies), Cidrs::default()),
-    }
-}
-
-fn read_proxy_list(reader: &mut Reader, place: &Place<'_>) -> Option<Vec<(String, Entry)>> {
-    let entries = reader.strings(place)?;
-    let mut list = Vec::with_capacity(entries.len());
-    for (place, entry) in entries {
-        match proxies::parse(entry) {
-            Ok(entry) => list.push((place.path, entry)),
-            Err(bad) => reader.error(&place, bad.problem, bad.remedy),
-        }
-    }
-    Some(list)
-}
-
 /// Whether the list is empty is judged on the list as written: `[""]` matches nobody.
 fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> Users {
     let Some(entries) =
@@ -444,13 +247,19 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> User
         return Users::Any;
     };
     let mut users = std::collections::HashSet::with_capacity_and_hasher(entries.len(), FixedState::default());
-    for (place, user) in entries {
+    for (at, user) in entries {
         if user.is_empty() || trim_configured(user) != user {
-            audit.note_useless(place.path, format!("{user:?} is blank or padded, and users are compared trimmed"));
+            audit.note_useless(
+                place.item(at).path,
+                format!("{user:?} is blank or padded, and users are compared trimmed"),
+            );
         } else if let Some(user) = latin1(user) {
             users.insert(user);
         } else {
-            audit.note_useless(place.path, format!("{user:?} has characters above U+00FF, which no header carries"));
+            audit.note_useless(
+                place.item(at).path,
+                format!("{user:?} has characters above U+00FF, which no header carries"),
+            );
         }
     }
     Users::Only(users)
@@ -460,11 +269,12 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Place<'_>) 
     reader.object(control_ui);
     let fallback = reader.bool(&control_ui.member("dangerouslyAllowHostHeaderOriginFallback"));
     let mut origins = Origins::new(fallback == Some(true));
-    for (place, entry) in reader.strings(&control_ui.member("allowedOrigins")).unwrap_or_default() {
+    let place = control_ui.member("allowedOrigins");
+    for (at, entry) in reader.strings(&place).unwrap_or_default() {
         let origin = trim_configured(entry).to_lowercase();
         if !origins.insert(&origin) {
             audit.note_useless(
-                place.path,
+                place.item(at).path,
                 format!(
                     "{entry:?} is no origin as browsers send one (scheme://host, and a port unless it is the default)"
                 ),
@@ -521,8 +331,8 @@ fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, e
         // Plain by construction.
         let _ = set.insert(path);
     }
-    for (place, entry) in reader.strings(extra).unwrap_or_default() {
-        insert_path(reader, &mut set, &place, entry);
+    for (at, entry) in reader.strings(extra).unwrap_or_default() {
+        insert_path(reader, &mut set, &extra.item(at), entry);
     }
     OwnPaths { set, endpoints }
 }
@@ -549,40 +359,13 @@ fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, place: &Place<'_
         return (plain, upgrades);
     };
     audit.note_anonymous_paths(entries.iter().map(|(_, entry)| *entry).filter(|entry| !DEFAULT.contains(entry)));
-    for (place, entry) in entries {
+    for (at, entry) in entries {
         match entry.strip_prefix("ws:") {
-            Some(path) => insert_path(reader, &mut upgrades, &place, path),
-            None => insert_path(reader, &mut plain, &place, entry),
+            Some(path) => insert_path(reader, &mut upgrades, &place.item(at), path),
+            None => insert_path(reader, &mut plain, &place.item(at), entry),
         }
     }
     (plain, upgrades)
-}
-
-/// Narrower default sets. What the Gateway's own default does not hold would be more than it grants.
-fn read_default_scopes(reader: &mut Reader, scopes: &Place<'_>) -> (Scopes, Scopes) {
-    let mut read = |key: &str, granted: &[Scope]| {
-        let Some(entries) = reader.strings(&scopes.member(key)) else { return granted.iter().copied().collect() };
-        let mut set = Scopes::NONE;
-        for (place, entry) in entries {
-            match Scope::parse(entry.as_bytes()) {
-                None => {
-                    let names = Scope::ALL.map(Scope::name).join(", ");
-                    reader.error(&place, format!("{entry:?} is no scope"), format!("write one of {names}"));
-                }
-                Some(scope) if !granted.iter().any(|held| held.satisfies(scope)) => {
-                    let names: Vec<_> = granted.iter().map(|scope| scope.name()).collect();
-                    reader.error(
-                        &place,
-                        format!("{entry:?} is more than the Gateway assumes where the header is absent"),
-                        format!("leave it out: the Gateway's default here is {}", names.join(", ")),
-                    );
-                }
-                Some(scope) => set.push(scope),
-            }
-        }
-        set
-    };
-    (read("default", Scope::DEFAULT), read("pluginDefault", Scope::PLUGIN_DEFAULT))
 }
 
 /// Where Envoy holds the identity that it verified.
@@ -611,35 +394,4 @@ fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
     }
     let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
     Some(Assertion { path: path.into_bytes().into(), use_as: use_as? })
-}
-
-fn read_peer_address(reader: &mut Reader, place: &Place<'_>) -> PeerAddress {
-    const WANTED: &str =
-        "write \"connection\", or {\"filterState\": \"KEY\"} with the key under which Envoy stores the peer";
-    match place.node {
-        None => PeerAddress::Connection,
-        Some(Node::String(text)) if text == "connection" => PeerAddress::Connection,
-        Some(Node::Object(_)) => {
-            reader.known_keys(place, &["filterState"]);
-            let key = place.member("filterState");
-            match key.node {
-                // Property paths are separated by NULs.
-                Some(Node::String(key)) if !key.is_empty() && !key.contains('\0') => {
-                    PeerAddress::FilterState(key.clone())
-                }
-                _ => {
-                    reader.error(&key, "names no filter state", WANTED);
-                    PeerAddress::Connection
-                }
-            }
-        }
-        Some(node) => {
-            reader.error(
-                place,
-                format!("is {}", node.text().map_or_else(|| node.kind().to_owned(), |text| format!("{text:?}"))),
-                WANTED,
-            );
-            PeerAddress::Connection
-        }
-    }
 }

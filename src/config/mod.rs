@@ -3,9 +3,12 @@
 
 mod audit;
 mod compile;
+mod headers;
 mod json;
+mod peers;
 mod proxies;
 mod reader;
+mod scopes;
 
 pub use audit::{Finding, Severity};
 pub use compile::{Compiled, compile};

@@ -17,7 +17,7 @@ pub(super) struct BadEntry {
 }
 
 /// An entry that can be matched.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) enum Entry {
     Exact(IpAddr),
     Block(IpNet),

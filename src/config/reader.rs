@@ -71,8 +71,17 @@ impl<'n> Place<'n> {
     }
 
     /// The item of a list.
-    fn item(&self, at: usize, node: &'n Node) -> Self {
-        Self { path: format!("{}[{at}]", self.path), node: Some(node) }
+    pub(super) fn item(&self, at: usize) -> Self {
+        let node = match self.node {
+            Some(Node::List(items)) => items.get(at),
+            _ => None,
+        };
+        Self { path: format!("{}[{at}]", self.path), node }
+    }
+
+    /// The member of an object whose keys are the operator's own words, written so that dots in it stay apart.
+    pub(super) fn entry(&self, key: &str, node: Option<&'n Node>) -> Self {
+        Self { path: format!("{}[{key:?}]", self.path), node }
     }
 
     /// The path, or what the whole is called.
@@ -152,28 +161,31 @@ impl Reader {
         chosen
     }
 
-    /// The items of a list, each with its place; `None` where there is no list.
-    pub(super) fn list<'n>(&mut self, place: &Place<'n>) -> Option<Vec<Place<'n>>> {
-        match place.node? {
-            Node::List(items) => Some(items.iter().enumerate().map(|(at, node)| place.item(at, node)).collect()),
+    /// The items of a list of strings, each with its index; wrong items are left out. `None` where there is no list.
+    pub(super) fn strings<'n>(&mut self, place: &Place<'n>) -> Option<Vec<(usize, &'n str)>> {
+        let items = match place.node? {
+            Node::List(items) => items,
             node => {
                 self.wrong_type(place, node, "a list");
-                None
+                return None;
+            }
+        };
+        let mut strings = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            match item {
+                Node::String(text) => strings.push((at, text.as_str())),
+                other => self.error(&place.item(at), format!("is {}", other.kind()), "write a string"),
             }
         }
+        Some(strings)
     }
 
-    /// The items of a list of strings, each with its place; wrong items are left out. `None` where there is no list.
-    pub(super) fn strings<'n>(&mut self, place: &Place<'n>) -> Option<Vec<(Place<'n>, &'n str)>> {
-        let items = self.list(place)?;
-        Some(items.into_iter().filter_map(|item| self.item_string(&item).map(|text| (item.clone(), text))).collect())
-    }
-
-    fn item_string<'n>(&mut self, place: &Place<'n>) -> Option<&'n str> {
+    /// The members of an object; `None` where there is no object.
+    pub(super) fn members<'n>(&mut self, place: &Place<'n>) -> Option<&'n [(String, Node)]> {
         match place.node? {
-            Node::String(text) => Some(text),
+            Node::Object(members) => Some(members),
             node => {
-                self.error(place, format!("is {}", node.kind()), "write a string");
+                self.wrong_type(place, node, "an object");
                 None
             }
         }

@@ -17,6 +17,7 @@ pub(super) enum Outcome {
     Anonymous,
     Delegated(Reason),
     Refused(Reason),
+    WouldRefuse(Reason),
 }
 
 /// The ids under which the host knows the counters. A counter that could not be defined is not counted: that must not
@@ -33,6 +34,7 @@ impl Metrics {
         let outcomes = [Outcome::Admitted, Outcome::Anonymous]
             .into_iter()
             .chain(reasons.clone().map(Outcome::Refused))
+            .chain(reasons.clone().map(Outcome::WouldRefuse))
             .chain(reasons.filter(|reason| reason.is_delegable()).map(Outcome::Delegated));
         let define = |outcome| Some((outcome, host::define_metric(MetricKind::Counter, &name(outcome)).ok()?));
         Self { decisions: outcomes.filter_map(define).collect() }
@@ -52,6 +54,7 @@ fn name(outcome: Outcome) -> String {
         Outcome::Anonymous => ("anonymous", None),
         Outcome::Delegated(reason) => ("delegated", Some(reason)),
         Outcome::Refused(reason) => ("refused", Some(reason)),
+        Outcome::WouldRefuse(reason) => ("would_refuse", Some(reason)),
     };
     let reason = reason.map(|reason| format!(".reason={}", reason.code())).unwrap_or_default();
     format!("{PREFIX}.decisions.result={result}{reason}")

@@ -14,7 +14,7 @@ use super::report;
 use super::{InForce, State};
 use crate::policy::peer::{Peer, socket_address};
 use crate::policy::refusal::{Reason, Refusal};
-use crate::policy::{Admission, Edit, Kind, PeerAddress, Policy};
+use crate::policy::{Admission, Edit, Kind, Mode, PeerAddress, Policy};
 use crate::request::{Headers, Request};
 
 /// One request.
@@ -47,7 +47,10 @@ impl Stream {
         };
         let map = host::request_headers().unwrap_or_default();
         let Ok(headers) = Headers::parse(&map) else {
-            return self.refuse_blindly(Reason::NoRequest, policy.hides_reasons());
+            return match policy.mode() {
+                Mode::Enforce => self.refuse_blindly(Reason::NoRequest, policy.hides_reasons()),
+                Mode::Report => Ok(self.report(Reason::NoRequest.into(), None)),
+            };
         };
         let mut request = Request::new(peer, headers);
         if policy.needs_destination() {
@@ -55,11 +58,14 @@ impl Stream {
         }
         let assertion = policy.assertion_path().and_then(|path| host::property(path).ok());
         request.assertion = assertion.as_deref();
-        match policy.decide(&request) {
-            Ok(admission) => {
-                if stamp(policy, &admission, &request).is_err() {
+        let certificate = if policy.needs_certificate() { read_certificate() } else { None };
+        request.certificate = certificate.as_deref();
+        let line = |refusal| report::Line { refusal, request: &request, peer: &peer_text };
+        match (policy.decide(&request), policy.mode()) {
+            (Ok(admission), mode) => {
+                if mode == Mode::Enforce && stamp(policy, &admission, &request).is_err() {
                     // Some headers may be changed already: the request must not go on.
-                    return self.refuse(policy, &request, &peer_text, &Reason::NoRequest.into());
+                    return self.refuse(policy, line(&Reason::NoRequest.into()));
                 }
                 self.state.count(match admission.kind() {
                     Kind::Identified(_) => Outcome::Admitted,
@@ -68,21 +74,27 @@ impl Stream {
                 });
                 Ok(Action::Continue)
             }
-            Err(refusal) => self.refuse(policy, &request, &peer_text, &refusal),
+            (Err(refusal), Mode::Enforce) => self.refuse(policy, line(&refusal)),
+            (Err(refusal), Mode::Report) => Ok(self.report(refusal, Some(line(&refusal)))),
         }
     }
 
-    fn refuse(
-        &self,
-        policy: &Policy,
-        request: &Request<'_>,
-        peer: &[u8],
-        refusal: &Refusal<'_>,
-    ) -> Result<Action, HostError> {
+    /// Tells the operator what enforcing would refuse, and lets it pass as it came.
+    fn report(&self, refusal: Refusal<'_>, line: Option<report::Line<'_>>) -> Action {
+        match line {
+            Some(line) => self.state.log.refusal(refusal.reason, format_args!("would be {line}")),
+            None => self.state.log.refusal(refusal.reason, format_args!("would be refused reason={refusal}")),
+        }
+        self.tell(&refusal, Outcome::WouldRefuse(refusal.reason));
+        Action::Continue
+    }
+
+    fn refuse(&self, policy: &Policy, line: report::Line<'_>) -> Result<Action, HostError> {
+        let report::Line { refusal, request, .. } = line;
         let hide = policy.hides_reasons();
         let closed = if policy.closes_websockets() { Reply::websocket(refusal, request, hide) } else { None };
         let reply = closed.filter(|_| is_http1()).unwrap_or_else(|| Reply::http(refusal, Some(request), hide));
-        self.state.log.refusal(refusal.reason, report::Line { refusal, request, peer });
+        self.state.log.refusal(refusal.reason, line);
         self.finish(refusal, &reply)
     }
 
@@ -95,15 +107,27 @@ impl Stream {
 
     /// Tells the operator, then the client.
     fn finish(&self, refusal: &Refusal<'_>, reply: &Reply) -> Result<Action, HostError> {
-        self.state.count(Outcome::Refused(refusal.reason));
+        self.tell(refusal, Outcome::Refused(refusal.reason));
+        host::send_local_response(reply.status, &crate::request::serialize(&reply.headers), &reply.body)?;
+        Ok(Action::Pause)
+    }
+
+    /// Counters and access logs.
+    fn tell(&self, refusal: &Refusal<'_>, outcome: Outcome) {
+        self.state.count(outcome);
         // For access logs, as %FILTER_STATE(wasm.openclaw_trusted_proxy.reason:PLAIN)%. They can do without.
         let _ = host::set_property(b"openclaw_trusted_proxy.reason", refusal.to_string().as_bytes());
         if let Some(user) = report::user(refusal) {
             let _ = host::set_property(b"openclaw_trusted_proxy.user", user.as_bytes());
         }
-        host::send_local_response(reply.status, &crate::request::serialize(&reply.headers), &reply.body)?;
-        Ok(Action::Pause)
     }
+}
+
+/// The first URI SAN of the certificate that the peer showed, where the connection is mutual TLS.
+fn read_certificate() -> Option<Vec<u8>> {
+    const TRUE: &[u8] = &[1];
+    let is_mutual = host::property(b"connection\0mtls").is_ok_and(|mutual| mutual == TRUE);
+    if is_mutual { host::property(b"connection\0uri_san_peer_certificate").ok() } else { None }
 }
 
 fn read_peer(address: &PeerAddress) -> Result<Vec<u8>, HostError> {

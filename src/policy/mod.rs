@@ -1,6 +1,7 @@
 //! The rules. They know nothing of proxy-wasm: they run natively, in fuzzers and in tools, as in Envoy.
 #![forbid(unsafe_code)]
 
+pub mod ceilings;
 pub mod cidrs;
 mod client;
 mod idna;
@@ -16,21 +17,28 @@ use std::collections::HashSet;
 
 use foldhash::fast::FixedState;
 
+use ceilings::Ceilings;
 use cidrs::Cidrs;
-use names::Names;
+use names::{Names, Seen};
 use origin::Origins;
 use path::{OwnPaths, PathSet, is_plain};
 use peer::{Address, Peer};
 use refusal::{Reason, Refusal};
-use scopes::Scopes;
+use scopes::{Scope, Scopes};
 pub use stamp::Edit;
 
 use crate::request::{Field, Request};
 use crate::text::trim;
 
-/// How many headers by configured names are found in one pass: the user's, and required ones. More of those cost a
-/// pass each.
-const NAMED: usize = 4;
+/// Whether refusals take effect (`filter.mode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// They do.
+    #[default]
+    Enforce,
+    /// They are counted and logged, and nothing is touched: for a Gateway that still authenticates by itself.
+    Report,
+}
 
 /// Where the peer's address is read (`filter.peerAddress`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +79,15 @@ pub enum UseAssertion {
     Identity,
 }
 
+/// What a peer's certificate is asked for (`filter.trustedPeers`, `filter.peerTrust`).
+#[derive(Debug, Clone, Default)]
+pub struct TrustedPeers {
+    /// URI SANs, of which the first of the certificate must be one. Empty: no certificate is asked for.
+    pub(crate) identities: HashSet<Box<[u8]>, FixedState>,
+    /// The certificate alone is enough: the peer's address need not be in the list of proxies.
+    pub(crate) suffice: bool,
+}
+
 /// The users who may come in: `allowUsers`.
 #[derive(Debug, Clone, Default)]
 pub enum Users {
@@ -84,6 +101,7 @@ pub enum Users {
 /// A configuration, compiled: immutable, and valid by construction. [`crate::config::compile`] makes one.
 #[derive(Debug, Clone)]
 pub struct Policy {
+    pub(crate) mode: Mode,
     pub(crate) anonymous: PathSet,
     pub(crate) anonymous_upgrades: PathSet,
     pub(crate) peer_address: PeerAddress,
@@ -92,6 +110,7 @@ pub struct Policy {
     pub(crate) gateway_proxies: Cidrs,
     pub(crate) allow_loopback: bool,
     pub(crate) reject_same_host: bool,
+    pub(crate) trusted_peers: TrustedPeers,
     /// Envoy itself authenticated the user: there is no proxy to be trusted, the peer is the client.
     pub(crate) edge: bool,
     pub(crate) assertion: Option<Assertion>,
@@ -106,6 +125,7 @@ pub struct Policy {
     pub(crate) own_paths: OwnPaths,
     pub(crate) default_scopes: Scopes,
     pub(crate) plugin_scopes: Scopes,
+    pub(crate) ceilings: Option<Ceilings>,
     pub(crate) names: Names,
     pub(crate) websocket_refusal: WebSocketRefusal,
     pub(crate) hide_reasons: bool,
@@ -117,6 +137,8 @@ pub struct Admission<'a> {
     kind: Kind<'a>,
     /// The value of `x-openclaw-scopes`; `None`: the header stays absent.
     scopes: Option<Scopes>,
+    /// What came, so that only what is not right already is changed.
+    seen: Seen<'a>,
 }
 
 /// On what grounds a request passes.
@@ -150,30 +172,32 @@ impl Policy {
     /// # Errors
     /// The first rule that the request breaks.
     pub fn decide<'a>(&'a self, request: &Request<'a>) -> Result<Admission<'a>, Refusal<'a>> {
+        let seen = self.names.find(&request.headers);
         if self.is_anonymous(request) {
-            return Ok(self.without_identity(request, Kind::Anonymous)); // 0
+            return Ok(self.without_identity(request, seen, Kind::Anonymous)); // 0
         }
         let peer = known(request.peer)?; // 1
         if !self.edge {
             self.check_proxy(request, &peer)?; // 2, 3, 3b
+            self.check_certificate(request)?; // 4
         }
         if self.attribution_required {
             self.attribute(request, peer).ok_or(Reason::AttributionRequired)?; // 5
         }
-        let named = self.find_named(request);
-        match self.identify(request, &named) {
+        match self.identify(request, &seen) {
             Ok(user) => {
                 self.check_origin(request).map_err(|reason| Refusal { user: Some(user), ..reason.into() })?; // 10
-                Ok(Admission { kind: Kind::Identified(user), scopes: self.scopes(request) })
+                let scopes = self.scopes(request, &seen, Some(user));
+                Ok(Admission { kind: Kind::Identified(user), scopes, seen })
             }
             Err(refusal) if self.delegates(request, &refusal) => {
                 // Only 6, 7 and 9 are the Gateway's to judge.
-                check_stands_once(&named)?; // 7b
-                if let Some(user) = self.named_user(request, &named) {
+                self.check_stands_once(&seen)?; // 7b
+                if let Some(user) = self.named_user(request, &seen) {
                     self.check_assertion(request, user)?; // 8
                 }
                 self.check_origin(request)?; // 10
-                Ok(self.without_identity(request, Kind::Delegated(refusal)))
+                Ok(self.without_identity(request, seen, Kind::Delegated(refusal)))
             }
             Err(refusal) => Err(refusal),
         }
@@ -186,7 +210,7 @@ impl Policy {
     }
 
     fn check_proxy(&self, request: &Request<'_>, peer: &Address) -> Result<(), Reason> {
-        if !self.proxies.contains(peer) {
+        if !self.trusted_peers.suffice && !self.proxies.contains(peer) {
             return Err(Reason::UntrustedSource);
         }
         if peer.is_loopback() {
@@ -200,6 +224,16 @@ impl Policy {
         Ok(())
     }
 
+    /// Rule 4. The certificate is there only where Envoy speaks of mutual TLS.
+    fn check_certificate(&self, request: &Request<'_>) -> Result<(), Reason> {
+        let identities = &self.trusted_peers.identities;
+        if identities.is_empty() || request.certificate.is_some_and(|identity| identities.contains(identity)) {
+            Ok(())
+        } else {
+            Err(Reason::PeerCertificate)
+        }
+    }
+
     /// The client behind the proxies, or the peer itself where Envoy is the edge.
     fn attribute(&self, request: &Request<'_>, peer: Address) -> Option<Address> {
         let proxies = [&self.proxies, &self.gateway_proxies];
@@ -210,30 +244,23 @@ impl Policy {
         client::attribute(request, &proxies, self.real_ip_fallback)
     }
 
-    /// The user header and the first required ones, in one pass over the headers.
-    fn find_named<'a>(&'a self, request: &Request<'a>) -> [Field<'a>; NAMED] {
-        let mut names = [&*self.user_header; NAMED];
-        for (name, required) in names.iter_mut().skip(1).zip(&self.required_headers) {
-            *name = required.as_bytes();
-        }
-        request.headers.fields(names)
-    }
-
     /// Rules 6 to 9: the user, trimmed.
-    fn identify<'a>(&'a self, request: &Request<'a>, named: &[Field<'a>; NAMED]) -> Result<&'a [u8], Refusal<'a>> {
-        let mut fields = named.iter().skip(1);
-        for name in &self.required_headers {
+    fn identify<'a>(&'a self, request: &Request<'a>, seen: &Seen<'a>) -> Result<&'a [u8], Refusal<'a>> {
+        for (at, name) in self.required_headers.iter().enumerate() {
             // One copy that is not blank settles it; all else is for the slow look.
-            let found = fields.next().and_then(Field::only).is_some_and(|value| !trim(value).is_empty());
-            if !found && !is_present(request, name.as_bytes()) {
+            let only = self.names.required(seen, at).and_then(|field| field.only());
+            if !only.is_some_and(|value| !trim(value).is_empty()) && !is_present(request, name.as_bytes()) {
                 return Err(Refusal { header: Some(name), ..Reason::MissingHeader.into() }); // 6
             }
         }
         let user = match &self.assertion {
-            Some(Assertion { use_as: UseAssertion::Identity, .. }) => verified(request)?,
+            Some(Assertion { use_as: UseAssertion::Identity, .. }) => {
+                check_groups_stand_once(seen)?; // 7b
+                verified(request)? // 8
+            }
             _ => {
-                let user = self.named_user(request, named).ok_or(Reason::UserMissing)?; // 7
-                check_stands_once(named)?; // 7b
+                let user = self.named_user(request, seen).ok_or(Reason::UserMissing)?; // 7
+                self.check_stands_once(seen)?; // 7b
                 self.check_assertion(request, user)?; // 8
                 user
             }
@@ -246,10 +273,21 @@ impl Policy {
         }
     }
 
+    /// The header that the user comes in.
+    fn user_field<'s, 'a>(&self, seen: &'s Seen<'a>) -> &'s Field<'a> {
+        if self.user_header == self.upstream_user_header { &seen.upstream_user } else { &seen.user }
+    }
+
     /// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.
-    fn named_user<'a>(&self, request: &Request<'a>, [user, ..]: &[Field<'a>; NAMED]) -> Option<&'a [u8]> {
-        let value = user.joined(&request.headers, &self.user_header)?;
-        if trim(&value).is_empty() { None } else { user.first().map(trim) }
+    fn named_user<'a>(&self, request: &Request<'a>, seen: &Seen<'a>) -> Option<&'a [u8]> {
+        let field = self.user_field(seen);
+        let value = field.joined(&request.headers, &self.user_header)?;
+        if trim(&value).is_empty() { None } else { field.first().map(trim) }
+    }
+
+    /// Rule 7b.
+    fn check_stands_once(&self, seen: &Seen<'_>) -> Result<(), Reason> {
+        if self.user_field(seen).is_repeated() { Err(Reason::UserRepeated) } else { check_groups_stand_once(seen) }
     }
 
     /// Where the user must match what Envoy verified, that it does.
@@ -276,20 +314,43 @@ impl Policy {
         self.websocket_refusal == WebSocketRefusal::Delegate && request.is_websocket() && refusal.reason.is_delegable()
     }
 
-    /// Section 4: the scopes of an admitted request.
-    fn scopes(&self, request: &Request<'_>) -> Option<Scopes> {
-        let named = request.fields.scopes.joined(&request.headers, names::SCOPES_HEADER.as_bytes());
+    /// Section 4: the scopes of a request that passes.
+    fn scopes(&self, request: &Request<'_>, seen: &Seen<'_>, user: Option<&[u8]>) -> Option<Scopes> {
+        let named = seen.scopes.joined(&request.headers, names::SCOPES_HEADER.as_bytes());
         let named = named.map(|value| Scopes::parse(&value));
-        if named.is_some() || request.is_upgrade() {
-            return named;
+        let ceiling = match (&self.ceilings, user) {
+            (Some(ceilings), Some(user)) => Some(ceilings.of(user, seen.groups.only().unwrap_or_default())),
+            _ => None,
+        };
+        if request.is_upgrade() {
+            return match (named, ceiling) {
+                (named, None) => named,
+                (Some(named), Some(ceiling)) => Some(ceilings::cap(named.iter(), &ceiling)),
+                (None, Some(ceiling)) => Some(ceilings::cap(Scope::ALL.into_iter(), &ceiling)),
+            };
         }
-        Some(if self.own_paths.contains(request.path()) { self.default_scopes } else { self.plugin_scopes })
+        let held = named.unwrap_or_else(|| {
+            if self.own_paths.contains(request.path()) { self.default_scopes } else { self.plugin_scopes }
+        });
+        Some(ceiling.map_or(held, |ceiling| ceilings::intersect(&held, &ceiling)))
     }
 
     /// A permit without a user. On an upgrade, scopes that came stay: they can only narrow.
-    fn without_identity<'a>(&self, request: &Request<'_>, kind: Kind<'a>) -> Admission<'a> {
-        let scopes = if request.is_upgrade() { self.scopes(request) } else { None };
-        Admission { kind, scopes }
+    fn without_identity<'a>(&self, request: &Request<'_>, seen: Seen<'a>, kind: Kind<'a>) -> Admission<'a> {
+        let scopes = if request.is_upgrade() { self.scopes(request, &seen, None) } else { None };
+        Admission { kind, scopes, seen }
+    }
+
+    /// Whether refusals take effect.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether the rules want to know the certificate that the peer showed.
+    #[must_use]
+    pub fn needs_certificate(&self) -> bool {
+        !self.edge && !self.trusted_peers.identities.is_empty()
     }
 
     /// The path of the property with the verified identity, where the rules want to know it.
@@ -324,8 +385,8 @@ impl Policy {
 }
 
 /// Rule 7b.
-const fn check_stands_once([user, ..]: &[Field<'_>; NAMED]) -> Result<(), Reason> {
-    if user.is_repeated() { Err(Reason::UserRepeated) } else { Ok(()) }
+const fn check_groups_stand_once(seen: &Seen<'_>) -> Result<(), Reason> {
+    if seen.groups.is_repeated() { Err(Reason::GroupsRepeated) } else { Ok(()) }
 }
 
 /// Rule 1.

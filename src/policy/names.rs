@@ -1,6 +1,8 @@
 //! Managed header names, and what folds like one of them (contract, section 5).
 #![forbid(unsafe_code)]
 
+use crate::request::{Field, Headers};
+
 /// Identity headers of the proxies that people use; scrubbed unless the policy spares one.
 const BUILT_IN: [&str; 9] = [
     "x-forwarded-user",
@@ -46,6 +48,8 @@ pub enum Class {
     UpstreamUser,
     /// [`SCOPES_HEADER`].
     Scopes,
+    /// The header that groups come in.
+    Groups,
 }
 
 /// One byte of a folded name: lower case, and everything outside `[a-z0-9]` is `-`.
@@ -74,22 +78,54 @@ fn folds_to_start_with(name: &[u8], prefix: &[u8]) -> bool {
     name.len() >= prefix.len() && name.iter().zip(prefix).all(|(&a, &b)| fold(a) == fold(b))
 }
 
-/// The managed names of one policy.
+/// The header names that one policy knows: managed ones, and those that its rules ask for.
 ///
-/// Every header of every request is looked up, and almost none is managed. Names are therefore told apart by their
-/// length and third byte first: the first two are `x-` for most of them.
+/// Every header of every request is looked up, and most are not known. Names are therefore told apart by their length
+/// and third byte first: the first two are `x-` for most of them.
 #[derive(Debug, Clone)]
 pub struct Names {
-    /// Names with a class of their own: the user, upstream user and scopes headers, and the spared ones.
-    special: Vec<(Box<[u8]>, Class)>,
-    /// Folded managed names by length; those that are longer than the table are in the last place.
-    by_length: [Vec<Box<[u8]>>; LENGTHS],
-    /// For each length a bit for each third byte, folded, that a managed name of that length can have.
+    /// The known names by length; those that are longer than the table are in the last place.
+    by_length: [Vec<Entry>; LENGTHS],
+    /// For each length a bit for each third byte, folded, that a known name of that length can have.
     third_bytes: [u64; LENGTHS],
     /// The same for all prefixes.
     prefix_bytes: u64,
+    /// The place in [`Seen::required`] of each required header, in the order configured.
+    places: Vec<Option<usize>>,
 }
 
+/// A name that a policy knows.
+#[derive(Debug, Clone)]
+struct Entry {
+    /// In lower case.
+    name: Box<[u8]>,
+    /// What becomes of a header of exactly this name.
+    class: Class,
+    /// What becomes of one that only folds like it.
+    alias: Class,
+    /// Its place in [`Seen::required`].
+    required: Option<usize>,
+}
+
+/// What a policy's names are made of. A name's case does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Naming<'n> {
+    /// The header that the user comes in.
+    pub user: &'n str,
+    /// The header that the user is stamped into.
+    pub upstream_user: &'n str,
+    /// The header that groups come in.
+    pub groups: Option<&'n str>,
+    /// Headers that must be there; they stay with an admitted request.
+    pub required: &'n [String],
+    /// Further headers that stay with an admitted request.
+    pub spared: Vec<&'n str>,
+    /// Headers that are scrubbed besides the built-in ones.
+    pub stripped: Vec<&'n str>,
+}
+
+/// How many required headers are found on the way; more of those cost a pass over the headers each.
+const REQUIRED: usize = 4;
 const LENGTHS: usize = 48;
 
 /// The place of a length in the tables.
@@ -108,68 +144,146 @@ fn third_bit(name: &[u8]) -> u64 {
 
 impl Names {
     /// The built-in names, and the policy's own.
-    ///
-    /// `spared` holds the names that stay with an admitted request, `stripped` those that are scrubbed besides the
-    /// built-in ones. A name's case does not matter.
     #[must_use]
-    pub fn new<'n>(
-        user: &'n str,
-        upstream_user: &'n str,
-        spared: impl IntoIterator<Item = &'n str>,
-        stripped: impl IntoIterator<Item = &'n str>,
-    ) -> Self {
-        let own = |name: &str| name.to_ascii_lowercase().into_bytes().into_boxed_slice();
-        // The first entry of a name wins.
-        let mut special = vec![
-            (own(upstream_user), Class::UpstreamUser),
-            (own(user), Class::User),
-            (own(SCOPES_HEADER), Class::Scopes),
-        ];
-        special.extend(spared.into_iter().map(|name| (own(name), Class::Spared)));
-        let mut by_length = [const { Vec::new() }; LENGTHS];
-        let mut third_bytes = [0; LENGTHS];
-        for name in BUILT_IN.into_iter().chain([user, upstream_user, SCOPES_HEADER]).chain(stripped) {
-            let name = folded(name.as_bytes()).into_boxed_slice();
-            let (names, bits) = (by_length.get_mut(place(name.len())), third_bytes.get_mut(place(name.len())));
-            if let (Some(names), Some(bits)) = (names, bits)
-                && !names.contains(&name)
-            {
-                *bits |= third_bit(&name);
-                names.push(name);
-            }
+    pub fn new(naming: &Naming<'_>) -> Self {
+        let mut names = Self {
+            by_length: [const { Vec::new() }; LENGTHS],
+            third_bytes: [0; LENGTHS],
+            prefix_bytes: 0,
+            places: Vec::new(),
+        };
+        // The first class of a name wins.
+        names.add(naming.upstream_user, Class::UpstreamUser);
+        names.add(naming.user, Class::User);
+        names.add(SCOPES_HEADER, Class::Scopes);
+        if let Some(groups) = naming.groups {
+            names.add(groups, Class::Groups);
         }
-        let mut prefix_bytes = 0;
+        for name in naming.required.iter().map(String::as_str).chain(naming.spared.iter().copied()) {
+            // Only what would go otherwise is spared.
+            let known = is_built_in(name) || naming.stripped.iter().any(|other| other.eq_ignore_ascii_case(name));
+            names.add(name, if known { Class::Spared } else { Class::Foreign });
+        }
+        for name in BUILT_IN.into_iter().chain(naming.stripped.iter().copied()) {
+            names.add(name, Class::Scrubbed);
+        }
         for prefix in BUILT_IN_PREFIXES {
-            prefix_bytes |= third_bit(prefix.as_bytes());
-            third_bytes.iter_mut().skip(place(prefix.len())).for_each(|bits| *bits |= third_bit(prefix.as_bytes()));
+            let bit = third_bit(prefix.as_bytes());
+            names.prefix_bytes |= bit;
+            names.third_bytes.iter_mut().skip(place(prefix.len())).for_each(|bits| *bits |= bit);
         }
-        Self { special, by_length, third_bytes, prefix_bytes }
+        names.number(naming.required);
+        names
+    }
+
+    fn add(&mut self, name: &str, class: Class) {
+        let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
+        let at = place(name.len());
+        let (Some(entries), Some(bits)) = (self.by_length.get_mut(at), self.third_bytes.get_mut(at)) else { return };
+        if !entries.iter().any(|entry| entry.name == name) {
+            *bits |= third_bit(&name);
+            let alias = if class == Class::Foreign { Class::Foreign } else { Class::Scrubbed };
+            entries.push(Entry { name, class, alias, required: None });
+        }
+    }
+
+    /// Gives the first few required headers their places.
+    fn number(&mut self, required: &[String]) {
+        let mut used = 0;
+        for name in required {
+            let entries = self.by_length.get_mut(place(name.len()));
+            let entry = entries
+                .and_then(|entries| entries.iter_mut().find(|entry| entry.name.eq_ignore_ascii_case(name.as_bytes())));
+            let Some(entry) = entry else {
+                self.places.push(None);
+                continue;
+            };
+            if entry.required.is_none() && used < REQUIRED {
+                entry.required = Some(used);
+                used = used.saturating_add(1);
+            }
+            self.places.push(entry.required);
+        }
     }
 
     /// What becomes of a header of this name.
     #[must_use]
     pub fn class(&self, name: &[u8]) -> Class {
-        let third = third_bit(name);
-        if self.third_bytes.get(place(name.len())).is_none_or(|bits| bits & third == 0) || !self.is_managed(name, third)
-        {
-            return Class::Foreign;
-        }
-        self.special
-            .iter()
-            .find(|(special, _)| special.eq_ignore_ascii_case(name))
-            .map_or(Class::Scrubbed, |&(_, class)| class)
+        self.look_up(name).0
     }
 
-    /// Whether a name folds like a managed one.
-    fn is_managed(&self, name: &[u8], third: u64) -> bool {
+    /// What becomes of a header of this name, and its place among the required ones.
+    fn look_up(&self, name: &[u8]) -> (Class, Option<usize>) {
+        const UNKNOWN: (Class, Option<usize>) = (Class::Foreign, None);
+        let third = third_bit(name);
+        if self.third_bytes.get(place(name.len())).is_none_or(|bits| bits & third == 0) {
+            return UNKNOWN;
+        }
+        // Names of one length mostly share their beginning (`x-forwarded-`): the last byte tells them apart.
+        let last = name.last().map(|&byte| fold(byte));
+        let mut class = Class::Foreign;
+        for entry in self.by_length.get(place(name.len())).into_iter().flatten() {
+            if entry.name.last().map(|&byte| fold(byte)) == last && fold_alike(name, &entry.name) {
+                if entry.name.eq_ignore_ascii_case(name) {
+                    return (entry.class, entry.required);
+                }
+                if entry.alias != Class::Foreign {
+                    class = entry.alias;
+                }
+            }
+        }
         let starts_alike = |prefix: &&str| folds_to_start_with(name, prefix.as_bytes());
-        (self.prefix_bytes & third != 0 && BUILT_IN_PREFIXES.iter().any(starts_alike))
-            || self.by_length.get(place(name.len())).is_some_and(|names| {
-                // Names of one length mostly share their beginning (`x-forwarded-`): the last byte tells them apart.
-                let last = name.last().map(|&byte| fold(byte));
-                names.iter().any(|managed| managed.last().copied() == last && fold_alike(name, managed))
-            })
+        if self.prefix_bytes & third != 0 && BUILT_IN_PREFIXES.iter().any(starts_alike) {
+            class = Class::Scrubbed;
+        }
+        (class, None)
     }
+
+    /// Finds all that the policy wants to know of a request's headers, in one pass.
+    pub(super) fn find<'a>(&self, headers: &Headers<'a>) -> Seen<'a> {
+        let mut seen = Seen::default();
+        for (name, value) in headers.iter() {
+            let (class, required) = self.look_up(name);
+            if let Some(field) = required.and_then(|place| seen.required.get_mut(place)) {
+                field.note(value);
+            }
+            match class {
+                Class::Foreign => {}
+                Class::Scrubbed => seen.scrubbed = true,
+                Class::Spared => seen.spared = true,
+                Class::User => seen.user.note(value),
+                Class::UpstreamUser => seen.upstream_user.note(value),
+                Class::Scopes => seen.scopes.note(value),
+                Class::Groups => seen.groups.note(value),
+            }
+        }
+        seen
+    }
+
+    /// The field of a required header, where it was found on the way: `None` says nothing about it.
+    pub(super) fn required<'a>(&self, seen: &Seen<'a>, at: usize) -> Option<Field<'a>> {
+        let place = self.places.get(at).copied().flatten()?;
+        seen.required.get(place).copied()
+    }
+}
+
+/// What a request has of the headers that a policy knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Seen<'a> {
+    /// The header that the user comes in, where it is another than the one that the user is stamped into.
+    pub(super) user: Field<'a>,
+    /// The header that the user is stamped into.
+    pub(super) upstream_user: Field<'a>,
+    /// The header that groups come in.
+    pub(super) groups: Field<'a>,
+    /// [`SCOPES_HEADER`].
+    pub(super) scopes: Field<'a>,
+    /// The first required headers.
+    required: [Field<'a>; REQUIRED],
+    /// Whether there is a header that goes in any case, besides those above.
+    pub(super) scrubbed: bool,
+    /// Whether there is one that goes unless the request is admitted with an identity.
+    pub(super) spared: bool,
 }
 
 /// Headers that mean something else to HTTP, Envoy or the Gateway, and so can be neither a user header nor stripped.
@@ -227,13 +341,25 @@ mod tests {
 
     #[test]
     fn a_name_is_judged_by_what_it_folds_to() {
-        let names = Names::new("X-User", "x-up", ["x-pomerium-jwt-assertion", "X-Forwarded-Proto"], ["X-Very-Own"]);
+        let names = Names::new(&Naming {
+            user: "X-User",
+            upstream_user: "x-up",
+            groups: Some("X-Groups"),
+            required: &["X-Forwarded-Proto".to_owned(), "X-Kept-Own".to_owned()],
+            spared: vec!["x-pomerium-jwt-assertion"],
+            stripped: vec!["X-Very-Own", "x-kept-own"],
+        });
         let cases = [
             ("x-user", Class::User),
             ("X-USER", Class::User),
             ("x_user", Class::Scrubbed),
             ("x.user", Class::Scrubbed),
             ("x-up", Class::UpstreamUser),
+            ("x-groups", Class::Groups),
+            ("x_groups", Class::Scrubbed),
+            ("x-kept-own", Class::Spared),
+            ("x-kept.own", Class::Scrubbed),
+            ("x_forwarded_proto", Class::Foreign),
             ("x~up", Class::Scrubbed),
             ("x-openclaw-scopes", Class::Scopes),
             ("x-openclaw_scopes", Class::Scrubbed),
@@ -265,7 +391,7 @@ mod tests {
 
     #[test]
     fn one_header_for_both_ends_is_stamped_in_place() {
-        let names = Names::new("x-user", "X-User", [], []);
+        let names = Names::new(&Naming { user: "x-user", upstream_user: "X-User", ..Naming::default() });
         assert_eq!(names.class(b"x-user"), Class::UpstreamUser);
     }
 

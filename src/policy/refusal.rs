@@ -43,6 +43,8 @@ reasons! {
     LoopbackSource = "trusted_proxy_loopback_source", 401;
     /// Rule 3b: the peer has the address that it connects to.
     LocalInterfaceSource = "trusted_proxy_local_interface_source", 401;
+    /// Rule 4: the peer showed no certificate over mutual TLS, or another than the trusted ones.
+    PeerCertificate = "trusted_proxy_peer_certificate", 401;
     /// Rule 5: no client address can be attributed.
     AttributionRequired = "proxy_attribution_required", 403;
     /// Rule 6: a required header is missing or blank.
@@ -51,6 +53,8 @@ reasons! {
     UserMissing = "trusted_proxy_user_missing", 401;
     /// Rule 7b: the user header is there more than once.
     UserRepeated = "trusted_proxy_user_repeated", 401;
+    /// Rule 7b: the groups header is there more than once.
+    GroupsRepeated = "trusted_proxy_groups_repeated", 401;
     /// Rule 8: Envoy verified no identity.
     AssertionMissing = "trusted_proxy_assertion_missing", 401;
     /// Rule 8: the user header names another than the identity that Envoy verified.

@@ -111,6 +111,12 @@ impl Scopes {
         self.named.iter().take(self.len).copied()
     }
 
+    /// Whether one of the scopes is enough where `wanted` is asked for.
+    #[must_use]
+    pub fn satisfies(&self, wanted: Scope) -> bool {
+        self.iter().any(|held| held.satisfies(wanted))
+    }
+
     /// Adds a scope at the end, unless it is there.
     pub fn push(&mut self, scope: Scope) {
         if !self.iter().any(|named| named == scope)

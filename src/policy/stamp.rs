@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::names::{Class, SCOPES_HEADER};
+use super::scopes::ScopesHeader;
 use super::{Admission, Kind, Policy};
 use crate::request::Request;
 use crate::text::trim;
@@ -41,24 +42,13 @@ impl Admission<'_> {
             Kind::Anonymous | Kind::Delegated(_) => None,
         };
         let scopes = self.scopes.map(|scopes| scopes.header());
-        let mut user_stands = Standing::new(user);
-        let mut scopes_stand = Standing::new(scopes.as_ref().map(|header| header.as_bytes()));
-        let mut gone = BTreeSet::new();
-        for (name, value) in request.headers.iter() {
-            let goes = match policy.names.class(name) {
-                Class::Foreign => false,
-                Class::Scrubbed | Class::User => true,
-                Class::Spared => user.is_none(),
-                Class::UpstreamUser => user_stands.sees(value),
-                Class::Scopes => scopes_stand.sees(value),
-            };
-            if goes && gone.insert(name) {
-                edit(Edit::Remove { name })?;
-            }
-        }
-        for (name, standing) in [(&*policy.upstream_user_header, user_stands), (SCOPES_HEADER.as_bytes(), scopes_stand)]
-        {
-            if let Some(value) = standing.missing() {
+        let scopes = scopes.as_ref().map(ScopesHeader::as_bytes);
+        self.scrub(policy, request, user.is_some(), scopes.is_some(), &mut edit)?;
+        for (name, field, wanted) in [
+            (&*policy.upstream_user_header, self.seen.upstream_user, user),
+            (SCOPES_HEADER.as_bytes(), self.seen.scopes, scopes),
+        ] {
+            if let Some(value) = wanted.filter(|wanted| field.only() != Some(wanted)) {
                 edit(Edit::Set { name, value })?;
             }
         }
@@ -67,30 +57,38 @@ impl Admission<'_> {
         }
         Ok(())
     }
-}
 
-/// A header that shall stand once with one value, or not at all, and what of it came.
-struct Standing<'v> {
-    wanted: Option<&'v [u8]>,
-    copies: usize,
-    is_right: bool,
-}
-
-impl<'v> Standing<'v> {
-    const fn new(wanted: Option<&'v [u8]>) -> Self {
-        Self { wanted, copies: 0, is_right: false }
-    }
-
-    /// Takes note of a copy; true where the header must go.
-    fn sees(&mut self, value: &[u8]) -> bool {
-        self.copies = self.copies.saturating_add(1);
-        self.is_right = self.copies == 1 && self.wanted == Some(value);
-        self.wanted.is_none()
-    }
-
-    /// The value to be written, if it does not stand there already.
-    const fn missing(&self) -> Option<&'v [u8]> {
-        if self.is_right { None } else { self.wanted }
+    /// Takes away what must not go on, each name once.
+    fn scrub<E>(
+        &self,
+        policy: &Policy,
+        request: &Request<'_>,
+        stamps_user: bool,
+        stamps_scopes: bool,
+        mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let seen = &self.seen;
+        let is_needed = seen.scrubbed
+            || seen.user.is_present()
+            || seen.groups.is_present()
+            || (!stamps_user && (seen.spared || seen.upstream_user.is_present()))
+            || (!stamps_scopes && seen.scopes.is_present());
+        if !is_needed {
+            return Ok(());
+        }
+        let mut gone = BTreeSet::new();
+        for (name, _) in request.headers.iter() {
+            let goes = match policy.names.class(name) {
+                Class::Foreign => false,
+                Class::Scrubbed | Class::User | Class::Groups => true,
+                Class::Spared | Class::UpstreamUser => !stamps_user,
+                Class::Scopes => !stamps_scopes,
+            };
+            if goes && gone.insert(name) {
+                edit(Edit::Remove { name })?;
+            }
+        }
+        Ok(())
     }
 }
 

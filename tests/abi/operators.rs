@@ -297,3 +297,77 @@ fn an_admitted_request_leaves_no_trace_but_its_count() {
     assert_eq!(exchange.count("proxy_log"), 0);
     assert_eq!(exchange.count("proxy_get_current_time_nanoseconds"), 0);
 }
+
+#[test]
+fn report_mode_counts_and_logs_what_it_would_refuse_and_touches_nothing() {
+    let strict = identity(json!({"allowUsers": ["nick@example.com"]}));
+    let report = |mut config: Value| {
+        config["filter"]["mode"] = json!("report");
+        config
+    };
+    let with_own_scopes = filter(json!({"scopes": {"users": {"*": []}}}));
+    let cases: Vec<(Value, Request, &str)> = vec![
+        (strict.clone(), signed(Request::get("/")), "admitted"),
+        (with_own_scopes, signed(Request::upgrade("/")), "admitted"),
+        (strict.clone(), Request::get("/health").header("x-forwarded-user", "eve"), "anonymous"),
+        (strict.clone(), signed(Request::get("/")).peer("?"), "would_refuse.reason=trusted_proxy_peer_unknown"),
+        (strict.clone(), nameless(Request::upgrade("/")), "would_refuse.reason=trusted_proxy_user_missing"),
+        (
+            strict.clone(),
+            signed(Request::get("/")).set("x-forwarded-user", "eve").header("x_forwarded_user", "nick@example.com"),
+            "would_refuse.reason=trusted_proxy_user_not_allowed",
+        ),
+        (strict.clone(), signed(Request::get("/")).raw_map(*b"\xFF"), "would_refuse.reason=trusted_proxy_no_request"),
+    ];
+    for (config, request, name) in cases {
+        let mut host = Host::configured(&report(config));
+        host.take_logs();
+        let exchange = host.send(&request);
+        assert_eq!(exchange.action, Action::Continue, "{name}");
+        for call in ["proxy_replace_header_map_value", "proxy_remove_header_map_value", "proxy_send_local_response"] {
+            assert_eq!(exchange.count(call), 0, "{name}: {call}");
+        }
+        assert_eq!(host.metric(&format!("openclaw_trusted_proxy.decisions.result={name}")), Some(1), "{name}");
+        let logs = host.take_logs();
+        match name.strip_prefix("would_refuse.reason=") {
+            Some(code) => {
+                assert!(logs.len() == 1 && logs[0].text.contains(&format!("would be refused reason={code}")), "{logs:?}");
+                assert_eq!(exchange.property("openclaw_trusted_proxy.reason"), Some(code.as_bytes()));
+            }
+            None => assert_eq!(logs, [], "{name}"),
+        }
+    }
+}
+
+#[test]
+fn report_mode_without_any_good_policy_refuses() {
+    let mut host = Host::new();
+    assert!(!host.configure(br#"{"gateway": {}, "filter": {"mode": "report"}}"#));
+    assert_eq!(host.send(&signed(Request::get("/"))).action, Action::Pause);
+}
+
+#[test]
+fn a_certificate_counts_only_over_mutual_tls() {
+    const IDENTITY: &str = "spiffe://mesh/ns/edge/sa/proxy";
+    const MTLS: &[&str] = &["connection", "mtls"];
+    const SAN: &[&str] = &["connection", "uri_san_peer_certificate"];
+    let asking = filter(json!({"trustedPeers": [IDENTITY]}));
+    let get = || signed(Request::get("/"));
+    let refused = Some("trusted_proxy_peer_certificate");
+    for (what, request, expected) in [
+        ("the listed identity", get().property(MTLS, [1]).property(SAN, IDENTITY), None),
+        ("another", get().property(MTLS, [1]).property(SAN, "spiffe://mesh/ns/edge/sa/other"), refused),
+        ("no URI SAN", get().property(MTLS, [1]), refused),
+        ("TLS without a client certificate", get().property(MTLS, [0]).property(SAN, IDENTITY), refused),
+        ("no TLS", get().property(SAN, IDENTITY), refused),
+        ("an odd answer", get().property(MTLS, [1, 0]).property(SAN, IDENTITY), refused),
+        ("an empty answer", get().property(MTLS, []).property(SAN, IDENTITY), refused),
+    ] {
+        let exchange = once(&asking, &request);
+        assert_eq!(exchange.property("openclaw_trusted_proxy.reason"), expected.map(str::as_bytes), "{what}");
+        let wanted = if expected.is_some() { Action::Pause } else { Action::Continue };
+        assert_eq!(exchange.action, wanted, "{what}");
+    }
+    let exchange = once(&config(json!({})), &get().property(MTLS, [1]).property(SAN, IDENTITY));
+    assert_eq!(exchange.count("proxy_get_property"), 1, "nobody asks for what no rule reads");
+}
