@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::policy::names::{Names, Seen};
 use crate::policy::peer::{Address, Peer};
 use crate::text::trim;
 
@@ -37,6 +38,13 @@ impl<'a> Iterator for Iter<'a> {
     }
 }
 
+impl Iter<'_> {
+    /// Whether all headers were read, and nothing is left: otherwise the map is malformed.
+    const fn is_done(&self) -> bool {
+        self.lengths.is_empty() && self.bytes.is_empty()
+    }
+}
+
 /// Cuts `length` bytes and the NUL behind them off the front.
 fn cut(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     let (text, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
@@ -55,7 +63,7 @@ impl<'a> Headers<'a> {
         let headers = Self::frame(map).ok_or(MalformedHeaders)?;
         let mut all = headers.iter();
         all.by_ref().for_each(drop);
-        if all.lengths.is_empty() && all.bytes.is_empty() { Ok(headers) } else { Err(MalformedHeaders) }
+        if all.is_done() { Ok(headers) } else { Err(MalformedHeaders) }
     }
 
     fn frame(map: &'a [u8]) -> Option<Self> {
@@ -169,7 +177,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What the rules read of every request, found in one pass over the headers.
+/// What the rules read of every request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fields<'a> {
     /// `:method`.
@@ -197,15 +205,20 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(headers: &Headers<'a>) -> Self {
-        let mut fields = Self::default();
-        for (name, value) in headers.iter() {
-            if let Some(field) = fields.slot(name) {
-                field.note(value);
-            }
-        }
-        fields
-    }
+    /// The names of all of these.
+    pub(crate) const NAMES: [&'static str; 11] = [
+        ":method",
+        ":path",
+        ":authority",
+        "upgrade",
+        "connection",
+        "origin",
+        "x-forwarded-for",
+        "x-real-ip",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-protocol",
+    ];
 
     /// By length first: most names are none of these, and one comparison settles that.
     fn slot(&mut self, name: &[u8]) -> Option<&mut Field<'a>> {
@@ -223,7 +236,8 @@ impl<'a> Fields<'a> {
             (22, _) => (&mut self.websocket_protocol, b"sec-websocket-protocol"),
             _ => return None,
         };
-        name.eq_ignore_ascii_case(expected).then_some(field)
+        // Envoy shows names in lower case.
+        (name == expected || name.eq_ignore_ascii_case(expected)).then_some(field)
     }
 }
 
@@ -242,13 +256,30 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// The headers that the rules read by name.
     pub fields: Fields<'a>,
+    /// The headers that this policy knows.
+    pub(crate) seen: Seen<'a>,
 }
 
 impl<'a> Request<'a> {
-    /// A request of `peer` with these headers.
-    #[must_use]
-    pub fn new(peer: Peer, headers: Headers<'a>) -> Self {
-        Self { peer, destination: None, assertion: None, certificate: None, headers, fields: Fields::read(&headers) }
+    /// Reads a serialized header map, in one pass: all that a policy that knows these names wants of it.
+    ///
+    /// # Errors
+    /// [`MalformedHeaders`] unless lengths, NULs and the end are all where they belong.
+    pub fn read(names: &Names, peer: Peer, map: &'a [u8]) -> Result<Self, MalformedHeaders> {
+        let headers = Headers::frame(map).ok_or(MalformedHeaders)?;
+        let (mut fields, mut seen) = (Fields::default(), Seen::default());
+        let mut all = headers.iter();
+        for (name, value) in all.by_ref() {
+            match fields.slot(name) {
+                Some(field) => field.note(value),
+                // No policy can manage one of the others.
+                None => names.note(&mut seen, name, value),
+            }
+        }
+        if !all.is_done() {
+            return Err(MalformedHeaders);
+        }
+        Ok(Self { peer, destination: None, assertion: None, certificate: None, headers, fields, seen })
     }
 
     /// Whether this is an upgrade: any request with an `upgrade` header (contract, section 3).
@@ -311,9 +342,12 @@ mod tests {
     #[test]
     fn every_map_that_is_cut_short_or_too_long_is_malformed() {
         let map = serialize(&[(":path", "/"), ("origin", "https://a")]);
+        let read = |map: &[u8]| Request::read(&Names::default(), Peer::Unknown, map).map(drop);
         for end in 0..map.len() {
             assert_eq!(Headers::parse(&map[..end]).err(), Some(MalformedHeaders), "cut at {end}");
+            assert_eq!(read(&map[..end]), Err(MalformedHeaders), "cut at {end}");
         }
+        assert!(read(&map).is_ok() && read(&[&map[..], &[0]].concat()).is_err());
         assert!(Headers::parse(&[&map[..], &[0]].concat()).is_err());
     }
 
@@ -328,6 +362,33 @@ mod tests {
             }
         }
         assert!(Headers::parse(&[0xFF; 4]).is_err());
+    }
+
+    #[test]
+    fn every_field_is_found_by_its_name_in_any_case() {
+        for (at, name) in Fields::NAMES.iter().enumerate() {
+            for name in [(*name).to_owned(), name.to_uppercase()] {
+                let map = serialize(&[(name.as_str(), "1"), ("x", "2"), (name.as_str(), "3")]);
+                let fields = Request::read(&Names::default(), Peer::Unknown, &map).unwrap().fields;
+                let all = [
+                    fields.method,
+                    fields.path,
+                    fields.authority,
+                    fields.upgrade,
+                    fields.connection,
+                    fields.origin,
+                    fields.forwarded_for,
+                    fields.real_ip,
+                    fields.websocket_key,
+                    fields.websocket_version,
+                    fields.websocket_protocol,
+                ];
+                for (other, field) in all.into_iter().enumerate() {
+                    let expected = (other == at).then_some(&b"1"[..]);
+                    assert_eq!((field.first(), field.is_repeated()), (expected, expected.is_some()), "{name} {other}");
+                }
+            }
+        }
     }
 
     #[test]

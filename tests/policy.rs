@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use openclaw_trusted_proxy::config::compile;
 use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
 use openclaw_trusted_proxy::policy::{Edit, Kind, Policy};
-use openclaw_trusted_proxy::request::{Headers, Request, serialize};
+use openclaw_trusted_proxy::request::serialize;
 use serde_json::{Value, json};
 
 type Pairs = Vec<(String, String)>;
@@ -73,7 +73,7 @@ fn upgrade(changes: &[(&str, Option<&str>)]) -> Pairs {
 /// What becomes of a request: the kind of permit and the edits, or the reason.
 fn judge(policy: &Policy, peer: &str, headers: &Pairs) -> Result<(String, Vec<String>), String> {
     let map = serialize(headers);
-    let mut request = Request::new(Peer::from_connection(peer.as_bytes()), Headers::parse(&map).unwrap());
+    let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
     request.destination = socket_address(b"10.0.0.9:443");
     let admission = policy.decide(&request).map_err(|refusal| refusal.to_string())?;
     let kind = match admission.kind() {
@@ -146,7 +146,7 @@ fn the_same_host_is_refused_only_where_that_is_asked_for() {
     assert!(judge(json!({"rejectSameHost": true, "allowLoopback": true}), "127.0.0.1:1"));
     let policy = policy(json!({"rejectSameHost": true}));
     let map = serialize(&request(&[]));
-    let request = Request::new(Peer::from_connection(b"10.0.0.8:1"), Headers::parse(&map).unwrap());
+    let request = policy.read(Peer::from_connection(b"10.0.0.8:1"), &map).unwrap();
     assert!(policy.decide(&request).is_err(), "no destination known");
 }
 
@@ -314,7 +314,7 @@ fn delegated_are_only_websockets_that_lack_a_valid_user() {
 /// The same with an identity that Envoy verified.
 fn judge_verified(policy: &Policy, peer: &str, headers: &Pairs, verified: Option<&[u8]>) -> Result<String, String> {
     let map = serialize(headers);
-    let mut request = Request::new(Peer::from_connection(peer.as_bytes()), Headers::parse(&map).unwrap());
+    let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
     request.assertion = verified;
     match policy.decide(&request) {
         Ok(admission) => match admission.kind() {
@@ -432,7 +432,7 @@ fn the_order_and_case_of_headers_do_not_matter() {
 /// The same with a certificate's first URI SAN.
 fn judge_certified(policy: &Policy, peer: &str, certificate: Option<&[u8]>) -> Result<String, String> {
     let map = serialize(&request(&[]));
-    let mut request = Request::new(Peer::from_connection(peer.as_bytes()), Headers::parse(&map).unwrap());
+    let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
     request.certificate = certificate;
     policy.decide(&request).map(|admission| format!("{:?}", admission.kind())).map_err(|refusal| refusal.to_string())
 }

@@ -66,7 +66,7 @@ fn the_policy_decides_every_vector() {
         let compiled = compile(case.config.to_string().as_bytes()).unwrap();
         let map = policy::serialize(&Request::of_vector(case, PeerFrom::Connection).headers);
         let peer = Address::parse(case.remote_addr.as_bytes()).map_or(Peer::Unknown, Peer::Known);
-        let request = policy::Request::new(peer, policy::Headers::parse(&map).unwrap());
+        let request = compiled.policy.read(peer, &map).unwrap();
         match compiled.policy.decide(&request) {
             Ok(admission) => stamped(&compiled.policy, &admission, &request),
             Err(refusal) if case.websocket => Outcome::Closed { code: 1008, reason: refusal.to_string() },

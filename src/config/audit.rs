@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use super::proxies::Entry;
+use super::proxies::is_broad;
+use crate::policy::cidrs::Entry;
 use crate::policy::origin::Origins;
 use crate::policy::scopes::Scopes;
 use crate::policy::{Mode, TrustedPeers, WebSocketRefusal};
@@ -239,7 +240,7 @@ impl Audit {
     }
 
     pub(super) fn note_proxy(&mut self, entry: &Entry, path: impl FnOnce() -> String) {
-        if entry.is_broad() {
+        if is_broad(entry) {
             self.broad = self.broad.saturating_add(1);
             if self.broad <= SHOWN {
                 let path = path();

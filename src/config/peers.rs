@@ -7,9 +7,9 @@ use foldhash::fast::FixedState;
 
 use super::audit::Audit;
 use super::json::Node;
-use super::proxies::{self, Entry};
+use super::proxies;
 use super::reader::{Place, Reader};
-use crate::policy::cidrs::Cidrs;
+use crate::policy::cidrs::{Cidrs, Entry};
 use crate::policy::{PeerAddress, TrustedPeers};
 
 /// The proxies of rule 2, and the Gateway's own where they differ.
@@ -43,11 +43,7 @@ pub(super) fn read_proxies(
     }
     let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
     audit.note_chain(count(&filter_proxies).max(count(&gateway_proxies)));
-    let set = |list: Option<Vec<(usize, Entry)>>| {
-        let mut set = Cidrs::default();
-        list.into_iter().flatten().for_each(|(_, entry)| entry.insert_into(&mut set));
-        set
-    };
+    let set = |list: Option<Vec<(usize, Entry)>>| Cidrs::new(list.into_iter().flatten().map(|(_, entry)| entry));
     match filter_proxies {
         Some(proxies) => (set(Some(proxies)), set(gateway_proxies)),
         None => (set(gateway_proxies), Cidrs::default()),

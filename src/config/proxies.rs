@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::policy::cidrs::Cidrs;
+use crate::policy::cidrs::Entry;
 use crate::policy::peer::Address;
 use crate::text::trim_configured;
 
@@ -16,28 +16,12 @@ pub(super) struct BadEntry {
     pub(super) remedy: String,
 }
 
-/// An entry that can be matched.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) enum Entry {
-    Exact(IpAddr),
-    Block(IpNet),
-}
-
-impl Entry {
-    pub(super) fn insert_into(self, set: &mut Cidrs) {
-        match self {
-            Self::Exact(ip) => set.insert_exact(ip),
-            Self::Block(net) => set.insert_block(net),
-        }
-    }
-
-    /// Whether more than a few hosts can hide behind the entry: wider than /16 (IPv4) or /48 (IPv6).
-    pub(super) fn is_broad(&self) -> bool {
-        match self {
-            Self::Exact(_) => false,
-            Self::Block(IpNet::V4(net)) => net.prefix_len() < 16,
-            Self::Block(IpNet::V6(net)) => net.prefix_len() < 48,
-        }
+/// Whether more than a few hosts can hide behind an entry: wider than /16 (IPv4) or /48 (IPv6).
+pub(super) const fn is_broad(entry: &Entry) -> bool {
+    match entry {
+        Entry::Exact(_) => false,
+        Entry::Block(IpNet::V4(net)) => net.prefix_len() < 16,
+        Entry::Block(IpNet::V6(net)) => net.prefix_len() < 48,
     }
 }
 

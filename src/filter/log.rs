@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use super::host::{self, LogLevel};
 use crate::policy::refusal::Reason;
@@ -53,7 +52,8 @@ struct Window {
 /// Keeps refusals from flooding the log.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    windows: RefCell<BTreeMap<Reason, Window>>,
+    /// One for each reason.
+    windows: RefCell<[Window; Reason::ALL.len()]>,
 }
 
 impl Limits {
@@ -61,8 +61,8 @@ impl Limits {
     pub(super) fn refusal(&self, reason: Reason, line: impl std::fmt::Display) {
         let now = host::now().unwrap_or_default();
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
-        let idle = windows.values().all(|window| window.left_out == 0);
-        let window = windows.entry(reason).or_default();
+        let idle = windows.iter().all(|window| window.left_out == 0);
+        let Some(window) = windows.get_mut(reason as usize) else { return };
         // A clock that went back starts a new window too.
         if now.checked_sub(window.started).is_none_or(|age| age >= SECOND) {
             report(reason, window);
@@ -82,7 +82,7 @@ impl Limits {
     /// Counts what was left out in the log, and lets the ticks rest.
     pub(super) fn tick(&self) {
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
-        for (reason, window) in windows.iter_mut() {
+        for (reason, window) in Reason::ALL.iter().zip(windows.iter_mut()) {
             report(*reason, window);
         }
         let _ = host::set_tick_period(0);

@@ -3,15 +3,13 @@
 //! Envoy takes labels out of a metric's name: `stats_config.stats_tags` of the configurations in `envoy/`.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-
 use super::host::{self, MetricKind};
 use crate::policy::refusal::Reason;
 
 const PREFIX: &str = "openclaw_trusted_proxy";
 
 /// What became of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Admitted,
     Anonymous,
@@ -24,26 +22,54 @@ pub(super) enum Outcome {
 /// cost a request.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    decisions: BTreeMap<Outcome, u32>,
+    admitted: Option<u32>,
+    anonymous: Option<u32>,
+    delegated: ByReason,
+    refused: ByReason,
+    would_refuse: ByReason,
 }
+
+/// One id for each reason.
+type ByReason = [Option<u32>; Reason::ALL.len()];
 
 impl Metrics {
     /// Defines every counter, so that each shows as 0 before it counts.
     pub(super) fn define() -> Self {
-        let reasons = Reason::ALL.iter().copied();
-        let outcomes = [Outcome::Admitted, Outcome::Anonymous]
-            .into_iter()
-            .chain(reasons.clone().map(Outcome::Refused))
-            .chain(reasons.clone().map(Outcome::WouldRefuse))
-            .chain(reasons.filter(|reason| reason.is_delegable()).map(Outcome::Delegated));
-        let define = |outcome| Some((outcome, host::define_metric(MetricKind::Counter, &name(outcome)).ok()?));
-        Self { decisions: outcomes.filter_map(define).collect() }
+        let mut metrics = Self::default();
+        let outcomes =
+            [Outcome::Admitted, Outcome::Anonymous].into_iter().chain(Reason::ALL.iter().flat_map(|&reason| {
+                let delegated = reason.is_delegable().then_some(Outcome::Delegated(reason));
+                [Outcome::Refused(reason), Outcome::WouldRefuse(reason)].into_iter().chain(delegated)
+            }));
+        for outcome in outcomes {
+            if let Some(id) = metrics.id(outcome) {
+                *id = host::define_metric(MetricKind::Counter, &name(outcome)).ok();
+            }
+        }
+        metrics
+    }
+
+    fn id(&mut self, outcome: Outcome) -> Option<&mut Option<u32>> {
+        match outcome {
+            Outcome::Admitted => Some(&mut self.admitted),
+            Outcome::Anonymous => Some(&mut self.anonymous),
+            Outcome::Delegated(reason) => self.delegated.get_mut(reason as usize),
+            Outcome::Refused(reason) => self.refused.get_mut(reason as usize),
+            Outcome::WouldRefuse(reason) => self.would_refuse.get_mut(reason as usize),
+        }
     }
 
     /// Counts one decision.
     pub(super) fn count(&self, outcome: Outcome) {
-        if let Some(id) = self.decisions.get(&outcome) {
-            let _ = host::increment_metric(*id);
+        let id = match outcome {
+            Outcome::Admitted => self.admitted,
+            Outcome::Anonymous => self.anonymous,
+            Outcome::Delegated(reason) => self.delegated.get(reason as usize).copied().flatten(),
+            Outcome::Refused(reason) => self.refused.get(reason as usize).copied().flatten(),
+            Outcome::WouldRefuse(reason) => self.would_refuse.get(reason as usize).copied().flatten(),
+        };
+        if let Some(id) = id {
+            let _ = host::increment_metric(id);
         }
     }
 }

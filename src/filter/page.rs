@@ -105,14 +105,15 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::policy::names::Names;
     use crate::policy::peer::Peer;
-    use crate::request::{Headers, serialize};
+    use crate::request::serialize;
 
     #[test]
     fn the_page_is_for_browsers_that_navigate() {
         let wanted = |accepts: &[&str]| {
             let map = serialize(&accepts.iter().map(|accept| ("accept", accept)).collect::<Vec<_>>());
-            is_wanted(&Request::new(Peer::Unknown, Headers::parse(&map).unwrap()))
+            is_wanted(&Request::read(&Names::default(), Peer::Unknown, &map).unwrap())
         };
         for accept in [
             "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",

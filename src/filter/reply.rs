@@ -123,8 +123,9 @@ fn close_frame(code: u16, reason: &[u8]) -> Vec<u8> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use crate::policy::names::Names;
     use crate::policy::peer::Peer;
-    use crate::request::{Headers, serialize};
+    use crate::request::serialize;
 
     const HANDSHAKE: [(&str, &str); 5] = [
         (":method", "GET"),
@@ -136,7 +137,7 @@ mod tests {
 
     fn refused(headers: &[(&str, &str)], refusal: Refusal<'_>) -> Option<Reply> {
         let map = serialize(headers);
-        Reply::websocket(&refusal, &Request::new(Peer::Unknown, Headers::parse(&map).unwrap()), false)
+        Reply::websocket(&refusal, &Request::read(&Names::default(), Peer::Unknown, &map).unwrap(), false)
     }
 
     fn header(reply: &Reply, name: &str) -> Option<String> {
@@ -199,7 +200,7 @@ mod tests {
 
     fn plain(headers: &[(&str, &str)], refusal: Refusal<'_>, hide_reason: bool) -> Reply {
         let map = serialize(headers);
-        Reply::http(&refusal, Some(&Request::new(Peer::Unknown, Headers::parse(&map).unwrap())), hide_reason)
+        Reply::http(&refusal, Some(&Request::read(&Names::default(), Peer::Unknown, &map).unwrap()), hide_reason)
     }
 
     #[test]

@@ -44,14 +44,15 @@ impl fmt::Display for Line<'_> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::policy::names::Names;
     use crate::policy::peer::Peer;
     use crate::policy::refusal::Reason;
-    use crate::request::{Headers, serialize};
+    use crate::request::serialize;
 
     #[test]
     fn a_refusal_is_one_line_without_its_query() {
         let map = serialize(&[(":method", "GET"), (":path", "/a b\"\n?token=s3cr3t"), ("cookie", "s3cr3t")]);
-        let request = Request::new(Peer::Unknown, Headers::parse(&map).unwrap());
+        let request = Request::read(&Names::default(), Peer::Unknown, &map).unwrap();
         let refusal = Refusal { user: Some(b"j\xF6rg \""), ..Reason::UserNotAllowed.into() };
         assert_eq!(
             Line { refusal: &refusal, request: &request, peer: b"10.0.0.1:4711" }.to_string(),

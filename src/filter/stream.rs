@@ -15,7 +15,7 @@ use super::{InForce, State};
 use crate::policy::peer::{Peer, socket_address};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::{Admission, Edit, Kind, Mode, PeerAddress, Policy};
-use crate::request::{Headers, Request};
+use crate::request::Request;
 
 /// One request.
 pub(super) struct Stream {
@@ -46,13 +46,12 @@ impl Stream {
             PeerAddress::FilterState(_) => Peer::from_filter_state(&peer_text),
         };
         let map = host::request_headers().unwrap_or_default();
-        let Ok(headers) = Headers::parse(&map) else {
+        let Ok(mut request) = policy.read(peer, &map) else {
             return match policy.mode() {
                 Mode::Enforce => self.refuse_blindly(Reason::NoRequest, policy.hides_reasons()),
                 Mode::Report => Ok(self.report(Reason::NoRequest.into(), None)),
             };
         };
-        let mut request = Request::new(peer, headers);
         if policy.needs_destination() {
             request.destination = host::property(b"destination\0address").ok().as_deref().and_then(socket_address);
         }

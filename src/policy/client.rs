@@ -1,10 +1,8 @@
 //! Rule 5: a client address can be attributed (contract, section 3; the Gateway's ingress attribution).
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
-
 use super::cidrs::Cidrs;
-use super::peer::Address;
+use super::peer::{Address, parse_quad};
 use crate::request::Request;
 use crate::text::trim;
 
@@ -37,8 +35,7 @@ fn literal(text: &[u8]) -> Option<Address> {
     let mut parts = text.splitn(3, |&byte| byte == b':');
     if let (Some(host), Some(_), None) = (parts.next(), parts.next(), parts.next()) {
         // Whatever stands behind the only colon, a port or not, the Gateway cuts it off a dotted quad.
-        let quad = std::str::from_utf8(host).ok()?.parse::<Ipv4Addr>().ok()?;
-        return Some(Address::from(quad));
+        return parse_quad(host).map(Address::from);
     }
     Address::parse(text)
 }
@@ -47,16 +44,16 @@ fn literal(text: &[u8]) -> Option<Address> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::policy::cidrs::Entry;
+    use crate::policy::names::Names;
     use crate::policy::peer::Peer;
-    use crate::request::{Headers, serialize};
+    use crate::request::serialize;
 
     fn client(headers: &[(&str, &str)], real_ip_fallback: bool) -> Option<String> {
         let map = serialize(headers);
-        let request = Request::new(Peer::Unknown, Headers::parse(&map).unwrap());
-        let mut proxies = Cidrs::default();
-        proxies.insert_block("10.0.0.0/8".parse().unwrap());
-        let mut gateways = Cidrs::default();
-        gateways.insert_exact("203.0.113.1".parse().unwrap());
+        let request = Request::read(&Names::default(), Peer::Unknown, &map).unwrap();
+        let proxies = Cidrs::new([Entry::Block("10.0.0.0/8".parse().unwrap())]);
+        let gateways = Cidrs::new([Entry::Exact("203.0.113.1".parse().unwrap())]);
         attribute(&request, &[&proxies, &gateways], real_ip_fallback).map(|address| address.ip().to_string())
     }
 

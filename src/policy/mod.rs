@@ -27,7 +27,7 @@ use refusal::{Reason, Refusal};
 use scopes::{Scope, Scopes};
 pub use stamp::Edit;
 
-use crate::request::{Field, Request};
+use crate::request::{Field, MalformedHeaders, Request};
 use crate::text::trim;
 
 /// Whether refusals take effect (`filter.mode`).
@@ -167,12 +167,20 @@ impl<'a> Admission<'a> {
 }
 
 impl Policy {
-    /// Judges one request: the table of the contract's section 3, in its order.
+    /// Reads a request: its serialized header map, as far as this policy wants to know it.
+    ///
+    /// # Errors
+    /// [`MalformedHeaders`], where the map is not what a host should hand over.
+    pub fn read<'a>(&self, peer: Peer, map: &'a [u8]) -> Result<Request<'a>, MalformedHeaders> {
+        Request::read(&self.names, peer, map)
+    }
+
+    /// Judges one request that this policy has read: the table of the contract's section 3, in its order.
     ///
     /// # Errors
     /// The first rule that the request breaks.
     pub fn decide<'a>(&'a self, request: &Request<'a>) -> Result<Admission<'a>, Refusal<'a>> {
-        let seen = self.names.find(&request.headers);
+        let seen = request.seen;
         if self.is_anonymous(request) {
             return Ok(self.without_identity(request, seen, Kind::Anonymous)); // 0
         }
@@ -249,7 +257,7 @@ impl Policy {
         for (at, name) in self.required_headers.iter().enumerate() {
             // One copy that is not blank settles it; all else is for the slow look.
             let only = self.names.required(seen, at).and_then(|field| field.only());
-            if !only.is_some_and(|value| !trim(value).is_empty()) && !is_present(request, name.as_bytes()) {
+            if only.is_none_or(|value| trim(value).is_empty()) && !is_present(request, name.as_bytes()) {
                 return Err(Refusal { header: Some(name), ..Reason::MissingHeader.into() }); // 6
             }
         }

@@ -1,7 +1,7 @@
 //! Managed header names, and what folds like one of them (contract, section 5).
 #![forbid(unsafe_code)]
 
-use crate::request::{Field, Headers};
+use crate::request::{Field, Fields};
 
 /// Identity headers of the proxies that people use; scrubbed unless the policy spares one.
 const BUILT_IN: [&str; 9] = [
@@ -82,6 +82,8 @@ fn folds_to_start_with(name: &[u8], prefix: &[u8]) -> bool {
 ///
 /// Every header of every request is looked up, and most are not known. Names are therefore told apart by their length
 /// and third byte first: the first two are `x-` for most of them.
+///
+/// The default knows the built-in names only.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// The known names by length; those that are longer than the table are in the last place.
@@ -94,6 +96,12 @@ pub struct Names {
     places: Vec<Option<usize>>,
 }
 
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(&Naming { user: SCOPES_HEADER, upstream_user: SCOPES_HEADER, ..Naming::default() })
+    }
+}
+
 /// A name that a policy knows.
 #[derive(Debug, Clone)]
 struct Entry {
@@ -101,8 +109,8 @@ struct Entry {
     name: Box<[u8]>,
     /// What becomes of a header of exactly this name.
     class: Class,
-    /// What becomes of one that only folds like it.
-    alias: Class,
+    /// Whether one that only folds like it is scrubbed.
+    has_aliases: bool,
     /// Its place in [`Seen::required`].
     required: Option<usize>,
 }
@@ -133,7 +141,7 @@ fn place(length: usize) -> usize {
     length.min(LENGTHS.saturating_sub(1))
 }
 
-/// The bit of a name's third byte; of a name that has none, that of `-`.
+/// The bit of a name's third byte, folded; of a name that has none, that of `-`.
 fn third_bit(name: &[u8]) -> u64 {
     match name.get(2).map_or(b'-', |&byte| fold(byte)) {
         letter @ b'a'..=b'z' => 1 << (letter.wrapping_sub(b'a')),
@@ -168,9 +176,9 @@ impl Names {
             names.add(name, Class::Scrubbed);
         }
         for prefix in BUILT_IN_PREFIXES {
-            let bit = third_bit(prefix.as_bytes());
-            names.prefix_bytes |= bit;
-            names.third_bytes.iter_mut().skip(place(prefix.len())).for_each(|bits| *bits |= bit);
+            let bits = third_bit(prefix.as_bytes());
+            names.prefix_bytes |= bits;
+            names.third_bytes.iter_mut().skip(place(prefix.len())).for_each(|of_length| *of_length |= bits);
         }
         names.number(naming.required);
         names
@@ -179,11 +187,12 @@ impl Names {
     fn add(&mut self, name: &str, class: Class) {
         let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
         let at = place(name.len());
-        let (Some(entries), Some(bits)) = (self.by_length.get_mut(at), self.third_bytes.get_mut(at)) else { return };
+        let Some(entries) = self.by_length.get_mut(at) else { return };
         if !entries.iter().any(|entry| entry.name == name) {
-            *bits |= third_bit(&name);
-            let alias = if class == Class::Foreign { Class::Foreign } else { Class::Scrubbed };
-            entries.push(Entry { name, class, alias, required: None });
+            if let Some(bits) = self.third_bytes.get_mut(at) {
+                *bits |= third_bit(&name);
+            }
+            entries.push(Entry { name, class, has_aliases: class != Class::Foreign, required: None });
         }
     }
 
@@ -198,7 +207,9 @@ impl Names {
                 self.places.push(None);
                 continue;
             };
-            if entry.required.is_none() && used < REQUIRED {
+            // Those that every request is asked for by name are not looked up here.
+            let is_field = Fields::NAMES.iter().any(|field| field.eq_ignore_ascii_case(name));
+            if entry.required.is_none() && !is_field && used < REQUIRED {
                 entry.required = Some(used);
                 used = used.saturating_add(1);
             }
@@ -206,58 +217,50 @@ impl Names {
         }
     }
 
+    /// Whether the policy may know the name; cheap, and false for most headers of most requests.
+    fn may_know(&self, name: &[u8]) -> bool {
+        self.third_bytes.get(place(name.len())).is_some_and(|bits| bits & third_bit(name) != 0)
+    }
+
     /// What becomes of a header of this name.
     #[must_use]
     pub fn class(&self, name: &[u8]) -> Class {
-        self.look_up(name).0
+        if self.may_know(name) { self.look_up(name).0 } else { Class::Foreign }
     }
 
     /// What becomes of a header of this name, and its place among the required ones.
     fn look_up(&self, name: &[u8]) -> (Class, Option<usize>) {
-        const UNKNOWN: (Class, Option<usize>) = (Class::Foreign, None);
-        let third = third_bit(name);
-        if self.third_bytes.get(place(name.len())).is_none_or(|bits| bits & third == 0) {
-            return UNKNOWN;
+        let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();
+        // Envoy shows names in lower case.
+        let exact = entries.iter().find(|entry| *entry.name == *name);
+        let exact = exact.or_else(|| entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name)));
+        if let Some(entry) = exact {
+            return (entry.class, entry.required);
         }
-        // Names of one length mostly share their beginning (`x-forwarded-`): the last byte tells them apart.
-        let last = name.last().map(|&byte| fold(byte));
-        let mut class = Class::Foreign;
-        for entry in self.by_length.get(place(name.len())).into_iter().flatten() {
-            if entry.name.last().map(|&byte| fold(byte)) == last && fold_alike(name, &entry.name) {
-                if entry.name.eq_ignore_ascii_case(name) {
-                    return (entry.class, entry.required);
-                }
-                if entry.alias != Class::Foreign {
-                    class = entry.alias;
-                }
-            }
-        }
-        let starts_alike = |prefix: &&str| folds_to_start_with(name, prefix.as_bytes());
-        if self.prefix_bytes & third != 0 && BUILT_IN_PREFIXES.iter().any(starts_alike) {
-            class = Class::Scrubbed;
-        }
-        (class, None)
+        let is_alias = entries.iter().any(|entry| entry.has_aliases && fold_alike(name, &entry.name))
+            || (self.prefix_bytes & third_bit(name) != 0
+                && BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name, prefix.as_bytes())));
+        (if is_alias { Class::Scrubbed } else { Class::Foreign }, None)
     }
 
-    /// Finds all that the policy wants to know of a request's headers, in one pass.
-    pub(super) fn find<'a>(&self, headers: &Headers<'a>) -> Seen<'a> {
-        let mut seen = Seen::default();
-        for (name, value) in headers.iter() {
-            let (class, required) = self.look_up(name);
-            if let Some(field) = required.and_then(|place| seen.required.get_mut(place)) {
-                field.note(value);
-            }
-            match class {
-                Class::Foreign => {}
-                Class::Scrubbed => seen.scrubbed = true,
-                Class::Spared => seen.spared = true,
-                Class::User => seen.user.note(value),
-                Class::UpstreamUser => seen.upstream_user.note(value),
-                Class::Scopes => seen.scopes.note(value),
-                Class::Groups => seen.groups.note(value),
-            }
+    /// Takes note of a header, if the policy knows it.
+    pub(crate) fn note<'a>(&self, seen: &mut Seen<'a>, name: &[u8], value: &'a [u8]) {
+        if !self.may_know(name) {
+            return;
         }
-        seen
+        let (class, required) = self.look_up(name);
+        if let Some(field) = required.and_then(|place| seen.required.get_mut(place)) {
+            field.note(value);
+        }
+        match class {
+            Class::Foreign => {}
+            Class::Scrubbed => seen.scrubbed = true,
+            Class::Spared => seen.spared = true,
+            Class::User => seen.user.note(value),
+            Class::UpstreamUser => seen.upstream_user.note(value),
+            Class::Scopes => seen.scopes.note(value),
+            Class::Groups => seen.groups.note(value),
+        }
     }
 
     /// The field of a required header, where it was found on the way: `None` says nothing about it.
@@ -269,7 +272,7 @@ impl Names {
 
 /// What a request has of the headers that a policy knows.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Seen<'a> {
+pub struct Seen<'a> {
     /// The header that the user comes in, where it is another than the one that the user is stamped into.
     pub(super) user: Field<'a>,
     /// The header that the user is stamped into.

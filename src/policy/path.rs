@@ -8,10 +8,23 @@ use foldhash::fast::FixedState;
 /// Whether a path, query already cut off, can mean only what it says to every parser behind the filter.
 #[must_use]
 pub fn is_plain(path: &[u8]) -> bool {
-    path.first() == Some(&b'/')
-        && path.iter().all(|byte| matches!(byte, 0x21..=0x7E) && !matches!(byte, b'%' | b'\\' | b'#' | b'?'))
-        && !path.windows(2).any(|pair| pair == b"//")
-        && !path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
+    if path.first() != Some(&b'/') {
+        return false;
+    }
+    // How many dots the segment has so far; `None` where it has anything else.
+    let mut dots: Option<u8> = None;
+    for &byte in path {
+        dots = match (byte, dots) {
+            // An empty segment, `.` or `..` before this slash.
+            (b'/', Some(0..=2)) => return false,
+            (b'/', _) => Some(0),
+            (b'.', Some(dots)) => Some(dots.saturating_add(1)),
+            (b'%' | b'\\' | b'#' | b'?', _) => return false,
+            (0x21..=0x7E, _) => None,
+            _ => return false,
+        };
+    }
+    !matches!(dots, Some(1 | 2))
 }
 
 /// A set of plain paths: exact, or everything below one.

@@ -16,6 +16,9 @@ impl Address {
     /// What it reads, the Gateway reads alike; some odd forms that the Gateway knows (`::0x10.0.0.1`) it does not.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
+        if let Some(v4) = parse_quad(text) {
+            return Some(Self::from(v4));
+        }
         let text = std::str::from_utf8(text).ok()?;
         let (text, zone) = match text.split_once('%') {
             None => (text, false),
@@ -24,9 +27,6 @@ impl Address {
             }
             Some(_) => return None,
         };
-        if let Ok(v4) = text.parse::<Ipv4Addr>() {
-            return (!zone).then_some(Self::from(v4));
-        }
         if let Some(Ok(v4)) = text.strip_prefix("::").map(str::parse::<Ipv4Addr>) {
             return Some(Self::from(v4));
         }
@@ -68,6 +68,32 @@ impl Address {
     pub const fn is_loopback(&self) -> bool {
         self.ip.is_loopback()
     }
+}
+
+/// Reads a dotted quad in canonical form: four decimal numbers up to 255 without leading zeros. Most addresses of most
+/// requests are these; the standard library's parser takes four times the work.
+pub(super) fn parse_quad(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0_u8; 4];
+    let mut rest = text;
+    for (at, octet) in octets.iter_mut().enumerate() {
+        if at > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        let digit = |byte: &u8| byte & 0x0F;
+        let (value, behind) = match rest {
+            [a @ b'1'..=b'2', b @ b'0'..=b'9', c @ b'0'..=b'9', behind @ ..] => {
+                let tens = digit(a).checked_mul(10)?.checked_add(digit(b))?;
+                (tens.checked_mul(10)?.checked_add(digit(c))?, behind)
+            }
+            [a @ b'1'..=b'9', b @ b'0'..=b'9', behind @ ..] => {
+                (digit(a).checked_mul(10)?.checked_add(digit(b))?, behind)
+            }
+            [a @ b'0'..=b'9', behind @ ..] => (digit(a), behind),
+            _ => return None,
+        };
+        (*octet, rest) = (value, behind);
+    }
+    rest.is_empty().then(|| Ipv4Addr::from(octets))
 }
 
 impl From<Ipv4Addr> for Address {
@@ -150,6 +176,26 @@ mod tests {
             assert_eq!(read.as_deref(), *expected, "{text}");
         }
         assert_eq!(Address::parse(b"10.0.0.1\xFF"), None);
+    }
+
+    #[test]
+    fn a_dotted_quad_reads_as_the_standard_library_reads_it() {
+        let parts =
+            ["", "0", "00", "01", "9", "10", "99", "100", "199", "200", "255", "256", "299", "300", "1000", "a", "-1"];
+        for a in parts {
+            for b in parts {
+                for text in [
+                    format!("{a}.{b}.0.1"),
+                    format!("1.2.{a}.{b}"),
+                    format!("{a}.{b}.1"),
+                    format!("{a}.1.1.1.{b}"),
+                    format!("{a}.1..{b}"),
+                    format!("{a}.1.1,{b}"),
+                ] {
+                    assert_eq!(parse_quad(text.as_bytes()), text.parse().ok(), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What the upstream sees of a request that passes (contract, section 5).
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+
+use foldhash::fast::FixedState;
 
 use super::names::{Class, SCOPES_HEADER};
 use super::scopes::ScopesHeader;
@@ -76,7 +78,7 @@ impl Admission<'_> {
         if !is_needed {
             return Ok(());
         }
-        let mut gone = BTreeSet::new();
+        let mut gone = HashSet::with_hasher(FixedState::default());
         for (name, _) in request.headers.iter() {
             let goes = match policy.names.class(name) {
                 Class::Foreign => false,

@@ -331,7 +331,10 @@ fn report_mode_counts_and_logs_what_it_would_refuse_and_touches_nothing() {
         let logs = host.take_logs();
         match name.strip_prefix("would_refuse.reason=") {
             Some(code) => {
-                assert!(logs.len() == 1 && logs[0].text.contains(&format!("would be refused reason={code}")), "{logs:?}");
+                assert!(
+                    logs.len() == 1 && logs[0].text.contains(&format!("would be refused reason={code}")),
+                    "{logs:?}"
+                );
                 assert_eq!(exchange.property("openclaw_trusted_proxy.reason"), Some(code.as_bytes()));
             }
             None => assert_eq!(logs, [], "{name}"),

@@ -14,7 +14,7 @@ use harness::wire::{Headers, latin1, values};
 use openclaw_trusted_proxy::config::compile;
 use openclaw_trusted_proxy::policy::peer::{Address, Peer};
 use openclaw_trusted_proxy::policy::{Edit, Kind};
-use openclaw_trusted_proxy::request::{self, Request, serialize};
+use openclaw_trusted_proxy::request::serialize;
 use serde_json::{Value, json};
 
 use crate::generate::{Case, Random, case};
@@ -199,7 +199,7 @@ fn judge(case: &Case) -> Verdict {
     }));
     let map = serialize(&headers);
     let peer = Address::parse(case.peer.as_bytes()).map_or(Peer::Unknown, Peer::Known);
-    let request = Request::new(peer, request::Headers::parse(&map).unwrap());
+    let request = compiled.policy.read(peer, &map).unwrap();
     let admission = match compiled.policy.decide(&request) {
         Ok(admission) => admission,
         Err(refusal) => return Verdict::Refused(refusal.to_string()),
