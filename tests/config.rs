@@ -442,11 +442,6 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
         (with("gateway.auth.password", json!("s3cr3t")), "filter.password_in_configuration", Warn),
         (with("filter", json!({"attribution": "off"})), "filter.attribution_off", Warn),
         (with("filter", json!({"webSocketRefusal": "delegate"})), "filter.websocket_delegate", Warn),
-        (
-            with("filter", json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}})),
-            "filter.edge",
-            Warn,
-        ),
         (with("filter", json!({"anonymousPaths": ["/hook/*"]})), "filter.anonymous_paths", Warn),
         (with("filter", json!({"trustedProxies": ["10.9.9.9"]})), "filter.trusted_proxies", Info),
         (with(PROXIES, json!(["10.0.0.1", "10.0.0.2"])), "filter.removed_proxies", Info),
@@ -477,8 +472,11 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
     for (config, id, severity) in cases {
         assert_eq!(findings(&config), [ALWAYS, (id, severity)], "{config}");
     }
+    let removed = ("filter.removed_proxies", Info);
+    let edge = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
+    assert_eq!(findings(&with("filter", edge)), [ALWAYS, ("filter.edge", Warn), removed]);
     let certificate = with("filter", json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]}));
-    let both = [("filter.trusted_peers", Warn), ("filter.peer_trust_certificate", Warn)];
+    let both = [("filter.trusted_peers", Warn), ("filter.peer_trust_certificate", Warn), removed];
     assert_eq!(findings(&certificate), [&[ALWAYS][..], &both].concat());
     for odd in [
         "SPIFFE://a.b/c",

@@ -553,3 +553,37 @@ fn one_header_can_be_the_user_and_required_and_a_name_can_be_required_twice() {
     let nameless = request(&all).into_iter().filter(|(name, _)| name != "x-forwarded-user").collect();
     assert_eq!(judge(&policy, "10.0.0.1:1", &nameless).unwrap_err(), "trusted_proxy_missing_header_X-Forwarded-User");
 }
+
+#[test]
+fn a_refusal_names_the_user_once_the_request_got_that_far() {
+    let policy = policy(json!({"assertion": {"metadata": ["ns", "email"], "as": "match"}}));
+    for (changes, verified, code, user) in [
+        (("x-forwarded-user", None), "nick@example.com", "trusted_proxy_user_missing", None),
+        (("x-forwarded-user", Some("eve")), "nick@example.com", "trusted_proxy_assertion_mismatch", Some("eve")),
+        (("x-forwarded-user", Some(" eve ")), "eve", "trusted_proxy_user_not_allowed", Some("eve")),
+        (("origin", Some("null")), "nick@example.com", "trusted_proxy_origin_not_allowed", Some("nick@example.com")),
+    ] {
+        let map = serialize(&request(&[changes]));
+        let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+        request.assertion = Some(verified.as_bytes());
+        let refusal = policy.decide(&request).unwrap_err();
+        assert_eq!((refusal.to_string().as_str(), refusal.user), (code, user.map(str::as_bytes)));
+    }
+}
+
+#[test]
+fn a_permit_tells_the_scopes_that_it_stamps() {
+    let policy = policy(json!({}));
+    for (headers, expected) in [
+        (request(&[("x-openclaw-scopes", Some("operator.read, bogus"))]), Some("operator.read")),
+        (request(&[("x-openclaw-scopes", Some(""))]), Some("")),
+        (request(&[]), Some(ALL)),
+        (upgrade(&[]), None),
+        (request(&[(":path", Some("/health"))]), None),
+    ] {
+        let map = serialize(&headers);
+        let request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+        let scopes = policy.decide(&request).unwrap().scopes();
+        assert_eq!(scopes.map(|scopes| scopes.header().as_bytes().to_vec()), expected.map(Vec::from), "{headers:?}");
+    }
+}

@@ -119,8 +119,8 @@ impl Audit {
     }
 
     /// `proxies` is the length of the longer list.
-    pub(super) fn note_chain(&mut self, proxies: usize) {
-        if proxies > 1 {
+    pub(super) fn note_chain(&mut self, proxies: usize, may_be_empty: bool) {
+        if proxies > usize::from(!may_be_empty) {
             self.add(
                 "filter.removed_proxies",
                 Severity::Info,

@@ -42,7 +42,7 @@ pub(super) fn read_proxies(
         audit.note_proxy(entry, || place.item(*at).path);
     }
     let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
-    audit.note_chain(count(&filter_proxies).max(count(&gateway_proxies)));
+    audit.note_chain(count(&filter_proxies).max(count(&gateway_proxies)), may_be_empty);
     let set = |list: Option<Vec<(usize, Entry)>>| Cidrs::new(list.into_iter().flatten().map(|(_, entry)| entry));
     match filter_proxies {
         Some(proxies) => (set(Some(proxies)), set(gateway_proxies)),

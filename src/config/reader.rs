@@ -70,13 +70,9 @@ impl<'n> Place<'n> {
         Self { path: format!("{}{dot}{key}", self.path), node }
     }
 
-    /// The item of a list.
-    pub(super) fn item(&self, at: usize) -> Self {
-        let node = match self.node {
-            Some(Node::List(items)) => items.get(at),
-            _ => None,
-        };
-        Self { path: format!("{}[{at}]", self.path), node }
+    /// The place of a list's item, for an error.
+    pub(super) fn item(&self, at: usize) -> Place<'static> {
+        Place { path: format!("{}[{at}]", self.path), node: None }
     }
 
     /// The member of an object whose keys are the operator's own words, written so that dots in it stay apart.

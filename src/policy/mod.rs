@@ -201,9 +201,7 @@ impl Policy {
             Err(refusal) if self.delegates(request, &refusal) => {
                 // Only 6, 7 and 9 are the Gateway's to judge.
                 self.check_stands_once(&seen)?; // 7b
-                if let Some(user) = self.named_user(request, &seen) {
-                    self.check_assertion(request, user)?; // 8
-                }
+                self.check_assertion(request, self.named_user(request, &seen))?; // 8
                 self.check_origin(request)?; // 10
                 Ok(self.without_identity(request, seen, Kind::Delegated(refusal)))
             }
@@ -261,17 +259,14 @@ impl Policy {
                 return Err(Refusal { header: Some(name), ..Reason::MissingHeader.into() }); // 6
             }
         }
-        let user = match &self.assertion {
-            Some(Assertion { use_as: UseAssertion::Identity, .. }) => {
-                check_groups_stand_once(seen)?; // 7b
-                verified(request)? // 8
-            }
-            _ => {
-                let user = self.named_user(request, seen).ok_or(Reason::UserMissing)?; // 7
-                self.check_stands_once(seen)?; // 7b
-                self.check_assertion(request, user)?; // 8
-                user
-            }
+        let user = if self.takes_verified_user() {
+            check_groups_stand_once(seen)?; // 7b
+            verified(request)? // 8
+        } else {
+            let user = self.named_user(request, seen).ok_or(Reason::UserMissing)?; // 7
+            self.check_stands_once(seen)?; // 7b
+            self.check_assertion(request, Some(user))?; // 8
+            user
         };
         match &self.users {
             Users::Only(users) if !users.contains(user) => {
@@ -295,13 +290,26 @@ impl Policy {
 
     /// Rule 7b.
     fn check_stands_once(&self, seen: &Seen<'_>) -> Result<(), Reason> {
-        if self.user_field(seen).is_repeated() { Err(Reason::UserRepeated) } else { check_groups_stand_once(seen) }
+        if !self.takes_verified_user() && self.user_field(seen).is_repeated() {
+            Err(Reason::UserRepeated)
+        } else {
+            check_groups_stand_once(seen)
+        }
     }
 
-    /// Where the user must match what Envoy verified, that it does.
-    fn check_assertion<'a>(&self, request: &Request<'a>, user: &'a [u8]) -> Result<(), Refusal<'a>> {
-        match &self.assertion {
-            Some(Assertion { use_as: UseAssertion::Match, .. }) if verified(request)? != user => {
+    /// Whether the user is whom Envoy verified, whatever the user header says.
+    fn takes_verified_user(&self) -> bool {
+        self.assertion.as_ref().is_some_and(|assertion| assertion.use_as == UseAssertion::Identity)
+    }
+
+    /// Rule 8: Envoy verified an identity, and a user who is named must match it where the header counts.
+    fn check_assertion<'a>(&self, request: &Request<'a>, named: Option<&'a [u8]>) -> Result<(), Refusal<'a>> {
+        if self.assertion.is_none() {
+            return Ok(());
+        }
+        let verified = verified(request)?;
+        match named {
+            Some(user) if !self.takes_verified_user() && verified != user => {
                 Err(Refusal { user: Some(user), ..Reason::AssertionMismatch.into() })
             }
             _ => Ok(()),

@@ -94,6 +94,8 @@ pub struct Names {
     prefix_bytes: u64,
     /// The place in [`Seen::required`] of each required header, in the order configured.
     places: Vec<Option<usize>>,
+    /// Whether the groups header is a required one too, and so stays with an admitted request.
+    spares_groups: bool,
 }
 
 impl Default for Names {
@@ -159,6 +161,9 @@ impl Names {
             third_bytes: [0; LENGTHS],
             prefix_bytes: 0,
             places: Vec::new(),
+            spares_groups: naming
+                .groups
+                .is_some_and(|groups| naming.required.iter().any(|name| name.eq_ignore_ascii_case(groups))),
         };
         // The first class of a name wins.
         names.add(naming.upstream_user, Class::UpstreamUser);
@@ -207,8 +212,8 @@ impl Names {
                 self.places.push(None);
                 continue;
             };
-            // Those that every request is asked for by name are not looked up here.
-            let is_field = Fields::NAMES.iter().any(|field| field.eq_ignore_ascii_case(name));
+            // Those that every request is asked for by name are not looked up here; `host` is `:authority`.
+            let is_field = Fields::NAMES.iter().chain(&["host"]).any(|field| field.eq_ignore_ascii_case(name));
             if entry.required.is_none() && !is_field && used < REQUIRED {
                 entry.required = Some(used);
                 used = used.saturating_add(1);
@@ -230,6 +235,10 @@ impl Names {
 
     /// What becomes of a header of this name, and its place among the required ones.
     fn look_up(&self, name: &[u8]) -> (Class, Option<usize>) {
+        if name.first() == Some(&b':') {
+            // A part of the request line is no alias of anything.
+            return (Class::Foreign, None);
+        }
         let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();
         // Envoy shows names in lower case.
         let exact = entries.iter().find(|entry| *entry.name == *name);
@@ -263,6 +272,11 @@ impl Names {
         }
     }
 
+    /// Whether the groups header stays with an admitted request.
+    pub(super) const fn spares_groups(&self) -> bool {
+        self.spares_groups
+    }
+
     /// The field of a required header, where it was found on the way: `None` says nothing about it.
     pub(super) fn required<'a>(&self, seen: &Seen<'a>, at: usize) -> Option<Field<'a>> {
         let place = self.places.get(at).copied().flatten()?;
@@ -292,7 +306,13 @@ pub struct Seen<'a> {
 /// Headers that mean something else to HTTP, Envoy or the Gateway, and so can be neither a user header nor stripped.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    const EXACT: [&str; 25] = [
+    const EXACT: [&str; 30] = [
+        // What would fold like a part of the request line.
+        ":method",
+        ":path",
+        ":authority",
+        ":scheme",
+        ":protocol",
         "host",
         "origin",
         "authorization",
@@ -385,6 +405,7 @@ mod tests {
             ("x-forwarded-for", Class::Foreign),
             ("authorization", Class::Foreign),
             (":path", Class::Foreign),
+            (":-user", Class::Foreign),
             ("", Class::Foreign),
         ];
         for (name, expected) in cases {
@@ -400,9 +421,17 @@ mod tests {
 
     #[test]
     fn reserved_names_are_reserved_in_every_spelling() {
-        for name in
-            ["Host", "x_forwarded_for", "X-Envoy-Peer", "sec-websocket-key", "content.type", "X_OpenClaw_Scopes", "te"]
-        {
+        for name in [
+            "Host",
+            "-path",
+            ".authority",
+            "x_forwarded_for",
+            "X-Envoy-Peer",
+            "sec-websocket-key",
+            "content.type",
+            "X_OpenClaw_Scopes",
+            "te",
+        ] {
             assert!(is_reserved(name), "{name}");
         }
         for name in ["x-forwarded-user", "x-user", "hosts", "section"] {

@@ -70,9 +70,10 @@ impl Admission<'_> {
         mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let seen = &self.seen;
+        let spares_groups = stamps_user && policy.names.spares_groups();
         let is_needed = seen.scrubbed
             || seen.user.is_present()
-            || seen.groups.is_present()
+            || (!spares_groups && seen.groups.is_present())
             || (!stamps_user && (seen.spared || seen.upstream_user.is_present()))
             || (!stamps_scopes && seen.scopes.is_present());
         if !is_needed {
@@ -82,7 +83,8 @@ impl Admission<'_> {
         for (name, _) in request.headers.iter() {
             let goes = match policy.names.class(name) {
                 Class::Foreign => false,
-                Class::Scrubbed | Class::User | Class::Groups => true,
+                Class::Scrubbed | Class::User => true,
+                Class::Groups => !spares_groups,
                 Class::Spared | Class::UpstreamUser => !stamps_user,
                 Class::Scopes => !stamps_scopes,
             };
