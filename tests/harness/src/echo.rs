@@ -26,19 +26,29 @@ pub struct Echo {
     accepting: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
     requests: AtomicUsize,
     ended: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
+    on_request: Box<dyn Fn(&Headers) + Send + Sync>,
 }
 
 impl Echo {
     /// Starts the server.
     pub fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), |_| {})
+    }
+
+    /// Starts it at an address, where it may have been before; `on_request` sees the headers of each request that arrives.
+    pub fn start_at(address: SocketAddr, on_request: impl Fn(&Headers) + Send + Sync + 'static) -> io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            requests: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+            open: Mutex::default(),
+            on_request: Box::new(on_request),
+        });
         let accepting = std::thread::spawn({
             let shared = Arc::clone(&shared);
             move || accept(&listener, &shared)
@@ -109,6 +119,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         let headers = owned(parsed.headers);
         let (body, trailers) = connection.body(&headers)?.unwrap_or_default();
         shared.requests.fetch_add(1, Ordering::SeqCst);
+        (shared.on_request)(&headers);
         let answer = json!({
             "method": method, "path": path, "headers": pairs(&headers), "trailers": pairs(&trailers), "body": latin1(&body),
         });

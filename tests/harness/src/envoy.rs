@@ -84,9 +84,21 @@ impl Process {
         folder: &Path,
         on_line: impl Fn(Source, &str) + Send + Sync + 'static,
     ) -> Result<Self, String> {
+        Self::start_with(program, bootstrap, folder, &["--disable-hot-restart"], on_line)
+    }
+
+    /// As [`Process::start`], with these arguments instead of the one that turns hot restart off.
+    pub fn start_with(
+        program: &Path,
+        bootstrap: &Path,
+        folder: &Path,
+        arguments: &[&str],
+        on_line: impl Fn(Source, &str) + Send + Sync + 'static,
+    ) -> Result<Self, String> {
         let admin_file = folder.join("admin-address");
         drop(fs::remove_file(&admin_file));
         let mut child = command(program, bootstrap)
+            .args(arguments)
             .args(["--concurrency", "2", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "100"])
             .args(["--log-format", "%l\t%n\t%v", "--admin-address-path"])
             .arg(&admin_file)
@@ -134,6 +146,11 @@ impl Process {
         end(&mut child, readers);
         let said = said.lock().unwrap_or_else(PoisonError::into_inner);
         Err(format!("Envoy did not start: {problem}\n{}", said.trim_end()))
+    }
+
+    /// The number by which the system knows it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where its administration interface listens.
@@ -196,12 +213,7 @@ fn end(child: &mut Child, readers: impl IntoIterator<Item = JoinHandle<()>>) {
 
 fn command(program: &Path, bootstrap: &Path) -> Command {
     let mut command = Command::new(program);
-    command
-        .arg("-c")
-        .arg(bootstrap)
-        .args(["-l", "warning", "--disable-hot-restart"])
-        .current_dir(root())
-        .stdin(Stdio::null());
+    command.arg("-c").arg(bootstrap).args(["-l", "warning"]).current_dir(root()).stdin(Stdio::null());
     // A group of its own: Ctrl-C in a terminal reaches this program alone, which then ends Envoy itself.
     command.process_group(0);
     #[cfg(target_os = "linux")]
@@ -380,7 +392,8 @@ pub fn validate(bootstrap: &str) -> Result<(), String> {
     let scratch = Scratch::new("validate");
     let file = scratch.path().join("envoy.yaml");
     fs::write(&file, bootstrap).expect("the bootstrap can be written");
-    let output = command(&program, &file).args(["--mode", "validate"]).output().expect("Envoy runs");
+    let output =
+        command(&program, &file).args(["--disable-hot-restart", "--mode", "validate"]).output().expect("Envoy runs");
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 

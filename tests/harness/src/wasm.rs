@@ -27,7 +27,8 @@ const FUEL_PER_CALL: u64 = 1_000_000_000;
 /// The context of the plugin itself; Envoy, too, counts from one.
 const ROOT: u32 = 1;
 
-/// The path of the module under test: the file that ships, or what `OPENCLAW_WASM` names.
+/// The path of the module under test: the file that ships, or what `OPENCLAW_WASM` names; with `OPENCLAW_WASM=build` the
+/// host here builds one itself.
 pub fn module_path() -> PathBuf {
     std::env::var_os("OPENCLAW_WASM").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/openclaw-trusted-proxy.wasm"),
@@ -46,7 +47,8 @@ fn engine() -> Engine {
 fn shipped() -> &'static (Engine, Module) {
     static MODULE: OnceLock<(Engine, Module)> = OnceLock::new();
     MODULE.get_or_init(|| {
-        let path = module_path();
+        let path =
+            if std::env::var_os("OPENCLAW_WASM").is_some_and(|what| what == "build") { build() } else { module_path() };
         let bytes = std::fs::read(&path)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}; run `make wasm` first", path.display()));
         let engine = engine();
@@ -56,12 +58,32 @@ fn shipped() -> &'static (Engine, Module) {
     })
 }
 
+/// Builds the module from the source as it stands, quickly rather than well: for mutation testing, which changes it.
+fn build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = root.join("target/wasm-under-test");
+    let status = std::process::Command::new("cargo")
+        .args(["build", "--quiet", "--lib", "--release", "--locked", "--package", "openclaw-trusted-proxy"])
+        .args(["--target", "wasm32-wasip1", "--target-dir"])
+        .arg(&target)
+        .envs([
+            ("CARGO_PROFILE_RELEASE_LTO", "off"),
+            ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
+            ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+        ])
+        .current_dir(&root)
+        .status();
+    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "the module cannot be built: {status:?}");
+    target.join("wasm32-wasip1/release/openclaw_trusted_proxy.wasm")
+}
+
 /// One VM with the module under test, and the host around it.
 pub struct Host {
     store: Store<State>,
     instance: Instance,
     next_context: u32,
     case: String,
+    fuel_per_call: u64,
 }
 
 impl Host {
@@ -95,7 +117,7 @@ impl Host {
             .and_then(|()| store.set_fuel(FUEL_PER_CALL))
             .and_then(|()| linker.instantiate(&mut store, module))
             .unwrap_or_else(|error| panic!("the module cannot be instantiated: {error:?}"));
-        let mut host = Self { store, instance, next_context: ROOT, case: String::new() };
+        let mut host = Self { store, instance, next_context: ROOT, case: String::new(), fuel_per_call: FUEL_PER_CALL };
         assert!(
             host.exports("proxy_abi_version_0_2_1"),
             "the module does not export proxy_abi_version_0_2_1: Envoy would refuse it"
@@ -110,6 +132,11 @@ impl Host {
     /// Names the case at hand in the message of every later failure.
     pub fn in_case(&mut self, case: impl Into<String>) {
         self.case = case.into();
+    }
+
+    /// Lets every later call burn up to `fuel`: for policies that are larger than a test has any use for.
+    pub fn allow_fuel(&mut self, fuel: u64) {
+        self.fuel_per_call = fuel;
     }
 
     // ---- the life of the plugin ----
@@ -273,6 +300,12 @@ impl Host {
         &self.store.data().calls
     }
 
+    /// The host calls since the last time that somebody took them. Whoever sends many requests takes them now and then: each
+    /// request is looked up among all.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        std::mem::take(&mut self.state().calls)
+    }
+
     /// Every log line so far, in order; what the module writes to stdout and stderr counts as well.
     pub fn logs(&self) -> &[Log] {
         &self.store.data().logs
@@ -335,11 +368,11 @@ impl Host {
         self.state().effective_context = context;
         let outcome = self
             .store
-            .set_fuel(FUEL_PER_CALL)
+            .set_fuel(self.fuel_per_call)
             .and_then(|()| function.call(&mut self.store, params))
             .unwrap_or_else(|trap| panic!("trap in {name}{}: {trap:?}\n{}", self.suffix(), self.log_text()));
         let left = self.store.get_fuel().unwrap_or_default();
-        self.state().fuel = FUEL_PER_CALL - left;
+        self.state().fuel = self.fuel_per_call - left;
         Some(outcome)
     }
 }

@@ -196,6 +196,14 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
+    /// Reads what has come, or waits for some; nothing at the end.
+    pub fn some(&mut self) -> io::Result<Vec<u8>> {
+        if self.buffer.is_empty() {
+            self.fill()?;
+        }
+        Ok(std::mem::take(&mut self.buffer))
+    }
+
     /// Reads this many bytes.
     pub fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < length {

@@ -1,0 +1,2 @@
+//! The benchmarks are in policy.rs.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Filters that decide nothing, to hold the real one against: see `examples/` and docs/performance.md.
+#![forbid(unsafe_code)]

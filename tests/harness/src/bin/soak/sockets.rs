@@ -1,0 +1,129 @@
+//! WebSockets that stay open, with a message now and then; and some that are refused.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use harness::http::Request;
+use harness::tungstenite::{self, Message, WebSocket, client};
+use harness::wire;
+
+use crate::Soak;
+use crate::kinds::EDGE;
+use crate::policies::Era;
+
+/// How many are open at a time on one Envoy.
+const SOCKETS: usize = 12;
+
+#[derive(Default)]
+pub struct Sockets {
+    pub opened: u64,
+    pub messages: u64,
+    /// Ended together with the first Envoy, after its time.
+    pub left_with_parent: u64,
+    pub open_at_the_end: usize,
+    /// The longest that one was open, in seconds.
+    pub longest: u64,
+    /// Handshakes of Alice that B refused, as it should.
+    pub not_now: u64,
+    pub refused: u64,
+}
+
+struct Open {
+    socket: WebSocket<TcpStream>,
+    user: &'static str,
+    era: Era,
+    since: Instant,
+}
+
+/// Keeps sockets open until the end. Half are Alice's: A let her in, and B would not, but an open socket stays.
+pub fn keep(soak: &Soak) -> Sockets {
+    let mut seen = Sockets::default();
+    let mut open: Vec<Open> = Vec::new();
+    let mut sequence = 0_u64;
+    while !soak.ended() {
+        let era = soak.ledger.era();
+        // While one Envoy hands over to the other, nobody can tell to which a new socket would lead.
+        while era != Era::Between && open.iter().filter(|one| one.era == era).count() < SOCKETS {
+            let user = if open.len().is_multiple_of(2) { "alice@example.com" } else { "carol@example.com" };
+            match handshake(soak, user) {
+                Ok(Ok(socket)) => {
+                    seen.opened += 1;
+                    open.push(Open { socket, user, era, since: Instant::now() });
+                }
+                Ok(Err(reason)) if user.starts_with("alice") && reason == NOT_ALLOWED => {
+                    seen.not_now += 1;
+                    break;
+                }
+                Ok(Err(reason)) => soak.problem(format!("a WebSocket of {user} was refused: {reason}")),
+                Err(error) => soak.problem(format!("a WebSocket of {user} did not open: {error}")),
+            }
+            if soak.ended() {
+                break;
+            }
+        }
+        open.retain_mut(|one| {
+            sequence += 1;
+            let message = Message::text(format!("message {sequence}"));
+            let result = one.socket.send(message.clone()).and_then(|()| one.socket.read());
+            match result {
+                Ok(back) if back == message => {
+                    seen.messages += 1;
+                    seen.longest = seen.longest.max(one.since.elapsed().as_secs());
+                    true
+                }
+                _ if soak.ledger.may_be_gone(one.era) => {
+                    seen.left_with_parent += 1;
+                    false
+                }
+                other => {
+                    soak.problem(format!(
+                        "a WebSocket of {} to the {:?} Envoy was cut after {:.1} s: {other:?}",
+                        one.user,
+                        one.era,
+                        one.since.elapsed().as_secs_f64()
+                    ));
+                    false
+                }
+            }
+        });
+        match handshake(soak, "dave@example.com") {
+            Ok(Err(reason)) if reason == NOT_ALLOWED => seen.refused += 1,
+            Ok(Err(reason)) => soak.problem(format!("a WebSocket of dave was refused with {reason}")),
+            Ok(Ok(_)) => soak.problem("a WebSocket of dave was let in".to_owned()),
+            Err(error) => soak.problem(format!("a WebSocket of dave got no answer: {error}")),
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    seen.open_at_the_end = open.len();
+    seen
+}
+
+const NOT_ALLOWED: &str = "1008 proxy authentication required: trusted_proxy_user_not_allowed";
+
+/// Opens a WebSocket; the inner error is the close frame of a refusal. The upstream's first message is read.
+fn handshake(soak: &Soak, user: &str) -> Result<Result<WebSocket<TcpStream>, String>, String> {
+    let request = Request::builder()
+        .uri("ws://claw.example.com/live")
+        .header("host", "claw.example.com")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", tungstenite::handshake::client::generate_key())
+        .header("x-forwarded-for", "203.0.113.7")
+        .header(EDGE, "1")
+        .header("x-forwarded-user", user)
+        .body(())
+        .map_err(|error| error.to_string())?;
+    let stream = wire::open(soak.address).map_err(|error| error.to_string())?;
+    let (mut socket, _) = client(request, stream).map_err(|error| error.to_string())?;
+    match socket.read() {
+        Ok(Message::Text(_)) => Ok(Ok(socket)),
+        Ok(Message::Close(Some(frame))) => Ok(Err(format!("{} {}", u16::from(frame.code), frame.reason))),
+        Ok(other) => Err(format!("the first message is {other:?}")),
+        Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
+            Err("silence for a minute".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,402 @@
+//! The contract once more: a reference model that the tests hold the filter's policy against.
+//!
+//! It is naive on purpose. It reads the configuration's JSON anew for every request, turns every header into a string
+//! as Node does, and goes through lists from one end to the other. It takes configurations for good: whether they are
+//! is not its business. Nothing here comes from the filter's sources; [`subject`] alone knows them, and runs them on
+//! the same case.
+
+mod address;
+pub mod choices;
+pub mod generate;
+mod headers;
+mod origin;
+mod path;
+mod scopes;
+pub mod subject;
+pub mod targets;
+mod upstream;
+
+use std::fmt;
+
+use serde_json::Value;
+
+use address::Literal;
+use headers::Headers;
+pub use headers::{latin1, trim};
+
+/// One request, as Envoy shows it to the filter.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// The attribute or the filter state that the configuration names for the peer's address.
+    pub peer: Option<Vec<u8>>,
+    /// The attribute `destination.address`.
+    pub destination: Option<Vec<u8>>,
+    /// The dynamic metadata of `filter.assertion`.
+    pub assertion: Option<Vec<u8>>,
+    /// Whether the connection is TLS with a client certificate.
+    pub mtls: bool,
+    /// The certificate's first URI SAN.
+    pub uri_san: Option<Vec<u8>>,
+    /// Names and values in the order in which they came, pseudo headers among them.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// One line each, as a person would write it down.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<Vec<u8>>| value.as_ref().map(|value| value.escape_ascii().to_string());
+        writeln!(f, "peer {:?}, at {:?}", shown(&self.peer), shown(&self.destination))?;
+        writeln!(f, "asserted {:?}, mTLS {} with {:?}", shown(&self.assertion), self.mtls, shown(&self.uri_san))?;
+        for (name, value) in &self.headers {
+            writeln!(f, "{}: {}", name.escape_ascii(), value.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ends here, with this code.
+    Refused(String),
+    /// It goes on.
+    Passed {
+        /// On what grounds.
+        kind: Kind,
+        /// What the upstream sees. Names in the case in which they came; what was stamped stands at the end.
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// On what grounds a request passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// As this user.
+    Identified(String),
+    /// By `anonymousPaths`.
+    Anonymous,
+    /// By `webSocketRefusal: "delegate"`; this code would have refused it.
+    Delegated(String),
+}
+
+/// The model's word on a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What the contract says.
+    pub outcome: Outcome,
+    /// The code with which the filter may refuse the request all the same, by section 8.
+    pub or_refused: Option<String>,
+}
+
+/// The configuration, read anew at every question.
+struct Rules<'a> {
+    gateway: &'a Value,
+    filter: &'a Value,
+}
+
+impl<'a> Rules<'a> {
+    fn trusted_proxy(&self) -> &'a Value {
+        &self.gateway["auth"]["trustedProxy"]
+    }
+
+    /// The filter's own list where it has one, else the Gateway's.
+    fn proxies(&self) -> Vec<&'a str> {
+        if self.filter["trustedProxies"].is_array() {
+            texts(&self.filter["trustedProxies"])
+        } else {
+            texts(&self.gateway["trustedProxies"])
+        }
+    }
+
+    fn allow_loopback(&self) -> bool {
+        self.filter["allowLoopback"].as_bool().unwrap_or(is_true(&self.trusted_proxy()["allowLoopback"]))
+    }
+
+    fn edge(&self) -> bool {
+        is_true(&self.filter["edge"])
+    }
+
+    fn user_header(&self) -> &'a str {
+        self.trusted_proxy()["userHeader"].as_str().unwrap_or_default()
+    }
+
+    fn upstream_user_header(&self) -> &'a str {
+        self.filter["upstreamUserHeader"].as_str().unwrap_or(self.user_header())
+    }
+
+    fn groups_header(&self) -> Option<&'a str> {
+        self.filter["scopes"]["groupsHeader"].as_str()
+    }
+
+    fn required_headers(&self) -> Vec<&'a str> {
+        texts(&self.trusted_proxy()["requiredHeaders"])
+    }
+
+    /// Whether the verified identity is the user, whatever the user header says.
+    fn identity_is_asserted(&self) -> bool {
+        self.filter["assertion"]["as"] == "identity"
+    }
+}
+
+/// The strings of a list; none where there is no list.
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn is_true(value: &Value) -> bool {
+    value.as_bool() == Some(true)
+}
+
+/// Section 3: the decision.
+pub fn decide(config: &Value, request: &Request) -> Verdict {
+    let rules = Rules { gateway: &config["gateway"], filter: &config["filter"] };
+    let headers = Headers::of(&request.headers);
+    let passed = |kind: Kind, scopes: Option<Vec<&str>>| Outcome::Passed {
+        headers: upstream::headers(&rules, &headers, &kind, scopes),
+        kind,
+    };
+
+    // Rule 0.
+    if is_anonymous(&rules, &headers) {
+        let outcome = passed(Kind::Anonymous, without_identity(&headers));
+        return Verdict { outcome, or_refused: None };
+    }
+
+    let delegates = rules.filter["webSocketRefusal"] == "delegate" && headers.is_websocket();
+    let mut delegated: Option<String> = None;
+    let mut or_refused = None;
+    let mut user = None;
+    for rule in RULES {
+        match rule(&rules, request, &headers, &mut user) {
+            Ruling::Pass => {}
+            Ruling::PassUnlessStricter(code) => or_refused = Some(code.to_owned()),
+            Ruling::Refuse(code) => {
+                return Verdict { outcome: Outcome::Refused(code), or_refused: None };
+            }
+            // Rules 6, 7 and 9 leave it to the Gateway; the others still have their say.
+            Ruling::RefuseOrDelegate(code) if delegates => {
+                delegated.get_or_insert(code);
+            }
+            Ruling::RefuseOrDelegate(code) => {
+                return Verdict { outcome: Outcome::Refused(code), or_refused: None };
+            }
+        }
+    }
+    let outcome = match (delegated, user) {
+        (Some(code), _) => passed(Kind::Delegated(code), without_identity(&headers)),
+        (None, Some(user)) => {
+            let scopes = scopes::granted(&rules, &headers, &user);
+            passed(Kind::Identified(user), scopes)
+        }
+        (None, None) => Outcome::Refused("the model has found no user".to_owned()),
+    };
+    Verdict { outcome, or_refused }
+}
+
+/// What one rule says.
+enum Ruling {
+    Pass,
+    /// It passes, but the filter may refuse it with this code.
+    PassUnlessStricter(&'static str),
+    Refuse(String),
+    /// Refused, except where WebSockets without a valid user go to the Gateway.
+    RefuseOrDelegate(String),
+}
+
+/// Refuses with `code` unless `fine`.
+fn demand(fine: bool, code: &str) -> Ruling {
+    if fine { Ruling::Pass } else { Ruling::Refuse(code.to_owned()) }
+}
+
+type Rule = fn(&Rules<'_>, &Request, &Headers, &mut Option<String>) -> Ruling;
+
+/// Rules 1 to 10 in the order of section 3.
+const RULES: [Rule; 12] = [
+    peer_is_known,
+    peer_is_a_proxy,
+    loopback_is_allowed,
+    peer_is_another_host,
+    certificate_is_trusted,
+    client_is_attributable,
+    required_headers_are_there,
+    user_is_there,
+    identities_stand_once,
+    assertion_agrees,
+    user_is_allowed,
+    origin_is_allowed,
+];
+
+/// Rule 0: plain paths alone, and on upgrades only the entries that say `ws:`.
+fn is_anonymous(rules: &Rules<'_>, headers: &Headers) -> bool {
+    let entries = match rules.filter.get("anonymousPaths") {
+        Some(list) => texts(list),
+        None => vec!["/health", "/healthz"],
+    };
+    let path = headers.path();
+    path::is_plain(&path)
+        && entries.iter().any(|entry| match entry.strip_prefix("ws:") {
+            Some(upgrades) => headers.is_upgrade() && path::matches(upgrades, &path),
+            None => !headers.is_upgrade() && path::matches(entry, &path),
+        })
+}
+
+/// Anonymous or delegated: on an upgrade, a scopes header that came stays, since it can only narrow.
+fn without_identity(headers: &Headers) -> Option<Vec<&'static str>> {
+    if headers.is_upgrade() { scopes::declared(headers) } else { None }
+}
+
+/// The peer's address, or the code that refuses the request (section 2).
+fn peer(rules: &Rules<'_>, request: &Request) -> Result<Literal, &'static str> {
+    let text = latin1(request.peer.as_deref().unwrap_or_default());
+    if rules.filter["peerAddress"].is_object() { address::filter_state(&text) } else { address::connection(&text) }
+}
+
+/// Rule 1.
+fn peer_is_known(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
+    match peer(rules, request) {
+        Ok(_) => Ruling::Pass,
+        Err(code) => Ruling::Refuse(code.to_owned()),
+    }
+}
+
+/// Rule 2.
+fn peer_is_a_proxy(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
+    let skipped = rules.edge() || rules.filter["peerTrust"] == "certificate";
+    let listed = peer(rules, request).is_ok_and(|peer| address::listed(&rules.proxies(), peer));
+    demand(skipped || listed, "trusted_proxy_untrusted_source")
+}
+
+/// Rule 3.
+fn loopback_is_allowed(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
+    let loopback = peer(rules, request).is_ok_and(Literal::is_loopback);
+    demand(rules.edge() || !loopback || rules.allow_loopback(), "trusted_proxy_loopback_source")
+}
+
+/// Rule 3b.
+fn peer_is_another_host(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
+    if rules.edge() || !is_true(&rules.filter["rejectSameHost"]) {
+        return Ruling::Pass;
+    }
+    let own = address::connection(&latin1(request.destination.as_deref().unwrap_or_default()));
+    let same = match (peer(rules, request), own) {
+        (Ok(peer), Ok(own)) => !peer.is_loopback() && peer.ip == own.ip,
+        // Nothing shows that the peer is another host.
+        (peer, _) => !peer.is_ok_and(Literal::is_loopback),
+    };
+    demand(!same, "trusted_proxy_local_interface_source")
+}
+
+/// Rule 4.
+fn certificate_is_trusted(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
+    let peers = texts(&rules.filter["trustedPeers"]);
+    let san = request.uri_san.as_deref().map(latin1);
+    let listed = request.mtls && peers.iter().any(|peer| san.as_deref() == Some(*peer));
+    demand(rules.edge() || peers.is_empty() || listed, "trusted_proxy_peer_certificate")
+}
+
+/// Rule 5.
+fn client_is_attributable(rules: &Rules<'_>, request: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
+    if rules.filter["attribution"] == "off" {
+        return Ruling::Pass;
+    }
+    // The Gateway walks past its proxies also where the peer is one.
+    let edge_client = || peer(rules, request).ok().filter(|peer| !address::listed(&all_proxies(rules), *peer));
+    let client = if rules.edge() { edge_client() } else { forwarded_client(rules, headers) };
+    demand(client.is_some_and(|client| !client.is_loopback()), "proxy_attribution_required")
+}
+
+/// Both lists of proxies: rule 5 walks past their union.
+fn all_proxies<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
+    let mut all = rules.proxies();
+    all.extend(texts(&rules.gateway["trustedProxies"]));
+    all
+}
+
+/// The client that the forwarded headers name: from the right, past loopback and both lists of proxies.
+fn forwarded_client(rules: &Rules<'_>, headers: &Headers) -> Option<Literal> {
+    let lists = all_proxies(rules);
+    let chain = headers.joined("x-forwarded-for").unwrap_or_default();
+    let named = chain
+        .split(',')
+        .filter_map(|entry| address::forwarded(&trim(entry)))
+        .rfind(|hop| !hop.is_loopback() && !address::listed(&lists, *hop));
+    if named.is_some() || !is_true(&rules.gateway["allowRealIpFallback"]) {
+        return named;
+    }
+    address::forwarded(&trim(&headers.joined("x-real-ip")?))
+}
+
+/// Rule 6.
+fn required_headers_are_there(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
+    for entry in rules.required_headers() {
+        if !headers.is_present(entry) {
+            return Ruling::RefuseOrDelegate(format!("trusted_proxy_missing_header_{entry}"));
+        }
+    }
+    Ruling::Pass
+}
+
+/// Rule 7, and who the user is.
+fn user_is_there(rules: &Rules<'_>, request: &Request, headers: &Headers, user: &mut Option<String>) -> Ruling {
+    if rules.identity_is_asserted() {
+        *user = verified(request);
+        return Ruling::Pass;
+    }
+    match headers.joined(rules.user_header()).map(|value| trim(&value)) {
+        Some(value) if !value.is_empty() => {
+            *user = Some(value);
+            Ruling::Pass
+        }
+        _ => Ruling::RefuseOrDelegate("trusted_proxy_user_missing".to_owned()),
+    }
+}
+
+/// Rule 7b.
+fn identities_stand_once(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
+    if !rules.identity_is_asserted() && headers.copies(rules.user_header()).len() > 1 {
+        return Ruling::Refuse("trusted_proxy_user_repeated".to_owned());
+    }
+    let groups = rules.groups_header().map_or(0, |name| headers.copies(name).len());
+    demand(groups <= 1, "trusted_proxy_groups_repeated")
+}
+
+/// The identity that Envoy verified. One that no header could carry is none.
+fn verified(request: &Request) -> Option<String> {
+    let identity = latin1(request.assertion.as_deref()?);
+    let carried = !identity.chars().any(|c| c < ' ' || c == '\u{7F}');
+    Some(trim(&identity)).filter(|identity| carried && !identity.is_empty())
+}
+
+/// Rule 8.
+fn assertion_agrees(rules: &Rules<'_>, request: &Request, _: &Headers, user: &mut Option<String>) -> Ruling {
+    if !rules.filter["assertion"].is_object() {
+        return Ruling::Pass;
+    }
+    match (verified(request), user) {
+        (None, _) => Ruling::Refuse("trusted_proxy_assertion_missing".to_owned()),
+        // Nothing to compare with: rule 7 has spoken, and no identity goes on.
+        (Some(_), None) => Ruling::Pass,
+        (Some(identity), Some(user)) => demand(identity == *user, "trusted_proxy_assertion_mismatch"),
+    }
+}
+
+/// Rule 9.
+fn user_is_allowed(rules: &Rules<'_>, _: &Request, _: &Headers, user: &mut Option<String>) -> Ruling {
+    let list = rules.trusted_proxy()["allowUsers"].as_array().cloned().unwrap_or_default();
+    let Some(user) = user else { return Ruling::Pass };
+    if list.is_empty() || list.iter().any(|entry| entry.as_str() == Some(user.as_str())) {
+        Ruling::Pass
+    } else {
+        Ruling::RefuseOrDelegate("trusted_proxy_user_not_allowed".to_owned())
+    }
+}
+
+/// Rule 10.
+fn origin_is_allowed(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
+    const CODE: &str = "trusted_proxy_origin_not_allowed";
+    match origin::judge(rules, headers) {
+        origin::Judged::Passes => Ruling::Pass,
+        origin::Judged::PassesUnlessStricter => Ruling::PassUnlessStricter(CODE),
+        origin::Judged::Fails => Ruling::Refuse(CODE.to_owned()),
+    }
+}

@@ -1,0 +1,61 @@
+//! Paths (contract, section 4).
+
+use crate::{Rules, is_true, texts};
+
+/// Whether the path can be an own or an anonymous one at all.
+pub(crate) fn is_plain(path: &str) -> bool {
+    path.starts_with('/')
+        && path.chars().all(|c| ('\x21'..='\x7E').contains(&c) && !['%', '\\', '#'].contains(&c))
+        && !path.contains("//")
+        && !path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+/// Whether a plain path is the entry, or below it where the entry ends in `/*`.
+pub(crate) fn matches(entry: &str, path: &str) -> bool {
+    match entry.strip_suffix('*') {
+        Some(folder) if folder.ends_with('/') => path.starts_with(folder) && path.len() > folder.len(),
+        _ => entry == path,
+    }
+}
+
+/// Whether the path is the Gateway's own.
+pub(crate) fn is_own(rules: &Rules<'_>, path: &str) -> bool {
+    is_plain(path)
+        && (texts(&rules.filter["scopes"]["ownPaths"]).iter().any(|entry| matches(entry, path))
+            || path == "/tools/invoke"
+            || is_session(path)
+            || is_control_ui(rules, path)
+            || is_model_api(rules, path))
+}
+
+/// `/sessions/*/kill` and `/sessions/*/history`.
+fn is_session(path: &str) -> bool {
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["", "sessions", one, "kill" | "history"] => !one.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
+    let base = rules.gateway["controlUi"]["basePath"].as_str().unwrap_or_default().trim();
+    let base = base.trim_end_matches('/');
+    let base = if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") };
+    let everywhere =
+        ["/control-ui-config.json", "/__openclaw__/control-ui-config.json", "/__openclaw/control-ui-config.json"];
+    everywhere.contains(&path)
+        || path == format!("{base}/control-ui-config.json")
+        || path == format!("{base}/__openclaw/control-ui-config.json")
+}
+
+fn is_model_api(rules: &Rules<'_>, path: &str) -> bool {
+    let endpoints = &rules.gateway["http"]["endpoints"];
+    let chat = is_true(&endpoints["chatCompletions"]["enabled"]);
+    let responses = is_true(&endpoints["responses"]["enabled"]);
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        ["", "v1", "chat", "completions"] => chat,
+        ["", "v1", "responses"] => responses,
+        ["", "v1", "models" | "embeddings"] => chat || responses,
+        ["", "v1", "models", one] => !one.is_empty() && (chat || responses),
+        _ => false,
+    }
+}

@@ -1,0 +1,165 @@
+//! The filter's own policy on a case of the model's, and the comparison of the two.
+
+use std::convert::Infallible;
+
+use openclaw_trusted_proxy::config::{Compiled, compile};
+use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
+use openclaw_trusted_proxy::policy::{self, Edit, PeerAddress, Policy};
+use openclaw_trusted_proxy::request as filter;
+use serde_json::Value;
+
+use crate::headers::latin1;
+use crate::{Kind, Outcome, Request, Verdict};
+
+/// Compiles a configuration that is meant to be good.
+///
+/// # Panics
+/// With everything that is wrong with it.
+pub fn compiled(config: &Value) -> Compiled {
+    compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("no good configuration:\n{errors}\n{config}"))
+}
+
+/// A request as the filter hands it to the policy.
+fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> filter::Request<'a> {
+    let text = request.peer.as_deref().unwrap_or_default();
+    let peer = match policy.peer_address() {
+        PeerAddress::Connection => Peer::from_connection(text),
+        PeerAddress::FilterState(_) => Peer::from_filter_state(text),
+    };
+    let mut judged = policy.read(peer, map).unwrap_or_else(|_| panic!("what was written here is no header map"));
+    if policy.needs_destination() {
+        judged.destination = request.destination.as_deref().and_then(socket_address);
+    }
+    if policy.needs_certificate() && request.mtls {
+        judged.certificate = request.uri_san.as_deref();
+    }
+    if policy.assertion_path().is_some() {
+        judged.assertion = request.assertion.as_deref();
+    }
+    judged
+}
+
+/// What the policy makes of a request.
+pub fn decide(policy: &Policy, request: &Request) -> Outcome {
+    let map = filter::serialize(&request.headers);
+    let judged = judged(policy, request, &map);
+    match policy.decide(&judged) {
+        Err(refusal) => Outcome::Refused(refusal.to_string()),
+        Ok(admission) => Outcome::Passed {
+            kind: match admission.kind() {
+                policy::Kind::Identified(user) => Kind::Identified(latin1(user)),
+                policy::Kind::Anonymous => Kind::Anonymous,
+                policy::Kind::Delegated(refusal) => Kind::Delegated(refusal.to_string()),
+            },
+            headers: upstream(policy, &admission, &judged, &request.headers),
+        },
+    }
+}
+
+/// The headers with every edit made, as Envoy makes them: names are compared without case.
+fn upstream(
+    policy: &Policy,
+    admission: &policy::Admission<'_>,
+    judged: &filter::Request<'_>,
+    headers: &[(Vec<u8>, Vec<u8>)],
+) -> Vec<(String, String)> {
+    let mut seen: Vec<_> = headers.iter().map(|(name, value)| (latin1(name), latin1(value))).collect();
+    let made = admission.stamp(policy, judged, |edit| {
+        let (Edit::Set { name, .. } | Edit::Remove { name }) = edit;
+        let name = latin1(name);
+        seen.retain(|(other, _)| !other.eq_ignore_ascii_case(&name));
+        if let Edit::Set { value, .. } = edit {
+            seen.push((name, latin1(value)));
+        }
+        Ok::<(), Infallible>(())
+    });
+    let Ok(()) = made;
+    seen
+}
+
+/// The headers in a form in which two lists can be compared: what the filter may write stands at the end, ordered by
+/// name. All else keeps its order.
+fn comparable(config: &Value, headers: &[(String, String)]) -> Vec<(String, String)> {
+    let written = [upstream_user_header(config), "x-openclaw-scopes", "connection"];
+    let is_written = |name: &str| written.iter().any(|one| one.eq_ignore_ascii_case(name));
+    let (mut tail, mut list): (Vec<_>, Vec<_>) = headers.iter().cloned().partition(|(name, _)| is_written(name));
+    tail.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+    tail.sort_by(|a, b| a.0.cmp(&b.0));
+    list.extend(tail);
+    list
+}
+
+/// The header that the user is stamped into.
+pub fn upstream_user_header(config: &Value) -> &str {
+    let user = &config["gateway"]["auth"]["trustedProxy"]["userHeader"];
+    config["filter"]["upstreamUserHeader"].as_str().or(user.as_str()).unwrap_or_default()
+}
+
+/// An outcome in a form in which two can be compared with `==`.
+pub fn normalized(config: &Value, outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Refused(code) => Outcome::Refused(code.clone()),
+        Outcome::Passed { kind, headers } => {
+            Outcome::Passed { kind: kind.clone(), headers: comparable(config, headers) }
+        }
+    }
+}
+
+/// Whether the filter's outcome is what the model says, or stricter where it may be.
+pub fn agree(config: &Value, model: &Verdict, filter: &Outcome) -> bool {
+    let wanted = normalized(config, &model.outcome);
+    let seen = normalized(config, filter);
+    wanted == seen || matches!((&model.or_refused, filter), (Some(code), Outcome::Refused(seen)) if code == seen)
+}
+
+/// The user and the scopes that an outcome gives: what soundness is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Nobody where the request passes without identity.
+    pub user: Option<String>,
+    /// `None`: no such header.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// What an outcome grants; `None` where it refuses. Read from the headers, as the Gateway would.
+///
+/// # Panics
+/// Where a header stands there that must not, or more than once.
+pub fn grant(config: &Value, outcome: &Outcome) -> Option<Grant> {
+    let Outcome::Passed { kind, headers } = outcome else { return None };
+    let one = |wanted: &str| -> Option<String> {
+        let mut copies = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        let first = copies.next().map(|(_, value)| value.clone());
+        assert!(copies.next().is_none(), "{wanted} stands there twice: {headers:?}");
+        first
+    };
+    let grant = Grant {
+        user: one(upstream_user_header(config)),
+        scopes: one("x-openclaw-scopes")
+            .map(|list| list.split(',').map(str::trim).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()),
+    };
+    match kind {
+        Kind::Identified(named) => assert_eq!(grant.user.as_ref(), Some(named), "another user is stamped"),
+        Kind::Anonymous | Kind::Delegated(_) => assert_eq!(grant.user, None, "a user without identity"),
+    }
+    Some(grant)
+}
+
+/// How many edits an admitted request needs; `None` where it is refused.
+pub fn edits(policy: &Policy, request: &Request) -> Option<usize> {
+    let mut edits = 0;
+    edits_of(policy, request, |_| edits += 1).then_some(edits)
+}
+
+/// Hands every edit of an admitted request to `look`; false where it is refused.
+pub fn edits_of(policy: &Policy, request: &Request, mut look: impl FnMut(&Edit<'_>)) -> bool {
+    let map = filter::serialize(&request.headers);
+    let judged = judged(policy, request, &map);
+    let Ok(admission) = policy.decide(&judged) else { return false };
+    let made = admission.stamp(policy, &judged, |edit| {
+        look(&edit);
+        Ok::<(), Infallible>(())
+    });
+    let Ok(()) = made;
+    true
+}

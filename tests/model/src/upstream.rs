@@ -1,0 +1,106 @@
+//! What the upstream sees (contract, section 5).
+
+use crate::headers::Headers;
+use crate::{Kind, Rules, texts, trim};
+
+const SCOPES_HEADER: &str = "x-openclaw-scopes";
+
+/// The built-in list of identity headers; `*` stands for any rest.
+const BUILT_IN: [&str; 20] = [
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-forwarded-access-token",
+    "x-auth-request-*",
+    "x-pomerium-*",
+    "tailscale-*",
+    "cf-access-*",
+    "x-goog-authenticated-user-*",
+    "x-goog-iap-*",
+    "x-ms-client-principal*",
+    "x-amzn-oidc-*",
+    "remote-user",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
+    "x-webauth-*",
+    "x-authentik-*",
+    SCOPES_HEADER,
+];
+
+/// Lower case, and `-` for every byte outside `[a-z0-9]`.
+fn fold(name: &str) -> String {
+    name.to_ascii_lowercase().chars().map(|c| if matches!(c, 'a'..='z' | '0'..='9') { c } else { '-' }).collect()
+}
+
+/// The names that are managed, with those that the configuration adds.
+fn managed_names<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
+    let mut names = BUILT_IN.to_vec();
+    names.extend([rules.user_header(), rules.upstream_user_header()]);
+    names.extend(rules.groups_header());
+    names.extend(texts(&rules.filter["stripHeaders"]));
+    names
+}
+
+/// Whether a name is managed, or an alias of one that is.
+fn is_managed_or_alias(rules: &Rules<'_>, name: &str) -> bool {
+    // `:path` is no spelling of `-path`: it is a part of the request line.
+    let pseudo = name.starts_with(':');
+    !pseudo
+        && managed_names(rules).iter().any(|managed| match managed.strip_suffix('*') {
+            // No configured name ends in a star: it is one of the built-in families.
+            Some(start) if BUILT_IN.contains(managed) => fold(name).starts_with(start),
+            _ => fold(managed) == fold(name),
+        })
+}
+
+/// Whether a managed header may stay on a request with an identity.
+fn is_spared(rules: &Rules<'_>, name: &str) -> bool {
+    let stamped = [rules.user_header(), rules.upstream_user_header(), SCOPES_HEADER];
+    let mut spared = rules.required_headers();
+    spared.extend(texts(&rules.filter["keepHeaders"]));
+    if rules.trusted_proxy().get("cloudflareAccessOidc").is_some_and(|value| !value.is_null()) {
+        spared.push("cf-access-jwt-assertion");
+    }
+    !stamped.iter().any(|one| one.eq_ignore_ascii_case(name)) && spared.iter().any(|one| one.eq_ignore_ascii_case(name))
+}
+
+/// All headers that go on. What is stamped stands at the end. A `Sec-WebSocket-Key` that HTTP/2 leaves out is added by
+/// the filter when all this is done, and is tested where there is an HTTP/2.
+pub(crate) fn headers(
+    rules: &Rules<'_>,
+    headers: &Headers,
+    kind: &Kind,
+    scopes: Option<Vec<&str>>,
+) -> Vec<(String, String)> {
+    let identified = matches!(kind, Kind::Identified(_));
+    let mut seen: Vec<_> = headers
+        .0
+        .iter()
+        .filter(|(name, _)| !is_managed_or_alias(rules, name) || (identified && is_spared(rules, name)))
+        .cloned()
+        .collect();
+    if headers.is_upgrade() {
+        clean_connection(rules, &mut seen);
+    }
+    if let Kind::Identified(user) = kind {
+        seen.push((rules.upstream_user_header().to_ascii_lowercase(), user.clone()));
+    }
+    if let Some(scopes) = scopes {
+        seen.push((SCOPES_HEADER.to_owned(), scopes.join(",")));
+    }
+    seen
+}
+
+/// Tokens of `Connection` that name a managed header go; where there are none, all stays as it came.
+fn clean_connection(rules: &Rules<'_>, headers: &mut Vec<(String, String)>) {
+    let is_connection = |name: &str| name.eq_ignore_ascii_case("connection");
+    let values: Vec<_> = headers.iter().filter(|(name, _)| is_connection(name)).map(|(_, v)| v.clone()).collect();
+    let tokens: Vec<String> = values.iter().flat_map(|value| value.split(',').map(trim)).collect();
+    let left: Vec<_> = tokens.iter().filter(|token| !is_managed_or_alias(rules, token)).cloned().collect();
+    if left.len() < tokens.len() {
+        headers.retain(|(name, _)| !is_connection(name));
+        headers.push(("connection".to_owned(), left.join(", ")));
+    }
+}
