@@ -95,8 +95,9 @@ wasm: target ## dist/openclaw-trusted-proxy.wasm, and its SHA-256 beside it
 	@CARGO_ENCODED_RUSTFLAGS=$(WASM_FLAGS) \
 	  $(CARGO) build --quiet --lib --release --target $(TARGET) --locked --package openclaw-trusted-proxy
 	@mkdir -p dist
-	@from='$(BUILD)/$(TARGET)/release/openclaw_trusted_proxy.wasm'; to='dist/$(MODULE)'; \
-	  cmp -s "$$from" "$$to" || { cp "$$from" "$$to.new" && mv "$$to.new" "$$to"; }
+	@built='$(BUILD)/$(TARGET)/release/openclaw_trusted_proxy.wasm'; to='dist/$(MODULE)'; \
+	  $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-pack -- "$$built" "$$to.new" && \
+	  if cmp -s "$$to.new" "$$to"; then rm "$$to.new"; else mv "$$to.new" "$$to"; fi
 	@cd dist && { sha256sum $(MODULE) 2>/dev/null || shasum -a 256 $(MODULE); } >$(MODULE).sha256
 
 sbom: wasm ## dist/openclaw-trusted-proxy.cdx.json: what is inside the module, in CycloneDX

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 
 use crate::policy::names::{Names, Seen};
+use crate::policy::path::is_plain;
 use crate::policy::peer::{Address, Peer};
-use crate::text::trim;
+use crate::text::{same, trim};
 
 /// The header map is not what the host should hand over: a length that does not fit, or a byte missing or left over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,7 +238,7 @@ impl<'a> Fields<'a> {
             _ => return None,
         };
         // Envoy shows names in lower case.
-        (name == expected || name.eq_ignore_ascii_case(expected)).then_some(field)
+        (same(name, expected) || name.eq_ignore_ascii_case(expected)).then_some(field)
     }
 }
 
@@ -258,6 +259,8 @@ pub struct Request<'a> {
     pub fields: Fields<'a>,
     /// The headers that this policy knows.
     pub(crate) seen: Seen<'a>,
+    /// The path without its query, where it can mean only what it says: any other may be a plugin's.
+    pub(crate) plain_path: Option<&'a [u8]>,
 }
 
 impl<'a> Request<'a> {
@@ -279,7 +282,8 @@ impl<'a> Request<'a> {
         if !all.is_done() {
             return Err(MalformedHeaders);
         }
-        Ok(Self { peer, destination: None, assertion: None, certificate: None, headers, fields, seen })
+        let plain_path = Some(path_of(&fields)).filter(|path| is_plain(path));
+        Ok(Self { peer, destination: None, assertion: None, certificate: None, headers, fields, seen, plain_path })
     }
 
     /// Whether this is an upgrade: any request with an `upgrade` header (contract, section 3).
@@ -297,8 +301,7 @@ impl<'a> Request<'a> {
     /// The path without its query; empty where there is none (`CONNECT`).
     #[must_use]
     pub fn path(&self) -> &'a [u8] {
-        let path = self.fields.path.only().unwrap_or_default();
-        path.split(|&byte| byte == b'?').next().unwrap_or_default()
+        path_of(&self.fields)
     }
 
     /// The method; empty where the host shows none.
@@ -306,6 +309,11 @@ impl<'a> Request<'a> {
     pub fn method(&self) -> &'a [u8] {
         self.fields.method.only().unwrap_or_default()
     }
+}
+
+fn path_of<'a>(fields: &Fields<'a>) -> &'a [u8] {
+    let path = fields.path.only().unwrap_or_default();
+    path.split(|&byte| byte == b'?').next().unwrap_or_default()
 }
 
 /// Serializes headers as proxy-wasm does: for replies, and for everything that plays a host.

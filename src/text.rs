@@ -5,6 +5,13 @@ pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0xA0)
 }
 
+/// Whether two texts are the same. Eight bytes at a time: WebAssembly has no `memcmp` but a loop over bytes.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let alike = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
+    a.len() == b.len() && a_words.iter().zip(b_words).all(alike) && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+}
+
 /// A header value without space, tab and the byte 0xA0 at both ends (contract, section 3).
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = value
@@ -59,6 +66,18 @@ impl std::fmt::Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_the_same_byte_for_byte() {
+        let text = b"operator.approvals,operator.talk";
+        for end in 0..text.len() {
+            let (whole, start) = (text.get(..=end).unwrap_or_default(), text.get(..end).unwrap_or_default());
+            assert!(same(whole, &whole.to_vec()) && !same(whole, start) && !same(start, whole));
+            let mut other = whole.to_vec();
+            other.iter_mut().skip(end).for_each(|byte| *byte ^= 1);
+            assert!(!same(whole, &other), "the byte {end} counts");
+        }
+    }
 
     #[test]
     fn a_header_value_is_trimmed_of_space_tab_and_a0_only() {

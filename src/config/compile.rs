@@ -167,6 +167,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         own_paths,
         default_scopes,
         plugin_scopes,
+        default_headers: [default_scopes.header(), plugin_scopes.header()],
         ceilings,
         names,
         websocket_refusal,

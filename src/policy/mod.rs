@@ -21,10 +21,10 @@ use ceilings::Ceilings;
 use cidrs::Cidrs;
 use names::{Names, Seen};
 use origin::Origins;
-use path::{OwnPaths, PathSet, is_plain};
+use path::{OwnPaths, PathSet};
 use peer::{Address, Peer};
 use refusal::{Reason, Refusal};
-use scopes::{Scope, Scopes};
+use scopes::{Scope, Scopes, ScopesHeader};
 pub use stamp::Edit;
 
 use crate::request::{Field, MalformedHeaders, Request};
@@ -125,6 +125,8 @@ pub struct Policy {
     pub(crate) own_paths: OwnPaths,
     pub(crate) default_scopes: Scopes,
     pub(crate) plugin_scopes: Scopes,
+    /// The header's values for both, which most requests get.
+    pub(crate) default_headers: [ScopesHeader; 2],
     pub(crate) ceilings: Option<Ceilings>,
     pub(crate) names: Names,
     pub(crate) websocket_refusal: WebSocketRefusal,
@@ -137,8 +139,6 @@ pub struct Admission<'a> {
     kind: Kind<'a>,
     /// The value of `x-openclaw-scopes`; `None`: the header stays absent.
     scopes: Option<Scopes>,
-    /// What came, so that only what is not right already is changed.
-    seen: Seen<'a>,
 }
 
 /// On what grounds a request passes.
@@ -180,9 +180,8 @@ impl Policy {
     /// # Errors
     /// The first rule that the request breaks.
     pub fn decide<'a>(&'a self, request: &Request<'a>) -> Result<Admission<'a>, Refusal<'a>> {
-        let seen = request.seen;
         if self.is_anonymous(request) {
-            return Ok(self.without_identity(request, seen, Kind::Anonymous)); // 0
+            return Ok(self.without_identity(request, Kind::Anonymous)); // 0
         }
         let peer = known(request.peer)?; // 1
         if !self.edge {
@@ -192,18 +191,17 @@ impl Policy {
         if self.attribution_required {
             self.attribute(request, peer).ok_or(Reason::AttributionRequired)?; // 5
         }
-        match self.identify(request, &seen) {
+        match self.identify(request) {
             Ok(user) => {
                 self.check_origin(request).map_err(|reason| Refusal { user: Some(user), ..reason.into() })?; // 10
-                let scopes = self.scopes(request, &seen, Some(user));
-                Ok(Admission { kind: Kind::Identified(user), scopes, seen })
+                Ok(Admission { kind: Kind::Identified(user), scopes: self.scopes(request, Some(user)) })
             }
             Err(refusal) if self.delegates(request, &refusal) => {
                 // Only 6, 7 and 9 are the Gateway's to judge.
-                self.check_stands_once(&seen)?; // 7b
-                self.check_assertion(request, self.named_user(request, &seen))?; // 8
+                self.check_stands_once(request)?; // 7b
+                self.check_assertion(request, self.named_user(request))?; // 8
                 self.check_origin(request)?; // 10
-                Ok(self.without_identity(request, seen, Kind::Delegated(refusal)))
+                Ok(self.without_identity(request, Kind::Delegated(refusal)))
             }
             Err(refusal) => Err(refusal),
         }
@@ -211,8 +209,7 @@ impl Policy {
 
     fn is_anonymous(&self, request: &Request<'_>) -> bool {
         let paths = if request.is_upgrade() { &self.anonymous_upgrades } else { &self.anonymous };
-        let path = request.path();
-        is_plain(path) && paths.contains(path)
+        request.plain_path.is_some_and(|path| paths.contains(path))
     }
 
     fn check_proxy(&self, request: &Request<'_>, peer: &Address) -> Result<(), Reason> {
@@ -251,20 +248,20 @@ impl Policy {
     }
 
     /// Rules 6 to 9: the user, trimmed.
-    fn identify<'a>(&'a self, request: &Request<'a>, seen: &Seen<'a>) -> Result<&'a [u8], Refusal<'a>> {
+    fn identify<'a>(&'a self, request: &Request<'a>) -> Result<&'a [u8], Refusal<'a>> {
         for (at, name) in self.required_headers.iter().enumerate() {
             // One copy that is not blank settles it; all else is for the slow look.
-            let only = self.names.required(seen, at).and_then(|field| field.only());
+            let only = self.names.required(&request.seen, at).and_then(|field| field.only());
             if only.is_none_or(|value| trim(value).is_empty()) && !is_present(request, name.as_bytes()) {
                 return Err(Refusal { header: Some(name), ..Reason::MissingHeader.into() }); // 6
             }
         }
         let user = if self.takes_verified_user() {
-            check_groups_stand_once(seen)?; // 7b
+            check_groups_stand_once(&request.seen)?; // 7b
             verified(request)? // 8
         } else {
-            let user = self.named_user(request, seen).ok_or(Reason::UserMissing)?; // 7
-            self.check_stands_once(seen)?; // 7b
+            let user = self.named_user(request).ok_or(Reason::UserMissing)?; // 7
+            self.check_stands_once(request)?; // 7b
             self.check_assertion(request, Some(user))?; // 8
             user
         };
@@ -282,14 +279,18 @@ impl Policy {
     }
 
     /// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.
-    fn named_user<'a>(&self, request: &Request<'a>, seen: &Seen<'a>) -> Option<&'a [u8]> {
-        let field = self.user_field(seen);
+    fn named_user<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
+        let field = self.user_field(&request.seen);
+        if let Some(value) = field.only() {
+            return Some(trim(value)).filter(|value| !value.is_empty());
+        }
         let value = field.joined(&request.headers, &self.user_header)?;
         if trim(&value).is_empty() { None } else { field.first().map(trim) }
     }
 
     /// Rule 7b.
-    fn check_stands_once(&self, seen: &Seen<'_>) -> Result<(), Reason> {
+    fn check_stands_once(&self, request: &Request<'_>) -> Result<(), Reason> {
+        let seen = &request.seen;
         if !self.takes_verified_user() && self.user_field(seen).is_repeated() {
             Err(Reason::UserRepeated)
         } else {
@@ -331,7 +332,8 @@ impl Policy {
     }
 
     /// Section 4: the scopes of a request that passes.
-    fn scopes(&self, request: &Request<'_>, seen: &Seen<'_>, user: Option<&[u8]>) -> Option<Scopes> {
+    fn scopes(&self, request: &Request<'_>, user: Option<&[u8]>) -> Option<Scopes> {
+        let seen = &request.seen;
         let named = seen.scopes.joined(&request.headers, names::SCOPES_HEADER.as_bytes());
         let named = named.map(|value| Scopes::parse(&value));
         let ceiling = match (&self.ceilings, user) {
@@ -346,15 +348,19 @@ impl Policy {
             };
         }
         let held = named.unwrap_or_else(|| {
-            if self.own_paths.contains(request.path()) { self.default_scopes } else { self.plugin_scopes }
+            if request.plain_path.is_some_and(|path| self.own_paths.contains(path)) {
+                self.default_scopes
+            } else {
+                self.plugin_scopes
+            }
         });
         Some(ceiling.map_or(held, |ceiling| ceilings::intersect(&held, &ceiling)))
     }
 
     /// A permit without a user. On an upgrade, scopes that came stay: they can only narrow.
-    fn without_identity<'a>(&self, request: &Request<'_>, seen: Seen<'a>, kind: Kind<'a>) -> Admission<'a> {
-        let scopes = if request.is_upgrade() { self.scopes(request, &seen, None) } else { None };
-        Admission { kind, scopes, seen }
+    fn without_identity<'a>(&self, request: &Request<'_>, kind: Kind<'a>) -> Admission<'a> {
+        let scopes = if request.is_upgrade() { self.scopes(request, None) } else { None };
+        Admission { kind, scopes }
     }
 
     /// Whether refusals take effect.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::request::{Field, Fields};
+use crate::text::same;
 
 /// Identity headers of the proxies that people use; scrubbed unless the policy spares one.
 const BUILT_IN: [&str; 9] = [
@@ -241,7 +242,7 @@ impl Names {
         }
         let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();
         // Envoy shows names in lower case.
-        let exact = entries.iter().find(|entry| *entry.name == *name);
+        let exact = entries.iter().find(|entry| same(&entry.name, name));
         let exact = exact.or_else(|| entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name)));
         if let Some(entry) = exact {
             return (entry.class, entry.required);

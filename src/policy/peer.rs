@@ -36,6 +36,9 @@ impl Address {
 
     /// Reads `ip:port` or `[v6]:port`.
     fn parse_with_port(text: &[u8]) -> Option<(Self, u16)> {
+        if let Some((quad, [b':', port @ ..])) = cut_quad(text) {
+            return Some((Self::from(quad), parse_port(port)?));
+        }
         let colon = text.iter().rposition(|&byte| byte == b':')?;
         let (address, port) = text.split_at_checked(colon)?;
         let address = match address {
@@ -43,11 +46,7 @@ impl Address {
             plain if !plain.contains(&b':') => plain,
             _ => return None,
         };
-        let port = port.get(1..)?;
-        if port.is_empty() || !port.iter().all(u8::is_ascii_digit) {
-            return None;
-        }
-        let port = std::str::from_utf8(port).ok()?.parse().ok()?;
+        let port = parse_port(port.get(1..)?)?;
         Some((Self::parse(address)?, port))
     }
 
@@ -73,6 +72,22 @@ impl Address {
 /// Reads a dotted quad in canonical form: four decimal numbers up to 255 without leading zeros. Most addresses of most
 /// requests are these; the standard library's parser takes four times the work.
 pub(super) fn parse_quad(text: &[u8]) -> Option<Ipv4Addr> {
+    cut_quad(text).filter(|(_, rest)| rest.is_empty()).map(|(quad, _)| quad)
+}
+
+/// Reads a port: digits alone, however many zeros stand first.
+fn parse_port(digits: &[u8]) -> Option<u16> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u16, |port, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        port.checked_mul(10)?.checked_add(u16::from(digit))
+    })
+}
+
+/// Cuts a dotted quad off the front; no digit may follow it.
+fn cut_quad(text: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
     let mut octets = [0_u8; 4];
     let mut rest = text;
     for (at, octet) in octets.iter_mut().enumerate() {
@@ -93,7 +108,7 @@ pub(super) fn parse_quad(text: &[u8]) -> Option<Ipv4Addr> {
         };
         (*octet, rest) = (value, behind);
     }
-    rest.is_empty().then(|| Ipv4Addr::from(octets))
+    (!rest.first().is_some_and(u8::is_ascii_digit)).then(|| (Ipv4Addr::from(octets), rest))
 }
 
 impl From<Ipv4Addr> for Address {

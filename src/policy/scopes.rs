@@ -1,7 +1,7 @@
 //! Operator scopes: what a request may do at the Gateway (contract, section 4).
 #![forbid(unsafe_code)]
 
-use crate::text::trim;
+use crate::text::{same, trim};
 
 /// A scope that the Gateway knows. The order is the one in which the contract lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,7 @@ impl Scope {
     /// Reads a name, byte for byte.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
-        let short = name.strip_prefix(b"operator.")?;
-        Self::ALL.into_iter().find(|scope| scope.name().as_bytes().get(b"operator.".len()..) == Some(short))
+        Self::ALL.into_iter().find(|scope| same(scope.name().as_bytes(), name))
     }
 
     /// Whether holding `self` is enough where `wanted` is asked for.

@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use foldhash::fast::FixedState;
 
 use super::names::{Class, SCOPES_HEADER};
-use super::scopes::ScopesHeader;
 use super::{Admission, Kind, Policy};
 use crate::request::Request;
 use crate::text::trim;
@@ -43,12 +42,25 @@ impl Admission<'_> {
             Kind::Identified(user) => Some(user),
             Kind::Anonymous | Kind::Delegated(_) => None,
         };
-        let scopes = self.scopes.map(|scopes| scopes.header());
-        let scopes = scopes.as_ref().map(ScopesHeader::as_bytes);
-        self.scrub(policy, request, user.is_some(), scopes.is_some(), &mut edit)?;
+        let own;
+        let scopes = match self.scopes {
+            None => None,
+            Some(scopes) => {
+                let [default, plugin] = &policy.default_headers;
+                Some(if scopes == policy.default_scopes {
+                    default.as_bytes()
+                } else if scopes == policy.plugin_scopes {
+                    plugin.as_bytes()
+                } else {
+                    own = scopes.header();
+                    own.as_bytes()
+                })
+            }
+        };
+        scrub(policy, request, user.is_some(), scopes.is_some(), &mut edit)?;
         for (name, field, wanted) in [
-            (&*policy.upstream_user_header, self.seen.upstream_user, user),
-            (SCOPES_HEADER.as_bytes(), self.seen.scopes, scopes),
+            (&*policy.upstream_user_header, request.seen.upstream_user, user),
+            (SCOPES_HEADER.as_bytes(), request.seen.scopes, scopes),
         ] {
             if let Some(value) = wanted.filter(|wanted| field.only() != Some(wanted)) {
                 edit(Edit::Set { name, value })?;
@@ -59,41 +71,40 @@ impl Admission<'_> {
         }
         Ok(())
     }
+}
 
-    /// Takes away what must not go on, each name once.
-    fn scrub<E>(
-        &self,
-        policy: &Policy,
-        request: &Request<'_>,
-        stamps_user: bool,
-        stamps_scopes: bool,
-        mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let seen = &self.seen;
-        let spares_groups = stamps_user && policy.names.spares_groups();
-        let is_needed = seen.scrubbed
-            || seen.user.is_present()
-            || (!spares_groups && seen.groups.is_present())
-            || (!stamps_user && (seen.spared || seen.upstream_user.is_present()))
-            || (!stamps_scopes && seen.scopes.is_present());
-        if !is_needed {
-            return Ok(());
-        }
-        let mut gone = HashSet::with_hasher(FixedState::default());
-        for (name, _) in request.headers.iter() {
-            let goes = match policy.names.class(name) {
-                Class::Foreign => false,
-                Class::Scrubbed | Class::User => true,
-                Class::Groups => !spares_groups,
-                Class::Spared | Class::UpstreamUser => !stamps_user,
-                Class::Scopes => !stamps_scopes,
-            };
-            if goes && gone.insert(name) {
-                edit(Edit::Remove { name })?;
-            }
-        }
-        Ok(())
+/// Takes away what must not go on, each name once.
+fn scrub<E>(
+    policy: &Policy,
+    request: &Request<'_>,
+    stamps_user: bool,
+    stamps_scopes: bool,
+    mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let seen = &request.seen;
+    let spares_groups = stamps_user && policy.names.spares_groups();
+    let is_needed = seen.scrubbed
+        || seen.user.is_present()
+        || (!spares_groups && seen.groups.is_present())
+        || (!stamps_user && (seen.spared || seen.upstream_user.is_present()))
+        || (!stamps_scopes && seen.scopes.is_present());
+    if !is_needed {
+        return Ok(());
     }
+    let mut gone = HashSet::with_hasher(FixedState::default());
+    for (name, _) in request.headers.iter() {
+        let goes = match policy.names.class(name) {
+            Class::Foreign => false,
+            Class::Scrubbed | Class::User => true,
+            Class::Groups => !spares_groups,
+            Class::Spared | Class::UpstreamUser => !stamps_user,
+            Class::Scopes => !stamps_scopes,
+        };
+        if goes && gone.insert(name) {
+            edit(Edit::Remove { name })?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the names of managed headers out of `Connection`: a proxy behind us would drop what is nominated there.

@@ -58,6 +58,13 @@ fn shipped() -> &'static (Engine, Module) {
     })
 }
 
+/// The names of all that the module under test exports, sorted.
+pub fn exports() -> Vec<String> {
+    let mut names: Vec<String> = shipped().1.exports().map(|export| export.name().to_owned()).collect();
+    names.sort();
+    names
+}
+
 /// Builds the module from the source as it stands, quickly rather than well: for mutation testing, which changes it.
 fn build() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
