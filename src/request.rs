@@ -275,7 +275,7 @@ impl<'a> Request<'a> {
         for (name, value) in all.by_ref() {
             match fields.slot(name) {
                 Some(field) => field.note(value),
-                // No policy can manage one of the others.
+                // Those fields are nobody's to manage: as managed names they are errors of the configuration.
                 None => names.note(&mut seen, name, value),
             }
         }

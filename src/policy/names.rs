@@ -83,8 +83,6 @@ fn folds_to_start_with(name: &[u8], prefix: &[u8]) -> bool {
 ///
 /// Every header of every request is looked up, and most are not known. Names are therefore told apart by their length
 /// and third byte first: the first two are `x-` for most of them.
-///
-/// The default knows the built-in names only.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// The known names by length; those that are longer than the table are in the last place.
@@ -99,6 +97,8 @@ pub struct Names {
     spares_groups: bool,
 }
 
+/// The built-in names only, for tests that need a request and no policy.
+#[cfg(test)]
 impl Default for Names {
     fn default() -> Self {
         Self::new(&Naming { user: SCOPES_HEADER, upstream_user: SCOPES_HEADER, ..Naming::default() })
