@@ -11,14 +11,13 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use harness::bytes::Bytes;
 use harness::echo::{self, Echo};
 use harness::envoy::{self, Envoy, Example, Ports, Scratch};
-use harness::http::{Method, Request, Version};
+use harness::extended_connect;
+use harness::http::Request;
 use harness::tungstenite::handshake::derive_accept_key;
 use harness::tungstenite::{Error, Message, WebSocket, client};
 use harness::wire::{self, Connection, Response, values};
-use harness::{h2, tokio};
 use serde_json::{Value, json};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -202,17 +201,16 @@ fn delegated_websockets_reach_the_gateway_without_any_identity() {
 #[test]
 fn over_http_2_a_refusal_is_401_and_an_admitted_websocket_gets_the_key_that_it_lacks() {
     let place = Place::new(json!({}));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let http = place.envoy.address("http");
 
-    let (status, body) = runtime.block_on(connect(http, &[CLIENT], b""));
+    let (status, body) = extended_connect::open(http, &[CLIENT], b"", b"");
     assert_eq!(status, 401);
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["error"]["reason"], "trusted_proxy_user_missing");
     assert_eq!(place.echo.requests(), 0);
 
     // A masked text frame of two letters; the mask is zero.
-    let (status, body) = runtime.block_on(connect(http, &[CLIENT, NICK], b"\x81\x82\0\0\0\0hi"));
+    let (status, body) = extended_connect::open(http, &[CLIENT, NICK], b"\x81\x82\0\0\0\0hi", b"hi");
     assert_eq!(status, 200);
     assert!(body.ends_with(b"\x81\x02hi"), "{:?}", wire::latin1(&body));
     let start = body.iter().position(|byte| *byte == b'{').unwrap();
@@ -223,45 +221,6 @@ fn over_http_2_a_refusal_is_401_and_an_admitted_websocket_gets_the_key_that_it_l
     let keys = values(&upstream, "sec-websocket-key");
     assert!(keys.len() == 1 && keys[0].len() == 24 && keys[0].ends_with("=="), "16 bytes in base64: {keys:?}");
     assert_eq!(place.echo.requests(), 1);
-}
-
-/// Opens a WebSocket over HTTP/2 (RFC 8441), sends bytes, and returns the status and what came: all of it where the stream
-/// was refused, else until the bytes came back unmasked.
-async fn connect(address: SocketAddr, headers: &[(&str, &str)], send: &'static [u8]) -> (u16, Vec<u8>) {
-    let talk = async {
-        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
-        let connection = tokio::spawn(connection);
-        while !client.is_extended_connect_protocol_enabled() {
-            tokio::task::yield_now().await;
-        }
-        client = client.ready().await.unwrap();
-        let mut request =
-            Request::builder().method(Method::CONNECT).uri("http://claw.example.com/").version(Version::HTTP_2);
-        request = request.header("sec-websocket-version", "13").extension(h2::ext::Protocol::from_static("websocket"));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let (response, mut upload) = client.send_request(request.body(()).unwrap(), false).unwrap();
-        let response = response.await.unwrap();
-        let status = response.status().as_u16();
-        if status == 200 {
-            upload.send_data(Bytes::from_static(send), false).unwrap();
-        }
-        let mut body = response.into_body();
-        let mut bytes = Vec::new();
-        while let Some(part) = body.data().await {
-            let part = part.unwrap();
-            body.flow_control().release_capacity(part.len()).unwrap();
-            bytes.extend_from_slice(&part);
-            if status == 200 && bytes.ends_with(&send[6..]) {
-                break;
-            }
-        }
-        connection.abort();
-        (status, bytes)
-    };
-    tokio::time::timeout(wire::PATIENCE, talk).await.expect("an answer over HTTP/2")
 }
 
 /// The configuration in `envoy/`, with settings of the filter's own, in front of an echo.

@@ -4,6 +4,8 @@
 pub mod clients;
 pub mod echo;
 pub mod envoy;
+#[cfg(feature = "clients")]
+pub mod extended_connect;
 pub mod gateway;
 pub mod netns;
 pub mod vectors;
