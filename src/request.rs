@@ -264,26 +264,53 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a serialized header map, in one pass: all that a policy that knows these names wants of it.
+    /// A request of which only the peer is known. It has no headers, so no rule finds a user in it.
+    #[must_use]
+    pub fn from(peer: Peer) -> Self {
+        Self {
+            peer,
+            destination: None,
+            assertion: None,
+            certificate: None,
+            headers: Headers { lengths: &[], bytes: &[] },
+            fields: Fields::default(),
+            seen: Seen::default(),
+            plain_path: None,
+        }
+    }
+
+    /// A request with its headers: see [`Self::fill`].
+    pub(crate) fn read(names: &Names, peer: Peer, map: &'a [u8]) -> Result<Self, MalformedHeaders> {
+        let mut request = Self::from(peer);
+        request.fill(names, map)?;
+        Ok(request)
+    }
+
+    /// Reads a serialized header map, in one pass: all that a policy that knows these names wants of it. In place, since a
+    /// request is large and is not to be copied about.
     ///
     /// # Errors
-    /// [`MalformedHeaders`] unless lengths, NULs and the end are all where they belong.
-    pub fn read(names: &Names, peer: Peer, map: &'a [u8]) -> Result<Self, MalformedHeaders> {
+    /// [`MalformedHeaders`] unless lengths, NULs and the end are all where they belong; what was read by then is of no use.
+    pub(crate) fn fill(&mut self, names: &Names, map: &'a [u8]) -> Result<(), MalformedHeaders> {
         let headers = Headers::frame(map).ok_or(MalformedHeaders)?;
-        let (mut fields, mut seen) = (Fields::default(), Seen::default());
+        let Self { fields, seen, .. } = self;
         let mut all = headers.iter();
         for (name, value) in all.by_ref() {
+            if !names.may_know(name) {
+                continue;
+            }
             match fields.slot(name) {
                 Some(field) => field.note(value),
                 // Those fields are nobody's to manage: as managed names they are errors of the configuration.
-                None => names.note(&mut seen, name, value),
+                None => names.note(seen, name, value),
             }
         }
         if !all.is_done() {
             return Err(MalformedHeaders);
         }
-        let plain_path = Some(path_of(&fields)).filter(|path| is_plain(path));
-        Ok(Self { peer, destination: None, assertion: None, certificate: None, headers, fields, seen, plain_path })
+        self.headers = headers;
+        self.plain_path = Some(self.path()).filter(|path| is_plain(path));
+        Ok(())
     }
 
     /// Whether this is an upgrade: any request with an `upgrade` header (contract, section 3).
@@ -301,7 +328,8 @@ impl<'a> Request<'a> {
     /// The path without its query; empty where there is none (`CONNECT`).
     #[must_use]
     pub fn path(&self) -> &'a [u8] {
-        path_of(&self.fields)
+        let path = self.fields.path.only().unwrap_or_default();
+        path.split(|&byte| byte == b'?').next().unwrap_or_default()
     }
 
     /// The method; empty where the host shows none.
@@ -309,11 +337,6 @@ impl<'a> Request<'a> {
     pub fn method(&self) -> &'a [u8] {
         self.fields.method.only().unwrap_or_default()
     }
-}
-
-fn path_of<'a>(fields: &Fields<'a>) -> &'a [u8] {
-    let path = fields.path.only().unwrap_or_default();
-    path.split(|&byte| byte == b'?').next().unwrap_or_default()
 }
 
 /// Serializes headers as proxy-wasm does: for replies, and for everything that plays a host.

@@ -5,11 +5,20 @@ pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0xA0)
 }
 
-/// Whether two texts are the same. Eight bytes at a time: WebAssembly has no `memcmp` but a loop over bytes.
+/// Whether two texts are the same. Eight bytes at a time, the last eight once more where the length is no multiple of
+/// eight: WebAssembly has no `memcmp` but a loop over bytes.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
-    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    let alike = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
-    a.len() == b.len() && a_words.iter().zip(b_words).all(alike) && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
+    if a.len() != b.len() {
+        return false;
+    }
+    let alike = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
+    match (a.last_chunk(), b.last_chunk()) {
+        (Some(a_end), Some(b_end)) => {
+            let (a_words, b_words) = (a.as_chunks().0, b.as_chunks().0);
+            alike(a_end, b_end) && a_words.iter().zip(b_words).all(|(a, b)| alike(a, b))
+        }
+        _ => a.iter().zip(b).all(|(a, b)| a == b),
+    }
 }
 
 /// A header value without space, tab and the byte 0xA0 at both ends (contract, section 3).

@@ -1,8 +1,6 @@
 //! Plugin configuration to policy (contract, section 1).
 #![forbid(unsafe_code)]
 
-use foldhash::fast::FixedState;
-
 use super::audit::{Audit, Finding};
 use super::headers::{Headers, read_headers};
 use super::json::Node;
@@ -11,6 +9,7 @@ use super::reader::{ConfigErrors, Place, Reader};
 use super::scopes::{read_ceilings, read_default_scopes};
 use crate::policy::origin::Origins;
 use crate::policy::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
+use crate::policy::texts::Texts;
 use crate::policy::{Assertion, Mode, Policy, UseAssertion, Users, WebSocketRefusal};
 use crate::text::{latin1, trim_configured};
 
@@ -247,7 +246,7 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> User
         audit.note_no_allowlist();
         return Users::Any;
     };
-    let mut users = std::collections::HashSet::with_capacity_and_hasher(entries.len(), FixedState::default());
+    let mut users = Texts::with_capacity(entries.len());
     for (at, user) in entries {
         if user.is_empty() || trim_configured(user) != user {
             audit.note_useless(
@@ -255,7 +254,7 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> User
                 format!("{user:?} is blank or padded, and users are compared trimmed"),
             );
         } else if let Some(user) = latin1(user) {
-            users.insert(user);
+            users.insert(user, ());
         } else {
             audit.note_useless(
                 place.item(at).path,

@@ -1,14 +1,11 @@
 //! Everything that names a header, and how the names get on with each other (contract, sections 1 and 5).
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
-
 use super::audit::Audit;
 use super::json::Node;
 use super::reader::{Place, Reader};
 use crate::policy::names::{Names, Naming, SCOPES_HEADER, folded, is_built_in, is_reserved, is_token};
+use crate::policy::texts::Texts;
 use crate::text::trim_configured;
 
 /// The headers of a policy.
@@ -146,13 +143,15 @@ fn read_names<'n>(reader: &mut Reader, place: &Place<'n>) -> Vec<(Place<'n>, Str
 
 /// Two names that fold to one are one to some software behind us: they must not mean different things.
 fn check_foldings(reader: &mut Reader, own: [(&Place<'_>, Option<&str>); 3], lists: &[&Vec<(Place<'_>, String)>]) {
-    let mut seen: HashMap<Vec<u8>, String, FixedState> = HashMap::default();
-    seen.insert(folded(SCOPES_HEADER.as_bytes()), SCOPES_HEADER.to_owned());
+    let mut seen = Texts::default();
+    seen.insert(folded(SCOPES_HEADER.as_bytes()), SCOPES_HEADER);
     let own = own.into_iter().filter_map(|(place, name)| name.map(|name| (place, name)));
     let listed = lists.iter().flat_map(|list| list.iter().map(|(place, name)| (place, name.as_str())));
     for (place, name) in own.chain(listed) {
-        let first = seen.entry(folded(name.as_bytes())).or_insert_with(|| name.to_owned());
-        if !first.eq_ignore_ascii_case(name) {
+        let folded = folded(name.as_bytes());
+        let first = seen.get(&folded).copied();
+        seen.insert(folded, name);
+        if let Some(first) = first.filter(|first| !first.eq_ignore_ascii_case(name)) {
             let problem = format!("{name:?} folds to the same name as {first:?}");
             reader.error(place, problem, "use one spelling: software behind the filter may take one for the other");
         }

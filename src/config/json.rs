@@ -1,10 +1,11 @@
 //! JSON as it was written: like `serde_json::Value`, but a repeated key is an error instead of a lost setting.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+use crate::policy::texts::Texts;
 
 /// A JSON value.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,9 +93,9 @@ impl<'de> Visitor<'de> for NodeVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
         let mut object = Vec::new();
-        let mut keys = HashSet::with_hasher(foldhash::fast::FixedState::default());
+        let mut keys = Texts::<(), Box<[u8]>>::default();
         while let Some((key, value)) = entries.next_entry::<String, Node>()? {
-            if !keys.insert(key.clone()) {
+            if !keys.insert(key.as_bytes().into(), ()) {
                 return Err(A::Error::custom(format_args!("the key \"{key}\" stands twice in one object")));
             }
             object.push((key, value));

@@ -1,9 +1,9 @@
 //! Who may connect to this Envoy, and how the filter knows (contract, section 2).
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use hashbrown::HashSet;
 
-use foldhash::fast::FixedState;
+use rustc_hash::FxBuildHasher;
 
 use super::audit::Audit;
 use super::json::Node;
@@ -35,7 +35,7 @@ pub(super) fn read_proxies(
         );
     }
     if let Some(proxies) = &filter_proxies {
-        let theirs: HashSet<&Entry, FixedState> = gateway_proxies.iter().flatten().map(|(_, entry)| entry).collect();
+        let theirs: HashSet<&Entry, FxBuildHasher> = gateway_proxies.iter().flatten().map(|(_, entry)| entry).collect();
         audit.note_own_proxies(proxies.iter().any(|(_, entry)| !theirs.contains(entry)));
     }
     for (at, entry) in filter_proxies.as_ref().or(gateway_proxies.as_ref()).into_iter().flatten() {
@@ -80,7 +80,7 @@ pub(super) fn read_trusted_peers(
                 if let Some(doubt) = doubt_spiffe_id(entry) {
                     audit.note_useless(place.path, format!("{entry:?} {doubt}"));
                 }
-                peers.identities.insert(entry.as_bytes().into());
+                peers.identities.insert(entry.as_bytes().into(), ());
             }
             Err(problem) => reader.error(
                 &place,

@@ -48,12 +48,13 @@ impl Stream {
             PeerAddress::FilterState(_) => Peer::from_filter_state(&peer_text),
         };
         let map = host::request_headers().unwrap_or_default();
-        let Ok(mut request) = policy.read(peer, &map) else {
+        let mut request = Request::from(peer);
+        if policy.read_into(&mut request, &map).is_err() {
             return match policy.mode() {
                 Mode::Enforce => self.refuse_blindly(Reason::NoRequest, policy.hides_reasons()),
                 Mode::Report => Ok(self.report(Reason::NoRequest.into(), None)),
             };
-        };
+        }
         if policy.needs_destination() {
             request.destination = host::property(b"destination\0address").ok().as_deref().and_then(socket_address);
         }

@@ -2,11 +2,9 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-
-use foldhash::fast::FixedState;
 
 use super::scopes::{Scope, Scopes};
+use super::texts::Texts;
 use crate::text::trim;
 
 /// The ceilings of users and groups, and that of everybody else.
@@ -19,16 +17,16 @@ pub struct Ceilings {
 
 /// Ceilings by name. Names with an `@` are compared without regard to ASCII case, as mail addresses are.
 #[derive(Debug, Clone, Default)]
-pub struct Table(HashMap<Box<[u8]>, Scopes, FixedState>);
+pub struct Table(Texts<Scopes>);
 
 impl Table {
     /// Sets the ceiling of one name; false where the name, as it is compared, has one already.
     pub fn insert(&mut self, name: &[u8], ceiling: Scopes) -> bool {
-        self.0.insert(key(name).into(), ceiling).is_none()
+        self.0.insert(key(name).into(), ceiling)
     }
 
     fn get(&self, name: &[u8]) -> Option<&Scopes> {
-        self.0.get(&*key(name))
+        self.0.get(&key(name))
     }
 
     /// Every ceiling.

@@ -27,6 +27,9 @@ pub(super) fn attribute(request: &Request<'_>, proxies: &[&Cidrs], real_ip_fallb
 /// One address with an optional port, as the Gateway reads one.
 fn literal(text: &[u8]) -> Option<Address> {
     let text = trim(text);
+    if let Some(quad) = parse_quad(text) {
+        return Some(Address::from(quad)); // as most are; what follows would read it alike
+    }
     if let [b'[', rest @ ..] = text
         && let Some(end) = rest.iter().position(|&byte| byte == b']')
     {

@@ -12,10 +12,7 @@ pub mod peer;
 pub mod refusal;
 pub mod scopes;
 mod stamp;
-
-use std::collections::HashSet;
-
-use foldhash::fast::FixedState;
+pub mod texts;
 
 use ceilings::Ceilings;
 use cidrs::Cidrs;
@@ -26,9 +23,10 @@ use peer::{Address, Peer};
 use refusal::{Reason, Refusal};
 use scopes::{Scope, Scopes, ScopesHeader};
 pub use stamp::Edit;
+use texts::Texts;
 
 use crate::request::{Field, MalformedHeaders, Request};
-use crate::text::trim;
+use crate::text::{same, trim};
 
 /// Whether refusals take effect (`filter.mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -83,7 +81,7 @@ pub enum UseAssertion {
 #[derive(Debug, Clone, Default)]
 pub struct TrustedPeers {
     /// URI SANs, of which the first of the certificate must be one. Empty: no certificate is asked for.
-    pub(crate) identities: HashSet<Box<[u8]>, FixedState>,
+    pub(crate) identities: Texts,
     /// The certificate alone is enough: the peer's address need not be in the list of proxies.
     pub(crate) suffice: bool,
 }
@@ -95,7 +93,7 @@ pub enum Users {
     #[default]
     Any,
     /// Exactly these. Entries that no header can carry are left out; the list may so be empty, and match nobody.
-    Only(HashSet<Box<[u8]>, FixedState>),
+    Only(Texts),
 }
 
 /// A configuration, compiled: immutable, and valid by construction. [`crate::config::compile`] makes one.
@@ -173,6 +171,14 @@ impl Policy {
     /// [`MalformedHeaders`], where the map is not what a host should hand over.
     pub fn read<'a>(&self, peer: Peer, map: &'a [u8]) -> Result<Request<'a>, MalformedHeaders> {
         Request::read(&self.names, peer, map)
+    }
+
+    /// The same for a request of which no header was read yet.
+    ///
+    /// # Errors
+    /// [`MalformedHeaders`], and then the request is of no use.
+    pub fn read_into<'a>(&self, request: &mut Request<'a>, map: &'a [u8]) -> Result<(), MalformedHeaders> {
+        request.fill(&self.names, map)
     }
 
     /// Judges one request that this policy has read: the table of the contract's section 3, in its order.
@@ -275,7 +281,7 @@ impl Policy {
 
     /// The header that the user comes in.
     fn user_field<'s, 'a>(&self, seen: &'s Seen<'a>) -> &'s Field<'a> {
-        if self.user_header == self.upstream_user_header { &seen.upstream_user } else { &seen.user }
+        if same(&self.user_header, &self.upstream_user_header) { &seen.upstream_user } else { &seen.user }
     }
 
     /// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.

@@ -146,12 +146,27 @@ fn place(length: usize) -> usize {
 
 /// The bit of a name's third byte, folded; of a name that has none, that of `-`.
 fn third_bit(name: &[u8]) -> u64 {
-    match name.get(2).map_or(b'-', |&byte| fold(byte)) {
-        letter @ b'a'..=b'z' => 1 << (letter.wrapping_sub(b'a')),
-        digit @ b'0'..=b'9' => 1 << (digit.wrapping_sub(b'0').wrapping_add(26)),
-        _ => 1 << 36,
-    }
+    name.get(2).and_then(|&byte| BITS.get(usize::from(byte))).map_or(1 << REST, |bit| 1 << bit)
 }
+
+/// The bit of every byte outside `[a-z0-9]`, which come first.
+const REST: u8 = 36;
+
+/// The number of the bit of each byte, folded.
+const BITS: [u8; 256] = {
+    let mut bits = [REST; 256];
+    let mut at = 0_u8;
+    while at < 26 {
+        bits[(b'a' + at) as usize] = at;
+        bits[(b'A' + at) as usize] = at;
+        at += 1;
+    }
+    while at < REST {
+        bits[(b'0' + at - 26) as usize] = at;
+        at += 1;
+    }
+    bits
+};
 
 impl Names {
     /// The built-in names, and the policy's own.
@@ -186,18 +201,25 @@ impl Names {
             names.prefix_bytes |= bits;
             names.third_bytes.iter_mut().skip(place(prefix.len())).for_each(|of_length| *of_length |= bits);
         }
+        for field in Fields::NAMES {
+            names.expect(field.as_bytes());
+        }
         names.number(naming.required);
         names
     }
 
+    /// Lets [`Self::may_know`] say yes to a name.
+    fn expect(&mut self, name: &[u8]) {
+        if let Some(bits) = self.third_bytes.get_mut(place(name.len())) {
+            *bits |= third_bit(name);
+        }
+    }
+
     fn add(&mut self, name: &str, class: Class) {
         let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
-        let at = place(name.len());
-        let Some(entries) = self.by_length.get_mut(at) else { return };
+        self.expect(&name);
+        let Some(entries) = self.by_length.get_mut(place(name.len())) else { return };
         if !entries.iter().any(|entry| entry.name == name) {
-            if let Some(bits) = self.third_bytes.get_mut(at) {
-                *bits |= third_bit(&name);
-            }
             entries.push(Entry { name, class, has_aliases: class != Class::Foreign, required: None });
         }
     }
@@ -223,8 +245,9 @@ impl Names {
         }
     }
 
-    /// Whether the policy may know the name; cheap, and false for most headers of most requests.
-    fn may_know(&self, name: &[u8]) -> bool {
+    /// Whether the policy may know the name, or it is one of [`Fields::NAMES`]; cheap, and false for most headers of most
+    /// requests.
+    pub(crate) fn may_know(&self, name: &[u8]) -> bool {
         self.third_bytes.get(place(name.len())).is_some_and(|bits| bits & third_bit(name) != 0)
     }
 
@@ -242,12 +265,14 @@ impl Names {
         }
         let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();
         // Envoy shows names in lower case.
-        let exact = entries.iter().find(|entry| same(&entry.name, name));
-        let exact = exact.or_else(|| entries.iter().find(|entry| entry.name.eq_ignore_ascii_case(name)));
-        if let Some(entry) = exact {
+        if let Some(entry) = entries.iter().find(|entry| same(&entry.name, name)) {
             return (entry.class, entry.required);
         }
-        let is_alias = entries.iter().any(|entry| entry.has_aliases && fold_alike(name, &entry.name))
+        let mut alike = entries.iter().filter(|entry| fold_alike(name, &entry.name));
+        if let Some(entry) = alike.clone().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
+            return (entry.class, entry.required);
+        }
+        let is_alias = alike.any(|entry| entry.has_aliases)
             || (self.prefix_bytes & third_bit(name) != 0
                 && BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name, prefix.as_bytes())));
         (if is_alias { Class::Scrubbed } else { Class::Foreign }, None)
@@ -255,9 +280,6 @@ impl Names {
 
     /// Takes note of a header, if the policy knows it.
     pub(crate) fn note<'a>(&self, seen: &mut Seen<'a>, name: &[u8], value: &'a [u8]) {
-        if !self.may_know(name) {
-            return;
-        }
         let (class, required) = self.look_up(name);
         if let Some(field) = required.and_then(|place| seen.required.get_mut(place)) {
             field.note(value);

@@ -4,13 +4,12 @@
 //! there, with the same result.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use foldhash::fast::FixedState;
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::idna;
+use super::texts::Texts;
 use crate::text::trim;
 
 /// An origin in the form in which the Gateway compares it: lower case, without a default port.
@@ -211,7 +210,7 @@ fn ends_in_number(host: &str) -> bool {
 #[derive(Debug, Default, Clone)]
 pub struct Origins {
     /// Only entries that an origin can equal: each reads as an origin and is in the form in which origins are compared.
-    listed: HashSet<Box<[u8]>, FixedState>,
+    listed: Texts,
     any: bool,
     host_fallback: bool,
 }
@@ -233,7 +232,7 @@ impl Origins {
         }
         let can_match = Origin::parse(entry.as_bytes()).is_some_and(|origin| origin.as_str() == entry);
         if can_match {
-            self.listed.insert(entry.as_bytes().into());
+            self.listed.insert(entry.as_bytes().into(), ());
         }
         can_match
     }

@@ -1,36 +1,63 @@
 //! Paths that a rule may know: plain ones only (contract, section 4).
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
-
-use foldhash::fast::FixedState;
+use super::texts::Texts;
 
 /// Whether a path, query already cut off, can mean only what it says to every parser behind the filter.
 #[must_use]
 pub fn is_plain(path: &[u8]) -> bool {
-    if path.first() != Some(&b'/') {
-        return false;
-    }
-    // How many dots the segment has so far; `None` where it has anything else.
-    let mut dots: Option<u8> = None;
+    let mut state = OTHER;
     for &byte in path {
-        dots = match (byte, dots) {
-            // An empty segment, `.` or `..` before this slash.
-            (b'/', Some(0..=2)) => return false,
-            (b'/', _) => Some(0),
-            (b'.', Some(dots)) => Some(dots.saturating_add(1)),
-            (b'%' | b'\\' | b'#' | b'?', _) => return false,
-            (0x21..=0x7E, _) => None,
-            _ => return false,
-        };
+        let kind = KINDS.get(usize::from(byte)).copied().unwrap_or(NOT_PLAIN);
+        state = NEXT.get(usize::from(state << 2 | kind)).copied().unwrap_or(BAD);
     }
-    !matches!(dots, Some(1 | 2))
+    path.first() == Some(&b'/') && matches!(state, EMPTY | OTHER)
 }
+
+// What a byte is to a path.
+const SLASH: u8 = 0;
+const DOT: u8 = 1;
+const ANY: u8 = 2;
+const NOT_PLAIN: u8 = 3;
+
+// What stands behind the last slash so far. `BAD` never ends.
+const EMPTY: u8 = 0;
+const ONE_DOT: u8 = 1;
+const TWO_DOTS: u8 = 2;
+const OTHER: u8 = 3;
+const BAD: u8 = 4;
+
+/// The kind of every byte. Looks at tables are cheaper than comparisons, and every byte of every path gets them.
+const KINDS: [u8; 256] = {
+    let mut kinds = [NOT_PLAIN; 256];
+    let mut byte = 0x21_u8;
+    while byte < 0x7F {
+        kinds[byte as usize] = match byte {
+            b'/' => SLASH,
+            b'.' => DOT,
+            b'%' | b'\\' | b'#' | b'?' => NOT_PLAIN,
+            _ => ANY,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+/// The state behind each state and kind of byte: an empty segment and `.` and `..` must not be followed by a slash.
+#[rustfmt::skip]
+const NEXT: [u8; 20] = [
+    // slash, dot,      any,   not plain
+    BAD,      ONE_DOT,  OTHER, BAD, // behind a slash
+    BAD,      TWO_DOTS, OTHER, BAD, // behind a dot
+    BAD,      OTHER,    OTHER, BAD, // behind two dots
+    EMPTY,    OTHER,    OTHER, BAD, // behind anything else
+    BAD,      BAD,      BAD,   BAD,
+];
 
 /// A set of plain paths: exact, or everything below one.
 #[derive(Debug, Default, Clone)]
 pub struct PathSet {
-    exact: HashSet<Box<[u8]>, FixedState>,
+    exact: Texts,
     /// Each ends in `/`; at least one byte must follow.
     below: Vec<Box<[u8]>>,
 }
@@ -61,7 +88,7 @@ impl PathSet {
         if below.is_some() {
             self.below.push(path.as_bytes().into());
         } else {
-            self.exact.insert(path.as_bytes().into());
+            self.exact.insert(path.as_bytes().into(), ());
         }
         Ok(())
     }

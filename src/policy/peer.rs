@@ -80,35 +80,44 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
     if digits.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0_u16, |port, digit| {
-        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        port.checked_mul(10)?.checked_add(u16::from(digit))
-    })
+    let mut port = 0_u32;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        // It is below 65,536 before, and so cannot wrap around.
+        port = port.wrapping_mul(10).wrapping_add(u32::from(digit & 0x0F));
+        if port > u32::from(u16::MAX) {
+            return None;
+        }
+    }
+    u16::try_from(port).ok()
 }
 
 /// Cuts a dotted quad off the front; no digit may follow it.
 fn cut_quad(text: &[u8]) -> Option<(Ipv4Addr, &[u8])> {
-    let mut octets = [0_u8; 4];
-    let mut rest = text;
-    for (at, octet) in octets.iter_mut().enumerate() {
-        if at > 0 {
-            rest = rest.strip_prefix(b".")?;
-        }
-        let digit = |byte: &u8| byte & 0x0F;
-        let (value, behind) = match rest {
-            [a @ b'1'..=b'2', b @ b'0'..=b'9', c @ b'0'..=b'9', behind @ ..] => {
-                let tens = digit(a).checked_mul(10)?.checked_add(digit(b))?;
-                (tens.checked_mul(10)?.checked_add(digit(c))?, behind)
-            }
-            [a @ b'1'..=b'9', b @ b'0'..=b'9', behind @ ..] => {
-                (digit(a).checked_mul(10)?.checked_add(digit(b))?, behind)
-            }
-            [a @ b'0'..=b'9', behind @ ..] => (digit(a), behind),
-            _ => return None,
-        };
-        (*octet, rest) = (value, behind);
+    let (mut bits, mut rest) = cut_octet(text)?;
+    for _ in 0..3 {
+        let [b'.', behind @ ..] = rest else { return None };
+        let (octet, behind) = cut_octet(behind)?;
+        (bits, rest) = (bits << 8 | octet, behind);
     }
-    (!rest.first().is_some_and(u8::is_ascii_digit)).then(|| (Ipv4Addr::from(octets), rest))
+    (!rest.first().is_some_and(u8::is_ascii_digit)).then(|| (Ipv4Addr::from_bits(bits), rest))
+}
+
+/// Cuts a number up to 255 without leading zeros off the front.
+#[inline(always)]
+fn cut_octet(text: &[u8]) -> Option<(u32, &[u8])> {
+    let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
+    let (&first, mut rest) = text.split_first()?;
+    let mut octet = digit(first)?;
+    // Two digits more at most, and none behind a zero: this cannot wrap around.
+    for _ in 0..2 {
+        let [next, behind @ ..] = rest else { break };
+        let Some(next) = digit(*next).filter(|_| octet != 0) else { break };
+        (octet, rest) = (octet.wrapping_mul(10).wrapping_add(next), behind);
+    }
+    (octet <= 255).then_some((octet, rest))
 }
 
 impl From<Ipv4Addr> for Address {

@@ -1,14 +1,11 @@
 //! What the upstream sees of a request that passes (contract, section 5).
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
-
-use foldhash::fast::FixedState;
-
 use super::names::{Class, SCOPES_HEADER};
+use super::texts::Texts;
 use super::{Admission, Kind, Policy};
 use crate::request::Request;
-use crate::text::trim;
+use crate::text::{same, trim};
 
 /// One change to the request's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +59,7 @@ impl Admission<'_> {
             (&*policy.upstream_user_header, request.seen.upstream_user, user),
             (SCOPES_HEADER.as_bytes(), request.seen.scopes, scopes),
         ] {
-            if let Some(value) = wanted.filter(|wanted| field.only() != Some(wanted)) {
+            if let Some(value) = wanted.filter(|wanted| !field.only().is_some_and(|value| same(value, wanted))) {
                 edit(Edit::Set { name, value })?;
             }
         }
@@ -91,7 +88,7 @@ fn scrub<E>(
     if !is_needed {
         return Ok(());
     }
-    let mut gone = HashSet::with_hasher(FixedState::default());
+    let mut gone = Texts::default();
     for (name, _) in request.headers.iter() {
         let goes = match policy.names.class(name) {
             Class::Foreign => false,
@@ -100,7 +97,7 @@ fn scrub<E>(
             Class::Spared | Class::UpstreamUser => !stamps_user,
             Class::Scopes => !stamps_scopes,
         };
-        if goes && gone.insert(name) {
+        if goes && gone.insert(name, ()) {
             edit(Edit::Remove { name })?;
         }
     }

@@ -92,6 +92,10 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
         host.advance(std::time::Duration::from_secs(2));
         writeln!(text, "{}", line(name, &host.send(&request))).unwrap();
     }
+    // In a flood most refusals are not logged.
+    let flood = usual(Request::get("/tools/invoke")).peer("192.0.2.1:1");
+    let last = (0..10).map(|_| host.send(&flood)).last().unwrap();
+    writeln!(text, "{}", line("refused: untrusted source, in a flood", &last)).unwrap();
     writeln!(text, "exports: {}", exports().join(" ")).unwrap();
     if std::env::var_os("COST").is_some_and(|what| what == "write") {
         std::fs::write(&file, &text).unwrap();
