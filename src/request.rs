@@ -343,10 +343,14 @@ impl<'a> Request<'a> {
 #[must_use]
 pub fn serialize<N: AsRef<[u8]>, V: AsRef<[u8]>>(headers: &[(N, V)]) -> Vec<u8> {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-    let mut map = number(headers.len()).to_vec();
+    // Ten bytes a header, besides its name and value, and four before all.
+    let texts = headers.iter().map(|(name, value)| name.as_ref().len().saturating_add(value.as_ref().len()));
+    let mut map =
+        Vec::with_capacity(texts.sum::<usize>().saturating_add(headers.len().saturating_mul(10)).saturating_add(4));
+    map.extend_from_slice(&number(headers.len()));
     for (name, value) in headers {
-        map.extend(number(name.as_ref().len()));
-        map.extend(number(value.as_ref().len()));
+        map.extend_from_slice(&number(name.as_ref().len()));
+        map.extend_from_slice(&number(value.as_ref().len()));
     }
     for (name, value) in headers {
         for part in [name.as_ref(), value.as_ref()] {

@@ -83,7 +83,7 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
         "<p class=\"soft\">The reason stands in the log of the Envoy that guards this service.</p>".to_owned()
     } else {
         // Of what a header's name may hold, only the ampersand means something to HTML.
-        let code = refusal.to_string().replace('&', "&amp;");
+        let code = refusal.code().replace('&', "&amp;");
         format!(
             "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason stands in the log of the Envoy that \
              guards this service too, with the address that the request came from. The README of openclaw-trusted-proxy \
@@ -148,7 +148,7 @@ mod tests {
             let refusal = Refusal { header, user: Some(b"<script>"), ..(*reason).into() };
             let page = render(&refusal, false);
             assert!(page.len() < 4096, "{reason:?}: {} bytes", page.len());
-            assert_eq!(page.matches(&refusal.to_string().replace('&', "&amp;")).count(), 1, "{reason:?}");
+            assert_eq!(page.matches(&refusal.code().replace('&', "&amp;")).count(), 1, "{reason:?}");
             assert!(!page.contains("<script") && !page.contains("http:") && !page.contains("url("), "{reason:?}");
             assert!(!render(&refusal, true).contains(reason.code()), "{reason:?} hidden");
         }

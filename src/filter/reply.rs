@@ -1,6 +1,7 @@
 //! What a refused client sees (contract, section 6).
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -17,7 +18,7 @@ pub struct Reply {
     /// The HTTP status.
     pub status: u16,
     /// Headers besides those that Envoy adds.
-    pub headers: Vec<(&'static str, Vec<u8>)>,
+    pub headers: Vec<(&'static str, Cow<'static, [u8]>)>,
     /// The body; of a WebSocket its first and last frame.
     pub body: Vec<u8>,
 }
@@ -34,15 +35,17 @@ impl Reply {
     /// leaves the body out where the method is `HEAD`. Without a request nothing is known of the client.
     #[must_use]
     pub fn http(refusal: &Refusal<'_>, request: Option<&Request<'_>>, hide_reason: bool) -> Self {
-        let mut headers = vec![("cache-control", b"no-store".to_vec())];
+        let known = |value: &'static [u8]| Cow::Borrowed(value);
+        let mut headers = Vec::with_capacity(8);
+        headers.push(("cache-control", known(b"no-store")));
         if refusal.reason.status() == 401 {
-            headers.push(("www-authenticate", b"TrustedProxy realm=\"openclaw\"".to_vec()));
+            headers.push(("www-authenticate", known(b"TrustedProxy realm=\"openclaw\"")));
         }
         let body = if request.is_some_and(|request| page::is_wanted(request)) {
-            headers.extend(page::HEADERS.map(|(name, value)| (name, value.to_vec())));
+            headers.extend(page::HEADERS.map(|(name, value)| (name, known(value))));
             page::render(refusal, hide_reason)
         } else {
-            headers.push(("content-type", b"application/json; charset=utf-8".to_vec()));
+            headers.push(("content-type", known(b"application/json; charset=utf-8")));
             json(refusal, hide_reason)
         };
         Self { status: refusal.reason.status(), headers, body: body.into_bytes() }
@@ -58,14 +61,14 @@ impl Reply {
         }
         let key = request.fields.websocket_key.only().map(trim).filter(|key| is_key(key))?;
         let mut headers = vec![
-            ("upgrade", b"websocket".to_vec()),
-            ("connection", b"Upgrade".to_vec()),
-            ("sec-websocket-accept", accept(key).into_bytes()),
+            ("upgrade", Cow::Borrowed(&b"websocket"[..])),
+            ("connection", Cow::Borrowed(&b"Upgrade"[..])),
+            ("sec-websocket-accept", Cow::Owned(accept(key).into_bytes())),
         ];
         // Clients that offered subprotocols and get none fail the handshake, and never see the close frame.
         let offered = request.fields.websocket_protocol.first().and_then(|offers| offers.split(|&b| b == b',').next());
         if let Some(first) = offered.map(trim).filter(|first| !first.is_empty()) {
-            headers.push(("sec-websocket-protocol", first.to_vec()));
+            headers.push(("sec-websocket-protocol", Cow::Owned(first.to_vec())));
         }
         let mut reason = refusal.reason.close_text().to_owned();
         if !hide_reason {
@@ -87,8 +90,9 @@ fn json(refusal: &Refusal<'_>, hide_reason: bool) -> String {
         ("Unauthorized", "unauthorized")
     };
     // A code has letters, digits, underscores and the bytes of a header name: nothing to escape.
-    let reason = if hide_reason { String::new() } else { format!(r#","reason":"{refusal}""#) };
-    format!(r#"{{"error":{{"message":"{message}","type":"{kind}"{reason}}}}}"#)
+    let (before, reason, after) =
+        if hide_reason { ("", "".into(), "") } else { (",\"reason\":\"", refusal.code(), "\"") };
+    ["{\"error\":{\"message\":\"", message, "\",\"type\":\"", kind, "\"", before, &reason, after, "}}"].concat()
 }
 
 /// Whether a WebSocket key has the form of 16 bytes in Base64.
@@ -142,7 +146,7 @@ mod tests {
 
     fn header(reply: &Reply, name: &str) -> Option<String> {
         let value = reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
-        value.map(|value| String::from_utf8(value).unwrap())
+        value.map(|value| String::from_utf8(value.into_owned()).unwrap())
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Stream {
     fn tell(&self, refusal: &Refusal<'_>, outcome: Outcome) {
         self.state.count(outcome);
         // For access logs, as %FILTER_STATE(wasm.openclaw_trusted_proxy.reason:PLAIN)%. They can do without.
-        let _ = host::set_property(b"openclaw_trusted_proxy.reason", refusal.to_string().as_bytes());
+        let _ = host::set_property(b"openclaw_trusted_proxy.reason", refusal.code().as_bytes());
         if let Some(user) = report::user(refusal) {
             let _ = host::set_property(b"openclaw_trusted_proxy.user", user.as_bytes());
         }

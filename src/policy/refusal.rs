@@ -1,6 +1,7 @@
 //! Every reason for which a request is refused. Nothing else in this crate spells a code.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 
 macro_rules! reasons {
@@ -121,11 +122,18 @@ impl From<Reason> for Refusal<'_> {
     }
 }
 
-/// The whole code, with the name of a missing header.
+impl Refusal<'_> {
+    /// The whole code, with the name of a missing header.
+    #[must_use]
+    pub fn code(&self) -> Cow<'static, str> {
+        let code = self.reason.code();
+        self.header.map_or(Cow::Borrowed(code), |header| Cow::Owned([code, "_", header].concat()))
+    }
+}
+
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason.code())?;
-        self.header.map_or(Ok(()), |header| write!(f, "_{header}"))
+        f.write_str(&self.code())
     }
 }
 
