@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use harness::echo::{self, Echo};
-use harness::envoy::{self, Envoy, Example, Ports, Scratch};
+use harness::envoy::{self, Envoy, Example, Ports, Scratch, Source, eventually};
 use harness::extended_connect;
 use harness::http::Request;
 use harness::tungstenite::handshake::derive_accept_key;
@@ -79,6 +79,46 @@ fn an_admitted_websocket_carries_messages_and_the_user_over_ws_and_wss() {
         socket.close(None).unwrap();
         while socket.read().is_ok() {}
     }
+}
+
+#[test]
+fn no_frame_of_an_open_websocket_enters_the_vm() {
+    let place = Place::new(json!({}));
+    // At this level Envoy writes a line for each call into a VM.
+    assert_eq!(place.envoy.process().tell("/logging?wasm=trace").unwrap().status, 200);
+    let calls = || {
+        let lines = place.envoy.lines(Source::Log);
+        lines
+            .iter()
+            .filter_map(|line| line.split_once("[host->vm] "))
+            .map(|(_, call)| call.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let judged = |count: usize| {
+        eventually("the call for the request's headers", || {
+            calls().iter().filter(|call| call.starts_with("proxy_on_request_headers(")).count() == count
+        });
+    };
+    let mut socket = place.open(&[CLIENT, NICK, ORIGIN]);
+    first_message(&mut socket);
+    judged(1);
+    let before = calls();
+    for at in 0..300 {
+        let message = Message::binary(vec![7; if at % 100 == 0 { 200_000 } else { at }]);
+        socket.send(message.clone()).unwrap();
+        assert_eq!(socket.read().unwrap(), message);
+    }
+    // Another request is judged after all that, so what it wrote is there by now.
+    drop(place.raw(&[("host", "claw.example.com"), ("connection", "close")]));
+    judged(2);
+    let after = calls();
+    assert!(after.starts_with(&before), "{before:?} {after:?}");
+    let since: Vec<_> = after[before.len()..].iter().filter_map(|call| call.split('(').next()).collect();
+    let of_a_request =
+        ["proxy_on_context_create", "proxy_on_request_headers", "proxy_on_memory_allocate", "proxy_on_delete"];
+    assert!(since.iter().all(|call| of_a_request.contains(call)), "{since:?}");
+    assert_eq!(since.iter().filter(|call| **call == "proxy_on_context_create").count(), 1, "{since:?}");
+    assert!(since.len() <= 6, "the other request's calls, and nothing of 300 messages each way: {since:?}");
 }
 
 #[test]

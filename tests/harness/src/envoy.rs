@@ -168,6 +168,17 @@ impl Process {
         wire::get::<&str, &str>(self.admin, path, &[])
     }
 
+    /// Tells the administration interface to change something.
+    pub fn tell(&self, path: &str) -> io::Result<wire::Response> {
+        let mut connection = wire::Connection::open(self.admin)?;
+        connection.send(&wire::request(
+            "POST",
+            path,
+            &[("host", "admin"), ("content-length", "0"), ("connection", "close")],
+        ))?;
+        connection.response("POST")
+    }
+
     /// The value of a counter or gauge; 0 where there is none of this exact name.
     pub fn stat(&self, name: &str) -> u64 {
         let text = self.ask("/stats").map(|response| response.text()).unwrap_or_default();
