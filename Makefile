@@ -115,7 +115,7 @@ $(CYCLONEDX)/.installed: tools/sbom/requirements.txt
 	@touch $@
 
 # ROUNDS=15 and ONLY=pass,growth are for the program, see its head.
-bench: setup wasm h2load ## what it costs, beside native filters, Lua and the floor: ROUNDS=15 ONLY=pass,latency,refused,headers,growth,load,policy
+bench: setup wasm h2load ## what it costs, beside native filters, Lua and the floor: ROUNDS=15 ONLY=pass,latency,refused,upstream,headers,growth,load,policy
 	@$(CARGO) build --quiet --release --target $(TARGET) --locked --package openclaw-trusted-proxy-reference --examples
 	@mkdir -p dist/bench
 	@test '$(ONLY)' = policy || REFERENCE='$(abspath $(BUILD))/$(TARGET)/release/examples' \

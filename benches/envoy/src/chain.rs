@@ -1,5 +1,6 @@
-//! Listeners for Envoy: each answers by itself, so that no upstream's noise is in the figures.
+//! Listeners for Envoy: each answers by itself, so that no upstream's noise is in the figures, unless one is asked for.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,7 +9,25 @@ const SCOPES: &str = "operator.admin,operator.read,operator.write,operator.appro
 
 /// A bootstrap with these listeners, each a name and a chain of filters.
 pub fn bootstrap(listeners: Vec<(String, Vec<Value>)>) -> Value {
-    let listeners: Vec<_> = listeners.into_iter().map(|(name, filters)| listener(&name, filters)).collect();
+    let answer = json!({ "direct_response": { "status": 200, "body": { "inline_string": "ok" } } });
+    with_route(listeners, &answer)
+}
+
+/// The same before an upstream.
+pub fn bootstrap_before(upstream: SocketAddr, listeners: Vec<(String, Vec<Value>)>) -> Value {
+    let mut bootstrap = with_route(listeners, &json!({ "route": { "cluster": "upstream" } }));
+    let address = json!({ "address": upstream.ip().to_string(), "port_value": upstream.port() });
+    bootstrap["static_resources"]["clusters"] = json!([{
+        "name": "upstream",
+        "load_assignment": { "cluster_name": "upstream", "endpoints": [{
+            "lb_endpoints": [{ "endpoint": { "address": { "socket_address": address } } }],
+        }] },
+    }]);
+    bootstrap
+}
+
+fn with_route(listeners: Vec<(String, Vec<Value>)>, action: &Value) -> Value {
+    let listeners: Vec<_> = listeners.into_iter().map(|(name, filters)| listener(&name, filters, action)).collect();
     let admin = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
     let node = json!({ "id": "bench", "cluster": "bench" });
     json!({ "node": node, "admin": { "address": admin }, "static_resources": { "listeners": listeners } })
@@ -19,10 +38,12 @@ fn typed(kind: &str, mut value: Value) -> Value {
     value
 }
 
-fn listener(name: &str, mut filters: Vec<Value>) -> Value {
+fn listener(name: &str, mut filters: Vec<Value>, action: &Value) -> Value {
     filters.push(json!({ "name": "router", "typed_config": typed("http.router.v3.Router", json!({})) }));
-    let answer =
-        json!({ "match": { "prefix": "/" }, "direct_response": { "status": 200, "body": { "inline_string": "ok" } } });
+    let mut answer = json!({ "match": { "prefix": "/" } });
+    for (key, value) in action.as_object().into_iter().flatten() {
+        answer[key] = value.clone();
+    }
     let manager = json!({
         "stat_prefix": name,
         "use_remote_address": true,

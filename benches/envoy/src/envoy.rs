@@ -25,8 +25,13 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts it, and waits until it serves.
+    /// Starts it with one worker, and waits until it serves.
     pub fn start(bootstrap: &Value, folder: &Path) -> Result<Self, String> {
+        Self::start_with(bootstrap, folder, 1)
+    }
+
+    /// Starts it with so many workers, all on its one core: what counts is their CPU time.
+    pub fn start_with(bootstrap: &Value, folder: &Path, workers: usize) -> Result<Self, String> {
         let program = harness::envoy::program()?;
         let (file, admin_file, log_file) =
             (folder.join("envoy.json"), folder.join("admin-address"), folder.join("envoy.log"));
@@ -41,7 +46,8 @@ impl Envoy {
         command
             .arg("-c")
             .arg(&file)
-            .args(["--concurrency", "1", "-l", "warning", "--disable-hot-restart", "--admin-address-path"])
+            .args(["--concurrency", &workers.to_string(), "-l", "warning", "--disable-hot-restart"])
+            .arg("--admin-address-path")
             .arg(&admin_file)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(problem(&log_file))?)

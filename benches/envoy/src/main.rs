@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use chain::{bootstrap, repeated, wasm};
+use chain::{bootstrap, bootstrap_before, repeated, wasm};
 use envoy::Envoy;
 use load::{Headers, flood, paced};
 use report::{Row, Table, spread};
@@ -37,10 +37,11 @@ const RATE: u32 = 2_000;
 type Outcome<T> = Result<T, String>;
 type Part = fn(&Plan) -> Outcome<Vec<Table>>;
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("pass", passes),
     ("latency", latency),
     ("refused", refused),
+    ("upstream", upstream),
     ("headers", headers),
     ("growth", growth),
     ("load", loading),
@@ -306,6 +307,66 @@ fn refused(plan: &Plan) -> Outcome<Vec<Table>> {
         axis: "microseconds of Envoy's CPU a request".to_owned(),
         columns: vec!["request", "µs of CPU a request", "against admitted"],
         rows: rows.collect(),
+    }])
+}
+
+/// With an upstream that answers, and one worker or two.
+fn upstream(plan: &Plan) -> Outcome<Vec<Table>> {
+    let policy = Size::default_policy();
+    let echo = std::thread::spawn(|| {
+        // Its threads stay where it was started: beside the load.
+        envoy::pin(envoy::LOAD_CORE).map_err(|error| error.to_string())?;
+        harness::echo::Echo::start().map_err(|error| error.to_string())
+    });
+    let echo = echo.join().map_err(|_| "the upstream panicked".to_owned())??;
+    let filter = wasm("subject", &plan.module, &policy);
+    let listeners = || {
+        vec![
+            ("bare".to_owned(), repeated(&[], PASSES)),
+            ("filter".to_owned(), repeated(&[filter.clone()], PASSES)),
+            ("once".to_owned(), vec![filter.clone()]),
+        ]
+    };
+    let stranger = usual().into_iter().filter(|(name, _)| name != "x-forwarded-user").collect::<Headers>();
+    let mut places = Vec::new();
+    for workers in [1, 2] {
+        let folder = plan.scratch.join(format!("workers-{workers}"));
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        places.push((workers, Envoy::start_with(&bootstrap_before(echo.address(), listeners()), &folder, workers)?));
+    }
+    let kinds = [
+        ("no filter", "bare", usual(), 200),
+        ("admitted, eight filters", "filter", usual(), 200),
+        ("admitted, one filter", "once", usual(), 200),
+        ("refused: no user", "once", stranger, 401),
+    ];
+    let things: Vec<_> = places.iter().flat_map(|place| kinds.iter().map(move |kind| (place, kind))).collect();
+    let rounds = interleaved(plan.rounds, BATCHES, &things, |((_, envoy), (_, listener, headers, status))| {
+        cost(envoy, listener, headers, *status)
+    })?;
+    let mut rows = Vec::new();
+    for (index, ((workers, _), (name, ..))) in things.iter().enumerate() {
+        let first = index - index % kinds.len();
+        let same = index % kinds.len();
+        let own = column(&rounds, |round| round[index]);
+        let pass = |round: &Vec<f64>, first: usize| (round[first + 1] - round[first]) / PASSES as f64;
+        let (cost, against) = if same == 1 {
+            (
+                spread(column(&rounds, |round| pass(round, first)), 2),
+                spread(column(&rounds, |round| pass(round, first) / pass(round, 0)), 2),
+            )
+        } else {
+            (String::new(), spread(column(&rounds, |round| round[index] / round[same]), 2))
+        };
+        let share = spread(column(&rounds, |round| round[index] / round[first + 2]), 2);
+        let name = format!("{name}, {workers} worker{}", if *workers == 1 { "" } else { "s" });
+        rows.push(Row { name, cells: vec![spread(own, 2), cost, against, share], bar: Some(own) });
+    }
+    Ok(vec![Table {
+        title: "With an upstream, and one worker or two".to_owned(),
+        axis: "microseconds of Envoy's CPU a request".to_owned(),
+        columns: vec!["request", "µs of CPU a request", "of that a pass, µs", "against one worker", "against admitted"],
+        rows,
     }])
 }
 
