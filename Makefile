@@ -59,6 +59,8 @@ soak: setup wasm ## ten minutes of load while policy, upstream and Envoy itself 
 # The filter with a trap on demand, for tests/trap.rs. It never gets into dist.
 trap: target
 	@$(CARGO) build --quiet --lib --target $(TARGET) --locked --package openclaw-trusted-proxy --features trap-for-tests --target-dir $(BUILD)/trap
+	@cd $(BUILD)/trap/$(TARGET)/debug && $(CARGO) run --quiet --locked --manifest-path '$(CURDIR)/Cargo.toml' --package openclaw-trusted-proxy-pack -- \
+	  openclaw_trusted_proxy.wasm packed.wasm
 
 mutants: target .tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION) ## breaks the filter in every way and asks whether a test notices (hours); SETS=native or SETS=wasm
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" MAKEFLAGS= tests/mutants/run $(SETS)

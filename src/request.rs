@@ -31,9 +31,10 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (&[n0, n1, n2, n3, v0, v1, v2, v3], lengths) = self.lengths.split_first_chunk()?;
-        let (name, rest) = cut(self.bytes, u32::from_le_bytes([n0, n1, n2, n3]))?;
-        let (value, rest) = cut(rest, u32::from_le_bytes([v0, v1, v2, v3]))?;
+        let (name, lengths) = self.lengths.split_first_chunk()?;
+        let (value, lengths) = lengths.split_first_chunk()?;
+        let (name, rest) = cut(self.bytes, u32::from_le_bytes(*name))?;
+        let (value, rest) = cut(rest, u32::from_le_bytes(*value))?;
         (self.lengths, self.bytes) = (lengths, rest);
         Some((name, value))
     }

@@ -237,7 +237,7 @@ fn trapping_module() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     // A test runs from <build folder>/debug/deps.
     let build = program.ancestors().nth(3).unwrap();
-    let file = build.join("trap/wasm32-wasip1/debug/openclaw_trusted_proxy.wasm");
+    let file = build.join("trap/wasm32-wasip1/debug/packed.wasm");
     assert!(file.is_file(), "{} is missing: run `make trap`", file.display());
     file
 }

@@ -6,6 +6,8 @@
 
 use std::ptr::null_mut;
 
+use super::contexts;
+
 /// A status other than `Ok` that the host answered a call with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HostError(#[allow(dead_code, reason = "shown when the error is printed")] u32);
@@ -180,4 +182,43 @@ pub(super) fn set_tick_period(milliseconds: u32) -> Result<()> {
 pub(super) fn log(level: LogLevel, message: &str) -> Result<()> {
     // SAFETY: the pointer and length are those of a live string.
     check(unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) })
+}
+
+// The callbacks of requests. The names are not the host's: the SDK has those, and exports them whether they are wanted or not.
+// `tools/pack` puts these in their place.
+
+unsafe extern "C" {
+    /// The SDK's, for plugins.
+    fn proxy_on_context_create(id: u32, plugin: u32);
+    /// The SDK's, for plugins.
+    fn proxy_on_delete(id: u32);
+}
+
+/// A plugin begins, or a request of one.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+extern "C" fn guard_on_context_create(id: u32, plugin: u32) {
+    if plugin == 0 {
+        // SAFETY: plain numbers; the SDK defines the function with this signature.
+        unsafe { proxy_on_context_create(id, 0) };
+    } else {
+        contexts::add_request(id, plugin);
+    }
+}
+
+/// The headers of a request: 0 lets it go on, 1 does not.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+extern "C" fn guard_on_request_headers(id: u32, _count: usize, _end_of_stream: u32) -> u32 {
+    u32::from(!contexts::on_request_headers(id))
+}
+
+/// A request or a plugin ends.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+extern "C" fn guard_on_delete(id: u32) {
+    if contexts::remove(id) {
+        // SAFETY: a plain number; the SDK defines the function with this signature, and knows each plugin that `contexts` knows.
+        unsafe { proxy_on_delete(id) };
+    }
 }

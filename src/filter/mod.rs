@@ -1,5 +1,7 @@
-//! The only room that knows proxy-wasm: the root context, and what all requests of a VM share.
+//! The only room that knows proxy-wasm: plugins, their requests, and what all requests of a plugin share.
 
+#[cfg(target_family = "wasm")]
+mod contexts;
 #[cfg(target_family = "wasm")]
 mod host;
 #[cfg(target_family = "wasm")]
@@ -17,6 +19,6 @@ mod stream;
 mod trap;
 
 #[cfg(target_family = "wasm")]
-pub(crate) use root::start;
+use root::Plugin;
 #[cfg(target_family = "wasm")]
-use root::{InForce, State};
+pub(crate) use root::start;

@@ -1,32 +1,30 @@
-//! The root context: configures, and makes a context for each request.
+//! Plugins: each is configured, and serves its requests.
 #![forbid(unsafe_code)]
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::ContextType;
+use proxy_wasm::traits::{Context, RootContext};
 
-use super::stream::Stream;
-use super::{host, log as envoy_log, metrics};
+use super::{contexts, host, log as envoy_log, metrics};
 use crate::config::{Severity, compile};
 use crate::policy::Policy;
 
-/// The policy in force. A request keeps the one under which it came.
-#[derive(Debug)]
-pub(super) struct InForce {
-    pub(super) policy: Policy,
-}
-
-/// What outlives policies.
+/// What the requests of one plugin share.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct Plugin {
+    policy: RefCell<Option<Rc<Policy>>>,
     /// Defined at the first configuration that is good.
-    pub(super) metrics: OnceCell<metrics::Metrics>,
+    metrics: OnceCell<metrics::Metrics>,
     pub(super) log: envoy_log::Limits,
 }
 
-impl State {
+impl Plugin {
+    /// The policy in force; none before the first good configuration.
+    pub(super) fn policy(&self) -> Option<Rc<Policy>> {
+        self.policy.try_borrow().ok()?.clone()
+    }
+
     /// Counts one decision.
     pub(super) fn count(&self, outcome: metrics::Outcome) {
         if let Some(metrics) = self.metrics.get() {
@@ -35,15 +33,17 @@ impl State {
     }
 }
 
-struct Root {
-    state: Rc<State>,
-    in_force: Option<Rc<InForce>>,
-}
+/// The SDK's root context.
+struct Root(Rc<Plugin>);
 
 /// Called once per VM.
 pub(crate) fn start() {
     envoy_log::install();
-    proxy_wasm::set_root_context(|_| Box::new(Root { state: Rc::default(), in_force: None }));
+    proxy_wasm::set_root_context(|id| {
+        let plugin = Rc::<Plugin>::default();
+        contexts::add_plugin(id, Rc::clone(&plugin));
+        Box::new(Root(plugin))
+    });
 }
 
 impl Context for Root {}
@@ -61,9 +61,10 @@ impl RootContext for Root {
                     let level = if finding.severity == Severity::Info { log::Level::Info } else { log::Level::Warn };
                     log::log!(level, "{finding}");
                 }
-                self.state.metrics.get_or_init(metrics::Metrics::define);
+                let Ok(mut policy) = self.0.policy.try_borrow_mut() else { return false };
+                *policy = Some(Rc::new(compiled.policy));
+                self.0.metrics.get_or_init(metrics::Metrics::define);
                 metrics::show_policy(compiled.fingerprint);
-                self.in_force = Some(Rc::new(InForce { policy: compiled.policy }));
                 true
             }
             Err(errors) => {
@@ -77,14 +78,6 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        self.state.log.tick();
-    }
-
-    fn get_type(&self) -> Option<ContextType> {
-        Some(ContextType::HttpContext)
-    }
-
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { state: Rc::clone(&self.state), in_force: self.in_force.clone() }))
+        self.0.log.tick();
     }
 }

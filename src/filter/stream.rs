@@ -2,46 +2,50 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::rc::Rc;
 
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
+use super::Plugin;
 use super::host::{self, HostError};
 use super::metrics::Outcome;
 use super::reply::{Reply, websocket_key};
 use super::report;
-use super::{InForce, State};
 use crate::policy::peer::{Peer, socket_address};
 use crate::policy::refusal::{Reason, Refusal};
 use crate::policy::{Admission, Edit, Kind, Mode, PeerAddress, Policy};
 use crate::request::Request;
 
+/// Judges the request whose headers the host shows now; whether it goes on. One that is of no plugin is refused.
+pub(super) fn on_request_headers(plugin: Option<&Plugin>) -> bool {
+    #[cfg(feature = "trap-for-tests")]
+    super::trap::if_asked();
+    let stream = Stream { plugin };
+    let done = match plugin.and_then(Plugin::policy) {
+        Some(policy) => stream.handle(&policy),
+        None => stream.refuse_blindly(Reason::ConfigMissing, true),
+    };
+    // Where the refusal itself fails, the request waits until Envoy gives it up: nothing passes.
+    done.unwrap_or(false)
+}
+
 /// One request.
-pub(super) struct Stream {
-    pub(super) state: Rc<State>,
-    /// The policy that was in force when the request came.
-    pub(super) in_force: Option<Rc<InForce>>,
+struct Stream<'p> {
+    plugin: Option<&'p Plugin>,
 }
 
-impl Context for Stream {}
-
-impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        #[cfg(feature = "trap-for-tests")]
-        super::trap::if_asked();
-        let done = match &self.in_force {
-            Some(in_force) => self.handle(&in_force.policy),
-            None => self.refuse_blindly(Reason::ConfigMissing, true),
-        };
-        // Where the refusal itself fails, the request waits until Envoy gives it up: nothing passes.
-        done.unwrap_or(Action::Pause)
+impl Stream<'_> {
+    fn count(&self, outcome: Outcome) {
+        if let Some(plugin) = self.plugin {
+            plugin.count(outcome);
+        }
     }
-}
 
-impl Stream {
-    /// Judges the request. An error means that the host failed at what must not fail.
-    fn handle(&self, policy: &Policy) -> Result<Action, HostError> {
+    fn log(&self, reason: Reason, line: impl std::fmt::Display) {
+        if let Some(plugin) = self.plugin {
+            plugin.log.refusal(reason, line);
+        }
+    }
+
+    /// Judges the request; whether it goes on. An error means that the host failed at what must not fail.
+    fn handle(&self, policy: &Policy) -> Result<bool, HostError> {
         let peer_text = read_peer(policy.peer_address()).unwrap_or_default();
         let peer = match policy.peer_address() {
             PeerAddress::Connection => Peer::from_connection(&peer_text),
@@ -69,12 +73,12 @@ impl Stream {
                     // Some headers may be changed already: the request must not go on.
                     return self.refuse(policy, line(&Reason::NoRequest.into()));
                 }
-                self.state.count(match admission.kind() {
+                self.count(match admission.kind() {
                     Kind::Identified(_) => Outcome::Admitted,
                     Kind::Anonymous => Outcome::Anonymous,
                     Kind::Delegated(refusal) => Outcome::Delegated(refusal.reason),
                 });
-                Ok(Action::Continue)
+                Ok(true)
             }
             (Err(refusal), Mode::Enforce) => self.refuse(policy, line(&refusal)),
             (Err(refusal), Mode::Report) => Ok(self.report(refusal, Some(line(&refusal)))),
@@ -82,41 +86,41 @@ impl Stream {
     }
 
     /// Tells the operator what enforcing would refuse, and lets it pass as it came.
-    fn report(&self, refusal: Refusal<'_>, line: Option<report::Line<'_>>) -> Action {
+    fn report(&self, refusal: Refusal<'_>, line: Option<report::Line<'_>>) -> bool {
         match line {
-            Some(line) => self.state.log.refusal(refusal.reason, format_args!("would be {line}")),
-            None => self.state.log.refusal(refusal.reason, format_args!("would be refused reason={refusal}")),
+            Some(line) => self.log(refusal.reason, format_args!("would be {line}")),
+            None => self.log(refusal.reason, format_args!("would be refused reason={refusal}")),
         }
         self.tell(&refusal, Outcome::WouldRefuse(refusal.reason));
-        Action::Continue
+        true
     }
 
-    fn refuse(&self, policy: &Policy, line: report::Line<'_>) -> Result<Action, HostError> {
+    fn refuse(&self, policy: &Policy, line: report::Line<'_>) -> Result<bool, HostError> {
         let report::Line { refusal, request, .. } = line;
         let hide = policy.hides_reasons();
         let closed = if policy.closes_websockets() { Reply::websocket(refusal, request, hide) } else { None };
         let reply = closed.filter(|_| is_http1()).unwrap_or_else(|| Reply::http(refusal, Some(request), hide));
-        self.state.log.refusal(refusal.reason, line);
+        self.log(refusal.reason, line);
         self.finish(refusal, &reply)
     }
 
     /// Refuses a request of which nothing can be read.
-    fn refuse_blindly(&self, reason: Reason, hide_reason: bool) -> Result<Action, HostError> {
+    fn refuse_blindly(&self, reason: Reason, hide_reason: bool) -> Result<bool, HostError> {
         let refusal = Refusal::from(reason);
-        self.state.log.refusal(reason, format_args!("refused reason={refusal}"));
+        self.log(reason, format_args!("refused reason={refusal}"));
         self.finish(&refusal, &Reply::http(&refusal, None, hide_reason))
     }
 
     /// Tells the operator, then the client.
-    fn finish(&self, refusal: &Refusal<'_>, reply: &Reply) -> Result<Action, HostError> {
+    fn finish(&self, refusal: &Refusal<'_>, reply: &Reply) -> Result<bool, HostError> {
         self.tell(refusal, Outcome::Refused(refusal.reason));
         host::send_local_response(reply.status, &crate::request::serialize(&reply.headers), &reply.body)?;
-        Ok(Action::Pause)
+        Ok(false)
     }
 
     /// Counters and access logs.
     fn tell(&self, refusal: &Refusal<'_>, outcome: Outcome) {
-        self.state.count(outcome);
+        self.count(outcome);
         // For access logs, as %FILTER_STATE(wasm.openclaw_trusted_proxy.reason:PLAIN)%. They can do without.
         let _ = host::set_property(b"openclaw_trusted_proxy.reason", refusal.code().as_bytes());
         if let Some(user) = report::user(refusal) {

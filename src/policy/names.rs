@@ -153,6 +153,11 @@ fn third_bit(name: &[u8]) -> u64 {
 const REST: u8 = 36;
 
 /// The number of the bit of each byte, folded.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a constant, what is wrong does not build"
+)]
 const BITS: [u8; 256] = {
     let mut bits = [REST; 256];
     let mut at = 0_u8;

@@ -28,6 +28,11 @@ const OTHER: u8 = 3;
 const BAD: u8 = 4;
 
 /// The kind of every byte. Looks at tables are cheaper than comparisons, and every byte of every path gets them.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a constant, what is wrong does not build"
+)]
 const KINDS: [u8; 256] = {
     let mut kinds = [NOT_PLAIN; 256];
     let mut byte = 0x21_u8;

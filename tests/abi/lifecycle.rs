@@ -129,6 +129,24 @@ fn two_plugins_in_one_vm_decide_each_by_its_own_policy() {
 }
 
 #[test]
+fn a_request_of_no_plugin_is_refused_without_a_trap() {
+    let mut host = Host::configured(&config(json!({})));
+    let gone = host.add_root();
+    assert!(host.configure_root(gone, config(json!({})).to_string().as_bytes()));
+    let orphan = host.open_under(gone, &signed(Request::get("/")));
+    host.remove_root(gone);
+    let never_there = host.open_under(4711, &signed(Request::get("/")));
+    for id in [orphan, never_there] {
+        assert_eq!(host.request_headers(id), Action::Pause);
+        let exchange = host.finish(id);
+        // Whether it may be told the reason, nobody has said.
+        assert!(matches!(exchange.outcome(), Outcome::Refused { reason: None, .. }), "{:?}", exchange.outcome());
+        assert!(exchange.values("x-openclaw-scopes").is_empty());
+    }
+    assert_eq!(reason(&host.send(&signed(Request::get("/"))).outcome()), "admitted");
+}
+
+#[test]
 fn streams_that_overlap_or_end_early_do_not_disturb_each_other() {
     let mut host = Host::configured(&config(json!({})));
     let users: Vec<_> = (0..20).map(|n| format!("user{n}@example.com")).collect();

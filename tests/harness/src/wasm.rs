@@ -81,7 +81,16 @@ fn build() -> PathBuf {
         .current_dir(&root)
         .status();
     assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "the module cannot be built: {status:?}");
-    target.join("wasm32-wasip1/release/openclaw_trusted_proxy.wasm")
+    let packed = target.join("packed.wasm");
+    let status = std::process::Command::new("cargo")
+        .args(["run", "--quiet", "--locked", "--package", "openclaw-trusted-proxy-pack", "--target-dir"])
+        .arg(&target)
+        .arg("--")
+        .args([&target.join("wasm32-wasip1/release/openclaw_trusted_proxy.wasm"), &packed])
+        .current_dir(&root)
+        .status();
+    assert!(status.as_ref().is_ok_and(std::process::ExitStatus::success), "the module cannot be packed: {status:?}");
+    packed
 }
 
 /// One VM with the module under test, and the host around it.

@@ -1,7 +1,8 @@
 //! Takes out of the built module what its host shall not call, and the code that only that needed.
 //!
 //! The SDK exports every callback that proxy-wasm knows. Envoy enters the VM for each that is exported, on every request, and
-//! each entry costs; what the filter has no use for is therefore not exported by what ships.
+//! each entry costs; what the filter has no use for is therefore not exported by what ships. And it puts the filter's own
+//! callbacks of requests in the place of the SDK's (`src/filter/contexts.rs` says why): both cannot have the same name before.
 //!
 //! usage: pack IN OUT
 
@@ -23,6 +24,9 @@ const EXPORTS: [&str; 10] = [
     "proxy_on_vm_start",
 ];
 
+/// The beginning of the names of callbacks that replace the SDK's of the same name.
+const OWN: &str = "guard_on_";
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [from, to] = arguments.as_slice() else {
@@ -42,6 +46,14 @@ fn pack(from: &str, to: &str) -> Result<(), String> {
     let mut config = ModuleConfig::new();
     config.generate_name_section(false).generate_producers_section(false);
     let mut module = config.parse_file(from).map_err(|error| format!("{from} is no module: {error:#}"))?;
+    for own in module.exports.iter().map(|export| (export.name.clone(), export.id())).collect::<Vec<_>>() {
+        let (name, id) = own;
+        let Some(callback) = name.strip_prefix(OWN) else { continue };
+        let theirs = format!("proxy_on_{callback}");
+        let replaced = module.exports.iter().find(|export| export.name == theirs).map(|export| export.id());
+        module.exports.delete(replaced.ok_or_else(|| format!("{from} exports {name:?}, but no {theirs:?}"))?);
+        module.exports.get_mut(id).name = theirs;
+    }
     let needless: Vec<_> = module
         .exports
         .iter()
