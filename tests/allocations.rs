@@ -1,5 +1,5 @@
 //! What a decision takes from the heap: nothing, for all that most requests are. Counted natively, around the policy alone.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::arithmetic_side_effects)]
 
 use std::hint::black_box;
 
