@@ -35,7 +35,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
+.PHONY: help test-hosts image push test-image registry fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -117,6 +117,25 @@ wasm: target ## dist/openclaw-trusted-proxy.wasm, and its SHA-256 beside it
 
 sbom: wasm ## dist/openclaw-trusted-proxy.cdx.json: what is inside the module, in CycloneDX
 	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-sbom -- dist/$(MODULE) dist/$(basename $(MODULE)).cdx.json
+
+image: sbom ## dist/image: the module as OCI images for Istio and Envoy Gateway, with its bill of materials; prints the digests
+	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-image -- write dist/$(MODULE) dist/$(basename $(MODULE)).cdx.json dist/image
+
+push: image ## pushes dist/image with skopeo: TO=registry.example.com/openclaw-trusted-proxy
+	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-image -- push dist/image '$(TO)' $(SKOPEO_OPTIONS)
+
+test-image: sbom registry ## pushes the images to a real registry, and pulls them as Istio does
+	@$(CARGO) test --locked --package openclaw-trusted-proxy-image --features registry
+
+REGISTRY_TOOLS := docker-registry skopeo umoci
+registry:
+	@missing() { for one in $(REGISTRY_TOOLS); do command -v "$$one" >/dev/null || printf ' %s' "$$one"; done; }; \
+	  test -n "$$(missing)" || exit 0; \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo 'installing a registry and its clients with apt-get (70 MB, once)'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(REGISTRY_TOOLS) >/dev/null; \
+	  fi; \
+	  test -z "$$(missing)" || { echo "missing:$$(missing); install them (on Debian, as root: apt-get install $(REGISTRY_TOOLS))" >&2; exit 1; }
 
 bill: sbom $(CYCLONEDX)/.installed
 	@$(CYCLONEDX)/bin/python tools/sbom/validate.py dist/$(basename $(MODULE)).cdx.json && echo 'the bill of materials: valid'

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::daemon::end_with_this_thread;
 use crate::wire;
 
 /// The name of the filter in `envoy/`, and so of its statistics.
@@ -225,14 +225,7 @@ fn end(child: &mut Child, readers: impl IntoIterator<Item = JoinHandle<()>>) {
 fn command(program: &Path, bootstrap: &Path) -> Command {
     let mut command = Command::new(program);
     command.arg("-c").arg(bootstrap).args(["-l", "warning"]).current_dir(root()).stdin(Stdio::null());
-    // A group of its own: Ctrl-C in a terminal reaches this program alone, which then ends Envoy itself.
-    command.process_group(0);
-    #[cfg(target_os = "linux")]
-    #[allow(unsafe_code)]
-    // SAFETY: between fork and exec only async-signal-safe functions may run; this is one system call.
-    unsafe {
-        command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?));
-    }
+    end_with_this_thread(&mut command);
     command
 }
 

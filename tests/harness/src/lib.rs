@@ -2,6 +2,7 @@
 
 #[cfg(feature = "clients")]
 pub mod clients;
+pub mod daemon;
 pub mod echo;
 pub mod envoy;
 #[cfg(feature = "clients")]

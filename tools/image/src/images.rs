@@ -1,0 +1,194 @@
+//! What the images are made of.
+
+use std::io::Write as _;
+
+use flate2::{Compression, GzBuilder};
+use serde_json::{Map, Value, json};
+use wasmparser::{Parser, Payload};
+
+use crate::layout::{Layout, MANIFEST, sha256};
+
+/// The module in an image of the form "oci", as it is.
+pub const MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
+/// What runtime the module is for, in an image of the form "oci".
+pub const RUNTIME_LAYER: &str = "application/vnd.module.wasm.config.v1+json";
+/// The bill of materials.
+pub const BILL: &str = "application/vnd.cyclonedx+json";
+/// The file in the layer of an image of the form "compat".
+pub const MODULE_FILE: &str = "plugin.wasm";
+const RUNTIME_FILE: &str = "runtime-config.json";
+/// What a tag of the form "oci" ends with.
+pub const ARTIFACT_SUFFIX: &str = "-wasm";
+
+/// What is released.
+#[derive(Debug, Clone, Copy)]
+pub struct Release<'a> {
+    /// The module that ships.
+    pub module: &'a [u8],
+    /// Its bill of materials, in CycloneDX JSON: it tells name, version, licence and what the module is, too.
+    pub bill: &'a [u8],
+    /// The commit that it was built from, where that is certain.
+    pub revision: Option<&'a str>,
+}
+
+impl Release<'_> {
+    /// Makes the images, each listed under a tag: the version alone is the form "compat", and the version with
+    /// [`ARTIFACT_SUFFIX`] the form "oci".
+    ///
+    /// # Errors
+    /// If the bill is not that of the module, or the module is not one for Envoy.
+    pub fn layout(&self) -> Result<Layout, String> {
+        let bill: Value =
+            serde_json::from_slice(self.bill).map_err(|error| format!("the bill of materials is no JSON: {error}"))?;
+        let subject = &bill["metadata"]["component"];
+        let text = |value: &Value, what: &str| {
+            value.as_str().map(str::to_owned).ok_or_else(|| format!("the bill of materials does not tell {what}"))
+        };
+        if text(&subject["hashes"][0]["content"], "the module's hash")? != sha256(self.module) {
+            return Err("the bill of materials is not that of this module: run `make sbom`".to_owned());
+        }
+        let version = text(&subject["version"], "the version")?;
+        let mut annotations = Map::new();
+        for (name, value) in [
+            ("title", text(&subject["name"], "the name")?),
+            ("description", description()?),
+            ("licenses", text(&subject["licenses"][0]["expression"], "the licence")?),
+            ("version", version.clone()),
+        ] {
+            annotations.insert(format!("org.opencontainers.image.{name}"), value.into());
+        }
+        if let Some(revision) = self.revision {
+            annotations.insert("org.opencontainers.image.revision".to_owned(), revision.into());
+        }
+
+        let runtime =
+            json!({"type": "envoy_proxy", "abiVersions": [abi_version(self.module)?], "config": {"rootIds": [""]}});
+        let mut layout = Layout::default();
+        let compat = self.compat(&mut layout, &annotations)?;
+        let artifact = self.artifact(&mut layout, &annotations, &runtime);
+        layout.list(&compat, &version);
+        layout.list(&artifact, &format!("{version}{ARTIFACT_SUFFIX}"));
+        for image in [&compat, &artifact] {
+            self.refer(&mut layout, &annotations, image);
+        }
+        Ok(layout)
+    }
+
+    /// An ordinary image whose only layer holds the module as a file: any registry and any tool takes it.
+    fn compat(&self, layout: &mut Layout, annotations: &Map<String, Value>) -> Result<Value, String> {
+        let archive = archive(self.module).map_err(|error| format!("cannot make the layer: {error}"))?;
+        let uncompressed = sha256(&archive);
+        let compressed = compress(&archive).map_err(|error| format!("cannot compress the layer: {error}"))?;
+        let layer = layout.blob("application/vnd.oci.image.layer.v1.tar+gzip", compressed);
+        // `linux` is what Docker takes at all; nothing in the image is for a processor.
+        let config = json!({
+            "architecture": "wasm",
+            "os": "linux",
+            "config": {"Labels": annotations},
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{uncompressed}")]},
+            "history": [{"created_by": "make image", "comment": MODULE_FILE}],
+        });
+        let config = layout.document("application/vnd.oci.image.config.v1+json", &config);
+        let mut annotations = annotations.clone();
+        annotations.insert("module.wasm.image/variant".to_owned(), "compat".into());
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": config,
+            "layers": [layer],
+            "annotations": annotations,
+        });
+        Ok(layout.document(MANIFEST, &manifest))
+    }
+
+    /// The module as it is, and what runtime it is for. Istio wants these two layers and no third.
+    fn artifact(&self, layout: &mut Layout, annotations: &Map<String, Value>, runtime: &Value) -> Value {
+        let titled = |mut layer: Value, file: &str| {
+            layer["annotations"] = json!({"org.opencontainers.image.title": file});
+            layer
+        };
+        let runtime = titled(layout.document(RUNTIME_LAYER, runtime), RUNTIME_FILE);
+        let module = titled(layout.blob(MODULE_LAYER, self.module.to_vec()), MODULE_FILE);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": RUNTIME_LAYER,
+            "config": empty(layout),
+            "layers": [runtime, module],
+            "annotations": annotations,
+        });
+        layout.document(MANIFEST, &manifest)
+    }
+
+    /// The bill of materials as an artifact that says which image it belongs to. Registries that keep account of such tell it to whoever
+    /// asks for the image's referrers; for all others it has the tag that cosign looks for.
+    fn refer(&self, layout: &mut Layout, annotations: &Map<String, Value>, image: &Value) {
+        let mut layer = layout.blob(BILL, self.bill.to_vec());
+        let name = annotations.get("org.opencontainers.image.title").and_then(Value::as_str).unwrap_or_default();
+        layer["annotations"] = json!({"org.opencontainers.image.title": format!("{name}.cdx.json")});
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": BILL,
+            "config": empty(layout),
+            "layers": [layer],
+            "subject": image,
+            "annotations": annotations,
+        });
+        let bill = layout.document(MANIFEST, &manifest);
+        layout.list(&bill, &bill_tag(image["digest"].as_str().unwrap_or_default()));
+    }
+}
+
+/// The tag of the bill of the image with this digest.
+#[must_use]
+pub fn bill_tag(digest: &str) -> String {
+    format!("{}.sbom", digest.replace(':', "-"))
+}
+
+/// What the filter's own manifest says that it is.
+fn description() -> Result<String, String> {
+    let manifest = include_str!("../../../Cargo.toml");
+    let value = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
+    value.map(str::to_owned).ok_or_else(|| "Cargo.toml has no description on a line of its own".to_owned())
+}
+
+/// The descriptor of the blob that stands for none.
+fn empty(layout: &mut Layout) -> Value {
+    layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec())
+}
+
+/// The version of proxy-wasm's binary interface that the module says to speak.
+fn abi_version(module: &[u8]) -> Result<String, String> {
+    const PREFIX: &str = "proxy_abi_version_";
+    let problem = |error| format!("the module is no WebAssembly module: {error}");
+    for payload in Parser::new(0).parse_all(module) {
+        if let Payload::ExportSection(exports) = payload.map_err(problem)? {
+            for export in exports {
+                if let Some(version) = export.map_err(problem)?.name.strip_prefix(PREFIX) {
+                    return Ok(format!("v{}", version.replace('_', ".")));
+                }
+            }
+        }
+    }
+    Err(format!("the module exports no {PREFIX}…: it is none for Envoy"))
+}
+
+/// A tar archive with the module at its root: owned by root, readable by all, of the beginning of time.
+fn archive(module: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(u64::try_from(module.len()).unwrap_or(u64::MAX));
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_data(&mut header, MODULE_FILE, module)?;
+    archive.into_inner()
+}
+
+fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}

@@ -1,0 +1,77 @@
+//! An OCI image layout: a folder of blobs, each under its digest, and an index of what they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// Where a layout says what a tag stands for.
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// A manifest of an image or an artifact.
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// A list of manifests.
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A layout in the making.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    blobs: BTreeMap<String, Vec<u8>>,
+    manifests: Vec<Value>,
+}
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Layout {
+    /// Adds a blob; returns its descriptor.
+    pub fn blob(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
+        let digest = sha256(&bytes);
+        let descriptor = json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len()});
+        self.blobs.insert(digest, bytes);
+        descriptor
+    }
+
+    /// Adds a document as a blob; returns its descriptor. Members are sorted by name, so that there is one way to write it.
+    pub fn document(&mut self, media_type: &str, document: &Value) -> Value {
+        self.blob(media_type, document.to_string().into_bytes())
+    }
+
+    /// Lists a manifest under a tag.
+    pub fn list(&mut self, descriptor: &Value, tag: &str) {
+        let mut entry = descriptor.clone();
+        entry["annotations"] = json!({REF_NAME: tag});
+        self.manifests.push(entry);
+    }
+
+    /// What is listed, in order: tag and digest.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.manifests
+            .iter()
+            .filter_map(|entry| Some((entry["annotations"][REF_NAME].as_str()?, entry["digest"].as_str()?)))
+    }
+
+    /// Writes it into a folder that is not there yet.
+    ///
+    /// # Errors
+    /// What the system says, and where.
+    pub fn write(&self, folder: &Path) -> Result<(), String> {
+        let put = |file: &str, bytes: &[u8]| {
+            let file = folder.join(file);
+            fs::write(&file, bytes).map_err(|error| format!("cannot write {}: {error}", file.display()))
+        };
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).map_err(|error| format!("cannot make {}: {error}", blobs.display()))?;
+        for (digest, bytes) in &self.blobs {
+            put(&format!("blobs/sha256/{digest}"), bytes)?;
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests});
+        put("index.json", index.to_string().as_bytes())?;
+        // Last: without this file it is no layout, so one that was interrupted is not taken for a whole one.
+        put("oci-layout", json!({"imageLayoutVersion": "1.0.0"}).to_string().as_bytes())
+    }
+}
