@@ -8,6 +8,8 @@ CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_FUZZ_VERSION := 0.13.2
 TARGET := wasm32-wasip1
 MODULE := openclaw-trusted-proxy.wasm
+COMPONENT_TARGET := wasm32-unknown-unknown
+COMPONENT := openclaw-trusted-proxy.component.wasm
 
 VENV := .tools/envoy
 STAMP := $(VENV)/.installed-$(ENVOY_VERSION)
@@ -35,7 +37,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts image push test-image registry fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
+.PHONY: help test-hosts image push test-image registry component fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -49,7 +51,7 @@ help: ## this list
 run: setup wasm ## Envoy with the filter, in front of an echo or of UPSTREAM
 	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --no-default-features --bin run
 
-test: setup sbom trap ## all tests, the ones with a real Envoy included
+test: setup sbom trap component ## all tests, the ones with a real Envoy included
 	@$(CARGO) test --workspace --locked --no-fail-fast
 
 attack: setup wasm ## only the attacks of docs/attacks.md; ATTACKS_MD=write makes that page anew
@@ -114,6 +116,13 @@ wasm: target ## dist/openclaw-trusted-proxy.wasm, and its SHA-256 beside it
 	  $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-pack -- "$$built" "$$to.new" && \
 	  if cmp -s "$$to.new" "$$to"; then rm "$$to.new"; else mv "$$to.new" "$$to"; fi
 	@cd dist && { sha256sum $(MODULE) 2>/dev/null || shasum -a 256 $(MODULE); } >$(MODULE).sha256
+
+component: target-$(COMPONENT_TARGET) ## dist/openclaw-trusted-proxy.component.wasm: the rules as a component for hosts that are not Envoy, see docs/component.md
+	@CARGO_ENCODED_RUSTFLAGS=$(WASM_FLAGS) \
+	  $(CARGO) build --quiet --release --target $(COMPONENT_TARGET) --locked --package openclaw-trusted-proxy-component
+	@mkdir -p dist
+	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-componentize -- \
+	  '$(BUILD)/$(COMPONENT_TARGET)/release/openclaw_trusted_proxy_component.wasm' dist/$(COMPONENT)
 
 sbom: wasm ## dist/openclaw-trusted-proxy.cdx.json: what is inside the module, in CycloneDX
 	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-sbom -- dist/$(MODULE) dist/$(basename $(MODULE)).cdx.json
@@ -197,10 +206,12 @@ $(DENY)-$(CARGO_DENY_VERSION): | cargo
 cargo:
 	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }
 
-target: | cargo
-	@if ! test -d "$$(MAKEFLAGS= rustc --print target-libdir --target $(TARGET))"; then \
-	    command -v rustup >/dev/null || { echo 'the Rust target $(TARGET) is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }; \
-	    MAKEFLAGS= rustup --quiet target add $(TARGET); \
+target: target-$(TARGET)
+
+target-%: | cargo
+	@if ! test -d "$$(MAKEFLAGS= rustc --print target-libdir --target $*)"; then \
+	    command -v rustup >/dev/null || { echo 'the Rust target $* is missing: install Rust with rustup, see https://rustup.rs' >&2; exit 1; }; \
+	    MAKEFLAGS= rustup --quiet target add $*; \
 	  fi
 
 # An Envoy of version $(1) in the folder $(2). The stamp is written last: an installation that was interrupted is begun anew.

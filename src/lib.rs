@@ -19,7 +19,7 @@ pub mod policy;
 pub mod request;
 mod text;
 
-#[cfg(target_family = "wasm")]
+#[cfg(target_os = "wasi")]
 #[allow(missing_docs, reason = "the macro makes a public function")]
 mod entry {
     proxy_wasm::main! {{
