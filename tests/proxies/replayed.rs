@@ -1,0 +1,160 @@
+//! Proxies that cannot be installed from where tests may fetch: the headers that their documentation says they add, sent by their host.
+
+use harness::wire::values;
+
+use crate::place::{self, Place, Seen};
+
+/// One proxy.
+struct Documented<'a> {
+    folder: &'a str,
+    /// The host that it connects from.
+    from: &'a str,
+    /// The name that the browser asks for.
+    host: &'a str,
+    user_header: &'a str,
+    /// All that it adds for nick.
+    adds: &'a [(&'a str, &'a str)],
+    /// All that it adds for somebody who is not signed in, where it lets such through.
+    adds_for_nobody: &'a [(&'a str, &'a str)],
+    /// What nobody gets then.
+    nobody: &'a str,
+}
+
+/// A token's form; nobody verifies it here.
+const ASSERTION: &str =
+    "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEiLCJ0eXAiOiJKV1QifQ.eyJlbWFpbCI6Im5pY2tAZXhhbXBsZS5jb20ifQ.c2lnbmF0dXJl";
+
+fn check(proxy: &Documented<'_>) {
+    let place = Place::new(proxy.folder);
+    let origin = format!("https://{}", proxy.host);
+    let own = [("origin", origin.as_str()), ("host", proxy.host)];
+    let both = |headers: &[(&str, &str)], from| {
+        let headers = [&own[..], headers].concat();
+        [place::ask(place.to_envoy(from), &headers), place::open(place.to_envoy(from), proxy.host, &headers)]
+    };
+    for seen in both(proxy.adds, proxy.from) {
+        let Seen::Arrived(upstream) = seen else { panic!("{}: {seen:?}", proxy.folder) };
+        assert_eq!(values(&upstream, proxy.user_header), ["nick@example.com"]);
+        assert_eq!(values(&upstream, "x-forwarded-for"), values(&owned(proxy.adds), "x-forwarded-for"));
+        // Of what the proxy says besides, no identity goes on but what is required.
+        let managed = [
+            "x-forwarded-email",
+            "x-forwarded-preferred-username",
+            "tailscale-user-name",
+            "tailscale-user-profile-pic",
+        ];
+        for name in managed.iter().filter(|name| **name != proxy.user_header) {
+            assert!(values(&upstream, name).is_empty(), "{}: {name}", proxy.folder);
+        }
+    }
+    assert_eq!(place.requests(), 2);
+
+    let refused = |reason: &str, headers: &[(&str, &str)], from| {
+        let [page, socket] = both(headers, from);
+        assert_eq!(page, Seen::Answered(401, Some(reason.to_owned())), "{}: {headers:?}", proxy.folder);
+        let text = format!("proxy authentication required: {reason}");
+        assert_eq!(socket, Seen::Closed(1008, text), "{}: {headers:?}", proxy.folder);
+    };
+    refused(proxy.nobody, proxy.adds_for_nobody, proxy.from);
+    // A proxy that adds its header to the client's own, instead of replacing it, is stopped.
+    let twice = [&[(proxy.user_header, "nick@example.com")], proxy.adds].concat();
+    refused("trusted_proxy_user_repeated", &twice, proxy.from);
+    // Another than the proxy's host, with all that the proxy would say.
+    for host in ["browser", "stranger", "gateway"] {
+        refused("trusted_proxy_untrusted_source", proxy.adds, host);
+    }
+    assert_eq!(place.requests(), 2, "what is refused must not reach the upstream");
+}
+
+fn owned(headers: &[(&str, &str)]) -> harness::wire::Headers {
+    headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+#[test]
+fn pomerium_by_its_documented_headers() {
+    check(&Documented {
+        folder: "pomerium",
+        from: "proxy",
+        host: place::HOST,
+        user_header: "x-pomerium-claim-email",
+        adds: &[
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-pomerium-claim-email", "nick@example.com"),
+            ("x-pomerium-jwt-assertion", ASSERTION),
+        ],
+        adds_for_nobody: &[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-proto", "https")],
+        nobody: "trusted_proxy_missing_header_x-pomerium-jwt-assertion",
+    });
+}
+
+#[test]
+fn oauth2_proxy_as_the_proxy_by_its_documented_headers() {
+    check(&Documented {
+        folder: "oauth2-proxy",
+        from: "proxy",
+        host: place::HOST,
+        user_header: "x-forwarded-email",
+        adds: &[
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-user", "248289761001"),
+            ("x-forwarded-email", "nick@example.com"),
+            ("x-forwarded-preferred-username", "nick"),
+            ("x-forwarded-groups", "staff"),
+        ],
+        adds_for_nobody: &[("x-forwarded-for", "198.51.100.7")],
+        nobody: "trusted_proxy_user_missing",
+    });
+}
+
+#[test]
+fn cloudflare_access_by_its_documented_headers() {
+    check(&Documented {
+        folder: "cloudflare-access",
+        // cloudflared runs beside Envoy.
+        from: "envoy",
+        host: place::HOST,
+        user_header: "cf-access-authenticated-user-email",
+        adds: &[
+            ("cdn-loop", "cloudflare; loops=1"),
+            ("cf-connecting-ip", "198.51.100.7"),
+            ("cf-ipcountry", "XX"),
+            ("cf-ray", "7d4c0e6d8f1a2b3c-FRA"),
+            ("cf-visitor", r#"{"scheme":"https"}"#),
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-proto", "https"),
+            ("cf-access-authenticated-user-email", "nick@example.com"),
+            ("cf-access-jwt-assertion", ASSERTION),
+        ],
+        adds_for_nobody: &[("x-forwarded-for", "198.51.100.7"), ("cf-connecting-ip", "198.51.100.7")],
+        nobody: "trusted_proxy_missing_header_cf-access-jwt-assertion",
+    });
+}
+
+#[test]
+fn tailscale_serve_by_its_documented_headers() {
+    check(&Documented {
+        folder: "tailscale",
+        // tailscaled runs beside Envoy.
+        from: "envoy",
+        host: "claw.tailnet-name.ts.net",
+        user_header: "tailscale-user-login",
+        adds: &[
+            ("x-forwarded-for", "100.101.102.103"),
+            ("x-forwarded-host", "claw.tailnet-name.ts.net"),
+            ("x-forwarded-proto", "https"),
+            ("tailscale-user-login", "nick@example.com"),
+            ("tailscale-user-name", "Nick"),
+            ("tailscale-user-profile-pic", "https://example.com/nick.png"),
+            ("tailscale-headers-info", "https://tailscale.com/s/serve-headers"),
+        ],
+        // Funnel brings strangers, and tagged machines have no user.
+        adds_for_nobody: &[
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-forwarded-host", "claw.tailnet-name.ts.net"),
+            ("x-forwarded-proto", "https"),
+            ("tailscale-funnel-request", "?1"),
+        ],
+        nobody: "trusted_proxy_user_missing",
+    });
+}
