@@ -8,7 +8,13 @@ pub mod envoy;
 #[cfg(feature = "clients")]
 pub mod extended_connect;
 pub mod gateway;
+#[cfg(feature = "clients")]
+pub mod jwt;
+#[cfg(feature = "manifests")]
+pub mod manifests;
 pub mod netns;
+pub mod parts;
+pub mod pki;
 pub mod vectors;
 #[cfg(feature = "wasm-host")]
 pub mod wasm;

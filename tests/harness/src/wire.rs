@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// How long a peer may stay silent before a read fails. Nothing is measured with it: it ends a test that would hang.
@@ -95,7 +95,37 @@ impl Connection<TcpStream> {
 
 /// Opens a plain connection whose reads give up after [`PATIENCE`].
 pub fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address)?;
+    ready(TcpStream::connect(address)?)
+}
+
+/// An address of this machine that is not loopback. A connection from it to 127.0.0.1 stays inside the machine, and whoever
+/// accepts it sees a peer that is no process of its own. The error is one line that says what to do.
+pub fn own_address() -> Result<IpAddr, String> {
+    // Asks the system which address it would use; nothing is sent.
+    let found = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.1:9")?;
+        socket.local_addr()
+    });
+    found.ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified()).ok_or_else(|| {
+        "this machine has no IPv4 address but loopback: connect it to a network, or give one to an interface with a default route"
+            .to_owned()
+    })
+}
+
+/// As [`open`], from this address.
+#[cfg(feature = "clients")]
+pub fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stream = runtime.block_on(async {
+        let socket = if source.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+        socket.bind(SocketAddr::new(source, 0))?;
+        socket.connect(address).await?.into_std()
+    })?;
+    stream.set_nonblocking(false)?;
+    ready(stream)
+}
+
+fn ready(stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
@@ -252,6 +282,30 @@ impl<S: Read + Write> Connection<S> {
         let count = self.stream.read(&mut bytes)?;
         self.buffer.extend_from_slice(bytes.get(..count).unwrap_or_default());
         Ok(count > 0)
+    }
+}
+
+/// The first thing that comes over a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// A text: of the echo, what it received.
+    Text(String),
+    /// A close frame, with its code and reason.
+    Close(u16, String),
+}
+
+/// Reads the first message of a WebSocket, after the 101.
+///
+/// # Panics
+/// If it is something else.
+pub fn first_message(connection: Connection) -> First {
+    use tungstenite::Message;
+    use tungstenite::protocol::{Role, WebSocket};
+    let (stream, rest) = connection.into_parts();
+    match WebSocket::from_partially_read(stream, rest, Role::Client, None).read() {
+        Ok(Message::Text(text)) => First::Text(text.to_string()),
+        Ok(Message::Close(Some(frame))) => First::Close(frame.code.into(), frame.reason.to_string()),
+        other => panic!("neither a text nor a close frame: {other:?}"),
     }
 }
 
