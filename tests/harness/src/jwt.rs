@@ -17,7 +17,7 @@ pub struct Key {
 }
 
 enum Pair {
-    Es256(EcdsaKeyPair),
+    Es256(Box<EcdsaKeyPair>),
     Rs256(Box<RsaKeyPair>),
 }
 
@@ -30,7 +30,7 @@ impl Key {
         let random = SystemRandom::new();
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random).expect("a key");
-        Self { id: id.to_owned(), pair: Pair::Es256(pair) }
+        Self { id: id.to_owned(), pair: Pair::Es256(Box::new(pair)) }
     }
 
     /// An RSA key of 2048 bits.
