@@ -39,7 +39,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces
+.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -54,7 +54,7 @@ run: setup wasm ## Envoy with the filter, in front of an echo or of UPSTREAM
 	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --no-default-features --bin run
 
 test: setup sbom trap component ## all tests, the ones with a real Envoy included
-	@$(CARGO) test --workspace --locked --no-fail-fast
+	@$(CARGO) test --workspace --features openclaw-trusted-proxy/cli --locked --no-fail-fast
 
 attack: setup wasm ## only the attacks of docs/attacks.md; ATTACKS_MD=write makes that page anew
 	@$(CARGO) test --locked --package openclaw-trusted-proxy --test attack
@@ -128,6 +128,10 @@ component: target-$(COMPONENT_TARGET) ## dist/openclaw-trusted-proxy.component.w
 	@mkdir -p dist
 	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-componentize -- \
 	  '$(BUILD)/$(COMPONENT_TARGET)/release/openclaw_trusted_proxy_component.wasm' dist/$(COMPONENT)
+
+cli: cargo ## dist/openclaw-trusted-proxy: the command-line tool, see docs/cli.md
+	@$(CARGO) build --quiet --release --locked --package openclaw-trusted-proxy --features cli --bin openclaw-trusted-proxy
+	@mkdir -p dist && cp '$(BUILD)/release/openclaw-trusted-proxy' dist/
 
 sbom: wasm ## dist/openclaw-trusted-proxy.cdx.json: what is inside the module, in CycloneDX
 	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-sbom -- dist/$(MODULE) dist/$(basename $(MODULE)).cdx.json

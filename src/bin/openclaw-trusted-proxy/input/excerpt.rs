@@ -1,0 +1,114 @@
+//! A line of a source, fit to be shown: no secrets, no control characters, no longer than a screen is wide.
+
+use crate::json5::Span;
+use crate::output::Excerpt;
+
+/// Characters of a long line that are shown before and behind the mark's start.
+const BEFORE: usize = 60;
+const BEHIND: usize = 60;
+
+/// The line in which a part of a text starts.
+pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
+    let before = text.get(..span.start).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+    let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
+    let in_line = span.start.saturating_sub(start).min(line.len());
+    let marked = span.end.saturating_sub(span.start).min(line.len().saturating_sub(in_line));
+    let secrets = secrets(line);
+
+    let (mut shown, mut mark) = (Vec::new(), None);
+    let mut length = 0_usize;
+    for (at, c) in line.char_indices() {
+        if at >= in_line && mark.is_none() {
+            mark = Some(shown.len());
+        }
+        let hidden = secrets.iter().find(|secret| secret.contains(&at));
+        let visible: Vec<char> = match hidden {
+            // As many stars for every secret, so that not even its length is told.
+            Some(secret) if secret.start == at => vec!['*'; 3],
+            Some(_) => Vec::new(),
+            None if c == '\t' => vec![' '],
+            None if c.is_control() || is_invisible(c) => c.escape_unicode().collect(),
+            None => vec![c],
+        };
+        if mark.is_some() && at < in_line.saturating_add(marked) {
+            length = length.saturating_add(visible.len());
+        }
+        shown.extend(visible);
+    }
+    let mark = mark.unwrap_or(shown.len());
+    let from = if mark > BEFORE { mark.saturating_sub(BEFORE) } else { 0 };
+    let to = shown.len().min(mark.saturating_add(BEHIND));
+    let cut: String = shown.get(from..to).unwrap_or_default().iter().collect();
+    let ellipsis = if from > 0 { "…" } else { "" };
+    let text = format!("{ellipsis}{cut}{}", if to < shown.len() { "…" } else { "" });
+    let offset = mark.saturating_sub(from).saturating_add(ellipsis.chars().count());
+    Excerpt {
+        file: file.to_owned(),
+        line: before.matches('\n').count().saturating_add(1),
+        column: before.get(start..).unwrap_or_default().chars().count().saturating_add(1),
+        text,
+        mark: (offset, length.clamp(1, to.saturating_sub(mark).max(1))),
+    }
+}
+
+/// Characters that would turn the text around them about, or hide it.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+}
+
+/// Whether a key's value is nobody's to read.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["token", "password", "passwd", "passphrase", "secret", "apikey", "api_key", "api-key", "credential", "privatekey"]
+        .iter()
+        .any(|word| key.contains(word))
+}
+
+/// The parts of a line that are the texts of secret keys: also in comments, and where the line is no good JSON5.
+fn secrets(line: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(colon) = line.get(from..).and_then(|rest| rest.find(':')).map(|at| at.saturating_add(from)) {
+        from = colon.saturating_add(1);
+        let key = line.get(..colon).unwrap_or_default().trim_end().trim_end_matches(['"', '\'']);
+        let key =
+            key.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '$'))).next().unwrap_or_default();
+        if !is_secret(key) {
+            continue;
+        }
+        let value = line.get(from..).unwrap_or_default();
+        let start = from.saturating_add(value.len().saturating_sub(value.trim_start().len()));
+        let value = line.get(start..).unwrap_or_default();
+        let end = match value.chars().next() {
+            // An object or a list hides all that is behind it in this line.
+            Some('{' | '[') => line.len(),
+            Some(quote @ ('"' | '\'')) => {
+                let inner = start.saturating_add(1);
+                let end = end_of_text(line.get(inner..).unwrap_or_default(), quote);
+                found.push(inner..inner.saturating_add(end));
+                from = inner.saturating_add(end);
+                continue;
+            }
+            _ => start.saturating_add(value.find([',', '}']).unwrap_or(value.len())),
+        };
+        found.push(start..end);
+        from = end;
+    }
+    found
+}
+
+/// Where a text in quotes ends.
+fn end_of_text(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if escaped {
+            escaped = false;
+        } else if c == '\\' {
+            escaped = true;
+        } else if c == quote {
+            return at;
+        }
+    }
+    text.len()
+}

@@ -1,0 +1,245 @@
+//! What the tool says: text for people, coloured on a terminal only, or one JSON object.
+
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+/// The answer to the question that was asked, as an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to complain about.
+    Fine,
+    /// Errors were found, or the request is refused.
+    Found,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Fine => 0,
+            Outcome::Found => 1,
+        })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// One or more things that are wrong with what was asked, ready to be printed.
+    Input(Vec<Problem>),
+    /// The output cannot be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// A single problem: where, what is wrong there, and what to do.
+    pub fn new(place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Input(vec![Problem {
+            place: place.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+            excerpt: None,
+        }])
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// A JSON path, a file, or an argument.
+    pub place: String,
+    /// What is wrong there.
+    pub problem: String,
+    /// What to do instead.
+    pub remedy: String,
+    /// Where it stands in the source.
+    pub excerpt: Option<Excerpt>,
+}
+
+impl Problem {
+    /// The problem for programs.
+    pub fn to_json(&self) -> Value {
+        let mut object = json!({"path": self.place, "problem": self.problem, "remedy": self.remedy});
+        if let (Some(excerpt), Some(object)) = (&self.excerpt, object.as_object_mut()) {
+            object.insert("file".to_owned(), excerpt.file.clone().into());
+            object.insert("line".to_owned(), excerpt.line.into());
+            object.insert("column".to_owned(), excerpt.column.into());
+        }
+        object
+    }
+}
+
+/// A line of a source file, and what in it is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The file as it was named.
+    pub file: String,
+    /// The line, from one.
+    pub line: usize,
+    /// The column in characters, from one.
+    pub column: usize,
+    /// The line, fit to be shown: no secrets, no control characters, not too long.
+    pub text: String,
+    /// Where in `text` the mark starts, and its length, in characters.
+    pub mark: (usize, usize),
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a text is, which decides its colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Goes well.
+    Good,
+    /// Goes wrong.
+    Bad,
+    /// Deserves attention.
+    Doubtful,
+    /// A place, a heading.
+    Strong,
+    /// An aside.
+    Faint,
+}
+
+impl Style {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "1;31",
+            Self::Doubtful => "33",
+            Self::Strong => "1",
+            Self::Faint => "2",
+        }
+    }
+}
+
+/// A text in its colour; made by [`Output::paint`].
+pub struct Painted<T> {
+    style: Option<Style>,
+    text: T,
+}
+
+impl<T: fmt::Display> fmt::Display for Painted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.style {
+            Some(style) => write!(f, "\x1b[{}m{}\x1b[0m", style.code(), self.text),
+            None => self.text.fmt(f),
+        }
+    }
+}
+
+/// Where answers go: standard output. `write!` to it; errors of it end the program quietly.
+pub struct Output {
+    out: BufWriter<StdoutLock<'static>>,
+    json: bool,
+    coloured: bool,
+    errors_coloured: bool,
+}
+
+impl Output {
+    /// The standard output of this program.
+    pub fn new(json: bool, colour: Colour) -> Self {
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let coloured = |terminal: bool| match colour {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => terminal && !no_colour,
+        };
+        Self {
+            out: BufWriter::new(io::stdout().lock()),
+            json,
+            coloured: !json && coloured(io::stdout().is_terminal()),
+            errors_coloured: coloured(io::stderr().is_terminal()),
+        }
+    }
+
+    /// Whether one JSON object is wanted.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// A text in its colour, where there is colour.
+    pub fn paint<T: fmt::Display>(&self, style: Style, text: T) -> Painted<T> {
+        Painted { style: self.coloured.then_some(style), text }
+    }
+
+    /// Writes the one JSON object.
+    pub fn json(&mut self, value: &Value) -> io::Result<()> {
+        serde_json::to_writer_pretty(&mut self.out, value)?;
+        self.out.write_all(b"\n")
+    }
+
+    /// Writes a problem and the place where it stands. `label` says how bad it is.
+    pub fn problem(&mut self, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
+        let coloured = self.coloured;
+        write_problem(&mut self.out, coloured, style, label, problem)
+    }
+
+    /// Says why there is no answer, on standard error; with `--json` on standard output too.
+    pub fn failure(&mut self, failure: &Failure) -> io::Result<()> {
+        let problems = match failure {
+            Failure::Input(problems) => problems.clone(),
+            Failure::Output(error) => vec![Problem {
+                place: "standard output".to_owned(),
+                problem: format!("cannot be written: {error}"),
+                remedy: "make room, or write elsewhere".to_owned(),
+                excerpt: None,
+            }],
+        };
+        self.out.flush()?;
+        let mut err = BufWriter::new(io::stderr().lock());
+        for problem in &problems {
+            write_problem(&mut err, self.errors_coloured, Style::Bad, "error", problem)?;
+        }
+        err.flush()?;
+        if self.json && matches!(failure, Failure::Input(_)) {
+            let problems: Vec<_> = problems.iter().map(Problem::to_json).collect();
+            self.json(&json!({"verdict": "no answer", "errors": problems}))?;
+            self.out.flush()?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn write_problem(out: &mut impl Write, coloured: bool, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
+    let paint = |style, text: &str| Painted { style: coloured.then_some(style), text: text.to_owned() };
+    let Problem { place, problem, remedy, excerpt } = problem;
+    writeln!(out, "{}: {}: {problem}", paint(style, label), paint(Style::Strong, place))?;
+    if let Some(Excerpt { file, line, column, text, mark: (start, length) }) = excerpt {
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        writeln!(out, " {margin}{} {file}:{line}:{column}", paint(Style::Faint, "-->"))?;
+        writeln!(out, " {} {text}", paint(Style::Faint, &format!("{number} |")))?;
+        let marks = "^".repeat(*length.max(&1));
+        writeln!(out, " {margin} {} {}{}", paint(Style::Faint, "|"), " ".repeat(*start), paint(style, &marks))?;
+    }
+    writeln!(out, "   {} {remedy}", paint(Style::Faint, "="))
+}
