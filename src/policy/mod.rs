@@ -13,6 +13,8 @@ pub mod refusal;
 pub mod scopes;
 mod stamp;
 pub mod texts;
+#[cfg(feature = "cli")]
+pub mod trace;
 
 use ceilings::Ceilings;
 use cidrs::Cidrs;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use openclaw_trusted_proxy::config::{Compiled, compile};
 
 pub use environment::Environment;
+pub use excerpt::is_secret;
 
 use crate::json5::{self, Member, Node, Span, Value};
 use crate::output::{Excerpt, Failure, Problem};
@@ -269,24 +270,40 @@ fn read_document(path: &Path, files: &mut Vec<SourceFile>) -> Result<Node, Failu
 /// # Errors
 /// What cannot be read, is too large, or is no UTF-8.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
-    let name = name_of(path);
+    String::from_utf8(read_bytes(path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::new(name_of(path), format!("is not UTF-8: the byte {at} fits nowhere"), "save it as UTF-8")
+    })
+}
+
+/// Reads a file, or standard input for `-`.
+///
+/// # Errors
+/// What cannot be read, or is too large.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let unreadable = |error: io::Error| {
-        Failure::new(&name, format!("cannot be read: {error}"), "check the path, and that you may read the file")
+        Failure::new(
+            name_of(path),
+            format!("cannot be read: {error}"),
+            "check the path, and that you may read the file",
+        )
     };
     let mut bytes = Vec::new();
-    if path.as_os_str() == "-" {
-        io::stdin().lock().take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    let limit = MAX_BYTES.saturating_add(1);
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
-        let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    }
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(unreadable)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        return Err(Failure::new(&name, format!("has more than {} MiB", MAX_BYTES >> 20), "give a smaller file"));
+        return Err(Failure::new(
+            name_of(path),
+            format!("has more than {} MiB", MAX_BYTES >> 20),
+            "give a smaller file",
+        ));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Failure::new(&name, format!("is not UTF-8: the byte {at} fits nowhere"), "save it as UTF-8")
-    })
+    Ok(bytes)
 }
 
 /// What a file is called in messages.
