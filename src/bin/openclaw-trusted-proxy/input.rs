@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use openclaw_trusted_proxy::config::{Compiled, compile};
 
-pub use environment::Environment;
+pub use environment::{Environment, has_reference};
 pub use excerpt::is_secret;
 
 use crate::json5::{self, Member, Node, Span, Value};
@@ -30,6 +30,9 @@ pub struct Options {
     /// that sets a name counts
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
+    /// The environment of this command is not the Gateway's: leave it out of account
+    #[arg(long)]
+    pub ignore_environment: bool,
 }
 
 /// What a file turned out to be.
@@ -90,7 +93,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Configuration, Failure> {
     // `filter` is no key of the Gateway's.
     let kind = if is("filter") { Kind::Plugin } else { Kind::OpenClaw };
     let mut unresolved = Vec::new();
-    let mut environment = Environment::read(&options.env_file)?;
+    let mut environment = Environment::read(&options.env_file, options.ignore_environment)?;
     if kind == Kind::OpenClaw {
         includes::resolve(&mut document, path, &mut files)?;
         environment.add_of_openclaw(path, &document)?;
@@ -140,11 +143,6 @@ impl Configuration {
     /// The configuration as the filter gets it.
     pub fn plugin_json(&self) -> String {
         self.plugin.to_json()
-    }
-
-    /// The gateway block.
-    pub fn gateway(&self) -> Option<&Node> {
-        self.plugin.member("gateway")
     }
 
     /// A value of the plugin configuration, by keys.

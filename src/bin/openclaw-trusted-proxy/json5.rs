@@ -229,7 +229,7 @@ impl<'t> Parser<'t> {
                     "false" => Value::Bool(false),
                     "Infinity" => Value::Number(f64::INFINITY),
                     "NaN" => Value::Number(f64::NAN),
-                    _ => return self.error(from, format!("{word:?} is no value"), "write texts in quotes"),
+                    _ => return self.error(from, "a word without quotes is no value", "write texts in quotes"),
                 }
             }
             Some(c) => {
@@ -436,7 +436,7 @@ impl<'t> Parser<'t> {
             let whole = self.take_while(|c| c.is_ascii_digit());
             let fraction = if self.eat(".") { self.take_while(|c| c.is_ascii_digit()) } else { "" };
             let is_octal = whole.len() > 1 && whole.starts_with('0');
-            let mut is_good = !is_octal && !(whole.is_empty() && fraction.is_empty());
+            let mut is_good = !(is_octal || whole.is_empty() && fraction.is_empty());
             if self.eat("e") || self.eat("E") {
                 let _ = self.eat("-") || self.eat("+");
                 is_good &= !self.take_while(|c| c.is_ascii_digit()).is_empty();

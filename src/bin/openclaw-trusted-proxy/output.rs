@@ -58,7 +58,7 @@ pub struct Problem {
     pub place: String,
     /// What is wrong there.
     pub problem: String,
-    /// What to do instead.
+    /// What to do instead; empty where the problem says it already.
     pub remedy: String,
     /// Where it stands in the source.
     pub excerpt: Option<Excerpt>,
@@ -232,7 +232,8 @@ impl Write for Output {
 fn write_problem(out: &mut impl Write, coloured: bool, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
     let paint = |style, text: &str| Painted { style: coloured.then_some(style), text: text.to_owned() };
     let Problem { place, problem, remedy, excerpt } = problem;
-    writeln!(out, "{}: {}: {problem}", paint(style, label), paint(Style::Strong, place))?;
+    let place = if place.is_empty() { String::new() } else { format!("{}: ", paint(Style::Strong, place)) };
+    writeln!(out, "{}: {place}{problem}", paint(style, label))?;
     if let Some(Excerpt { file, line, column, text, mark: (start, length) }) = excerpt {
         let number = line.to_string();
         let margin = " ".repeat(number.len());
@@ -241,5 +242,5 @@ fn write_problem(out: &mut impl Write, coloured: bool, style: Style, label: &str
         let marks = "^".repeat(*length.max(&1));
         writeln!(out, " {margin} {} {}{}", paint(Style::Faint, "|"), " ".repeat(*start), paint(style, &marks))?;
     }
-    writeln!(out, "   {} {remedy}", paint(Style::Faint, "="))
+    if remedy.is_empty() { Ok(()) } else { writeln!(out, "   {} {remedy}", paint(Style::Faint, "=")) }
 }

@@ -6,6 +6,9 @@ use super::{name_of, read_text};
 use crate::json5::{Node, Value};
 use crate::output::Failure;
 
+const OWN: &str = "the environment";
+const BLOCK: &str = "the env block";
+
 /// Variables, each with where it was set. Values are never shown.
 #[derive(Debug, Default)]
 pub struct Environment {
@@ -20,10 +23,13 @@ struct Source {
 
 impl Environment {
     /// This process' own variables, and over them nothing: files only add what is missing.
-    pub(super) fn read(files: &[PathBuf]) -> Result<Self, Failure> {
+    pub(super) fn read(files: &[PathBuf], ignore_own: bool) -> Result<Self, Failure> {
         let own =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let mut sources = vec![Source { name: "the environment".to_owned(), variables: own.collect() }];
+        let mut sources = Vec::new();
+        if !ignore_own {
+            sources.push(Source { name: OWN.to_owned(), variables: own.collect() });
+        }
         for file in files {
             sources.push(Source { name: name_of(file), variables: parse(&read_text(file)?) });
         }
@@ -44,7 +50,7 @@ impl Environment {
         // Literal values only: the Gateway substitutes nothing here.
         let variables = vars.into_iter().flat_map(Node::members).filter_map(text);
         let variables = variables.filter(|(_, value)| !has_reference(value)).collect();
-        self.sources.push(Source { name: "the env block".to_owned(), variables });
+        self.sources.push(Source { name: BLOCK.to_owned(), variables });
         Ok(())
     }
 
@@ -54,6 +60,11 @@ impl Environment {
             let (_, value) = source.variables.iter().find(|(other, value)| other == name && !value.is_empty())?;
             Some((value.as_str(), source.name.as_str()))
         })
+    }
+
+    /// The files among what was looked at.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.sources().filter(|name| ![OWN, BLOCK].contains(name))
     }
 
     /// What was looked at.
