@@ -470,3 +470,230 @@ fn is_name_start(c: char) -> bool {
 fn is_name_part(c: char) -> bool {
     is_name_start(c) || c.is_numeric() || matches!(c, '\u{200C}' | '\u{200D}')
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a text reads as, in JSON; numbers that JSON lacks by name.
+    fn read(text: &str) -> Result<String, String> {
+        parse(text, 0).map(|node| shown(&node)).map_err(|error| error.problem)
+    }
+
+    fn shown(node: &Node) -> String {
+        match &node.value {
+            Value::Number(number) if !number.is_finite() => format!("{number}"),
+            Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(",")),
+            Value::Object(members) => {
+                let member = |member: &Member| format!("{:?}:{}", member.key, shown(&member.node));
+                format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
+            }
+            _ => node.to_json(),
+        }
+    }
+
+    #[test]
+    fn everything_that_json5_adds_to_json_is_read() {
+        for (text, expected) in [
+            ("// a\n{/* b */}", "{}"),
+            ("{a: 1, $b_2: 'x', \"c\": [1, 2,],}", r#"{"a":1,"$b_2":"x","c":[1,2]}"#),
+            ("{ä: 1, \\u0061b: 2}", r#"{"ä":1,"ab":2}"#),
+            ("{null: null, true: true, Infinity: false}", r#"{"null":null,"true":true,"Infinity":false}"#),
+            ("'it\\'s'", r#""it's""#),
+            ("'\"'", r#""\"""#),
+            ("'a\\\nb\\\r\nc\\\u{2028}d'", r#""abcd""#),
+            ("'\\x41\\u00e9\\ud83d\\ude00\\v\\0\\q'", "\"Aé😀\\u000b\\u0000q\""),
+            ("\u{FEFF}\u{A0}\u{2003}[\u{B}\u{C}]\u{2028}", "[]"),
+            ("'\u{2028}'", "\"\u{2028}\""),
+            ("[0x1F, 0XaB, -0x1, +1, .5, 5., -.5, 1e3, 1E-2, +.5e+1]", "[31,171,-1,1,0.5,5,-0.5,1000,0.01,5]"),
+            ("[Infinity, -Infinity, NaN, +Infinity]", "[inf,-inf,NaN,inf]"),
+            ("null", "null"),
+        ] {
+            assert_eq!(read(text).as_deref(), Ok(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json5_says_so_and_where() {
+        for (text, place, problem) in [
+            ("", "", "ends where a value"),
+            ("{", "", "ends where a key"),
+            ("{a: 1", "", "ends where a comma"),
+            ("{a 1}", "1", "where a colon"),
+            ("{a: 1 b: 2}", "b", "where a comma"),
+            ("{a: 1} x", "x", "where the end"),
+            ("{a: hello}", "hello", "a word without quotes"),
+            ("{a: 'x\n'}", "'x", "not closed"),
+            ("/* a", "/*", "comment is not closed"),
+            ("{1a: 1}", "1", "cannot stand here"),
+            ("{a-b: 1}", "-", "where a colon"),
+            ("{,}", ",", "where a key"),
+            ("[,]", ",", "where a value"),
+            ("[1,,2]", ",", "where a value"),
+            ("{a: 1, 'a': 2}", "'a'", "stands twice"),
+            ("[010]", "010", "is no number"),
+            ("[1x]", "1x", "is no number"),
+            ("[.]", ".", "is no number"),
+            ("[1e]", "1e", "is no number"),
+            ("[0x]", "0x", "without digits"),
+            ("'\\ud83d'", "\\ud83d", "surrogate"),
+            ("'\\1'", "\\1", "escape with a digit"),
+            ("'\\xg'", "\\x", "bad escape"),
+            ("{\\x: 1}", "\\", "no \\u escape"),
+            ("\"\\", "", "ends where an escape"),
+        ] {
+            let error = parse(text, 0).unwrap_err();
+            assert!(error.problem.contains(problem), "{text:?}: {}", error.problem);
+            assert_eq!(&text[error.span.start..error.span.end], place, "{text:?}: {}", error.problem);
+        }
+        let deep = "[".repeat(MAX_DEPTH + 1) + &"]".repeat(MAX_DEPTH + 1);
+        assert!(parse(&deep, 0).unwrap_err().problem.contains("levels"));
+        assert!(parse(&deep[1..deep.len() - 1], 0).is_ok());
+    }
+
+    /// A word that is not quoted is not repeated: it may be a secret whose quotes were forgotten.
+    #[test]
+    fn no_error_repeats_a_value() {
+        for text in ["{token: s3cr3t}", "{token: 's3cr3t", "{token: s3cr3t-x}", "{token: 12s3cr3t}"] {
+            let problem = parse(text, 0).unwrap_err().problem;
+            assert!(!problem.contains("s3cr3t"), "{text}: {problem}");
+        }
+    }
+
+    /// Blanks and comments between two tokens.
+    fn gap() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(&["", " ", "\n", "\t", "/* , } */", "// ]\n", "\u{FEFF}"][..])
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let part = prop::sample::select(
+            &["a", "B", "é", "😀", "\\n", "\\x41", "\\u00e9", "\\\n", "\\'", "\\\"", "\\\\", " ", "//", "${X}", "\u{2028}"][..],
+        );
+        (prop::sample::select(&['"', '\''][..]), prop::collection::vec(part, 0..5))
+            .prop_map(|(quote, parts)| format!("{quote}{}{quote}", parts.concat()))
+    }
+
+    /// A JSON5 text.
+    fn document() -> impl Strategy<Value = String> {
+        let scalars = &["null", "true", "false", "0", "-0", "1.5", "0x1f", "+.5", "5.", "1e3", "-0XA", "Infinity", "-NaN"];
+        let leaf = prop_oneof![prop::sample::select(&scalars[..]).prop_map(str::to_owned), text()];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let items = prop::collection::vec((gap(), inner.clone(), gap()), 0..4);
+            let key = prop_oneof![
+                prop::sample::select(&["a", "_b", "$c", "dé", "\\u0065"][..]).prop_map(str::to_owned),
+                text()
+            ];
+            let members = prop::collection::vec((gap(), key, gap(), gap(), inner, gap()), 0..4);
+            let comma = prop::sample::select(&["", ","][..]);
+            prop_oneof![
+                (items, comma.clone()).prop_map(|(items, last)| {
+                    let items: Vec<_> = items.into_iter().map(|(a, item, b)| format!("{a}{item}{b}")).collect();
+                    let last = if items.is_empty() { "" } else { last };
+                    format!("[{}{last}]", items.join(","))
+                }),
+                (members, comma).prop_map(|(members, last)| {
+                    let member = |(a, key, b, c, value, d)| format!("{a}{key}{b}:{c}{value}{d}");
+                    let members: Vec<_> = members.into_iter().map(member).collect();
+                    let last = if members.is_empty() { "" } else { last };
+                    format!("{{{}{last}}}", members.join(","))
+                }),
+            ]
+        })
+    }
+
+    /// The same, with a few characters changed.
+    fn damaged() -> impl Strategy<Value = String> {
+        let change = (any::<prop::sample::Index>(), prop::sample::select(&["", ",", "}", "'", "\\", "/", "\n", "0", "x", "\u{85}", "*/"][..]));
+        (document(), prop::collection::vec(change, 1..3)).prop_map(|(text, changes)| {
+            let mut chars: Vec<String> = text.chars().map(String::from).collect();
+            for (at, put) in changes {
+                let at = at.index(chars.len());
+                chars[at] = put.to_owned();
+            }
+            chars.concat()
+        })
+    }
+
+    /// Another reader's view of a text.
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(untagged)]
+    enum Other {
+        Null(()),
+        Bool(bool),
+        Number(f64),
+        String(String),
+        List(Vec<Other>),
+        Object(std::collections::BTreeMap<String, Other>),
+    }
+
+    fn same(ours: &Node, other: &Other) -> bool {
+        match (&ours.value, other) {
+            (Value::Null, Other::Null(())) => true,
+            (Value::Bool(a), Other::Bool(b)) => a == b,
+            (Value::Number(a), Other::Number(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (Value::String(a), Other::String(b)) => a == b,
+            (Value::List(a), Other::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+            (Value::Object(a), Other::Object(b)) => {
+                a.len() == b.len() && a.iter().all(|a| b.get(&a.key).is_some_and(|b| same(&a.node, b)))
+            }
+            _ => false,
+        }
+    }
+
+    /// Every value again, from the place that it claims.
+    fn check_places(text: &str, node: &Node) {
+        let Span { start, end, .. } = node.span;
+        assert_eq!(parse(&text[start..end], 0).map(|again| shown(&again)), Ok(shown(node)), "{text:?} {start}..{end}");
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| check_places(text, item)),
+            Value::Object(members) => {
+                for Member { key, key_span, node } in members {
+                    let again = parse(&format!("{{{}:0}}", &text[key_span.start..key_span.end]), 0).unwrap();
+                    assert_eq!(&again.members()[0].key, key, "{text:?}");
+                    check_places(text, node);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Stricter on purpose, and said so in the head of this file.
+    fn is_deliberate(problem: &str) -> bool {
+        problem.contains("stands twice") || problem.contains("surrogate")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_good_text_reads_as_with_another_reader(text in document()) {
+            match parse(&text, 0) {
+                Ok(node) => {
+                    let other: Other = json5::from_str(&text).map_err(|error| TestCaseError::fail(format!("{text:?}: {error}")))?;
+                    prop_assert!(same(&node, &other), "{text:?}: {node:?} {other:?}");
+                    check_places(&text, &node);
+                }
+                Err(error) => prop_assert!(is_deliberate(&error.problem), "{text:?}: {}", error.problem),
+            }
+        }
+
+        #[test]
+        fn a_damaged_text_is_refused_where_another_reader_refuses_it(text in damaged()) {
+            match (parse(&text, 0), json5::from_str::<Other>(&text)) {
+                (Ok(node), Ok(other)) => prop_assert!(same(&node, &other), "{text:?}: {node:?} {other:?}"),
+                (Ok(_), Err(error)) => prop_assert!(false, "{text:?} is read here, and elsewhere: {error}"),
+                (Err(error), Ok(_)) => prop_assert!(is_deliberate(&error.problem), "{text:?} is read elsewhere: {}", error.problem),
+                (Err(_), Err(_)) => {}
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC*", bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let _ = parse(&text, 0);
+            let _ = parse(&String::from_utf8_lossy(&bytes), 0);
+        }
+    }
+}
