@@ -15,16 +15,20 @@ use crate::output::{Failure, Outcome, Output, Style};
 use finding::{Finding, Level};
 
 const HELP: &str = "\
-FILE is an openclaw.json, of which the block `gateway` is checked, its includes and variables resolved as the Gateway does,
-or the plugin configuration that Envoy hands to the filter: {\"gateway\": {...}, \"filter\": {...}}.
+FILE is an openclaw.json, of which the block `gateway` is checked, its includes and
+variables resolved as the Gateway does it, or the plugin configuration that Envoy hands
+to the filter: {\"gateway\": {...}, \"filter\": {...}}.
 
-Errors are what makes the filter refuse the configuration, or the Gateway refuse to start or to serve Envoy. The rest are
-audit findings, under the ids of `openclaw security audit` where it has them. The reminder gateway.trusted_proxy_auth is
-always there, and --strict lets it be.
+Errors are what makes the filter refuse the configuration, or the Gateway refuse to
+start or to serve Envoy. The rest are audit findings, under the ids of `openclaw
+security audit` where it has them. gateway.trusted_proxy_auth is always there, as a
+reminder, and --strict lets it be. No secret is ever shown.
 
 Examples:
   openclaw-trusted-proxy check openclaw.json
-  openclaw-trusted-proxy check openclaw.json --env-file gateway.env --envoy 10.0.0.2 --strict
+  openclaw-trusted-proxy check openclaw.json --env-file gateway.env \\
+    --envoy 10.0.0.2 --strict
+  openclaw-trusted-proxy check openclaw.json --filter filter.json
   openclaw-trusted-proxy check policy.json --json
   openclaw-trusted-proxy check - < openclaw.json
 

@@ -19,20 +19,24 @@ use answer::Answer;
 use sent::Sent;
 
 const HELP: &str = "\
-The request is what the filter's peer, your proxy, sends to Envoy: give --peer and the headers with -H, or the whole request
-with --request, --har or --curl; -H then replaces headers of the same name. What Envoy itself adds before the filter looks
-(the peer to X-Forwarded-For, X-Forwarded-Proto, X-Request-Id) is added, unless --as-seen is given.
+The request is what Envoy's peer, your proxy, sends: give --peer, and the headers with
+-H, or the whole request with --request, --har or --curl; -H then replaces headers of
+the same name. What Envoy itself adds before the filter looks (the peer to
+X-Forwarded-For, X-Forwarded-Proto, X-Request-Id) is added, unless --as-seen is given.
+Values that may be secrets are shown as ***.
 
 Examples:
   openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
     -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
-  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --ws -H 'origin: https://claw.example.com' \\
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --ws \\
+    --request request.http -H 'origin: https://claw.example.com'
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    --method POST --path /tools/invoke --json
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    --har recording.har --entry /control-ui-config.json \\
     -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
-  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --method POST --path /tools/invoke --json
-  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --request request.http
-  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --har recording.har --entry /control-ui-config.json \\
-    -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
-  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --curl \"curl https://claw.example.com/ -H 'x-forwarded-user: nick'\"
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    --curl \"curl https://claw.example.com/ -H 'x-forwarded-user: nick'\"
 
 Exit codes: 0 the request passes, 1 it is refused, 2 no answer.";
 
@@ -94,9 +98,12 @@ pub struct Args {
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let configuration = input::read(&args.file, &args.options)?;
     let policy = configuration.policy()?.policy;
-    let (peer_text, peer) = read_peer(&args.peer, &policy)?;
+    let (peer_text, peer) = read_peer(&args.peer, &policy);
     let mut sent = read_request(args)?;
     let mut notes = Vec::new();
+    if peer == Peer::Unknown {
+        notes.push(format!("--peer {peer_text:?} is no address as Envoy shows one: 10.0.0.1:4711 or [fd00::1]:4711, or without a port here"));
+    }
     let headers = sent.as_the_filter_sees_it(peer, args.as_seen, &mut notes);
     let map = serialize(&headers);
     let Ok(mut request) = policy.read(peer, &map) else {
@@ -129,9 +136,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 }
 
 /// The peer as Envoy would show it: a bare address gets a port, since it came from a socket.
-fn read_peer(text: &str, policy: &Policy) -> Result<(String, Peer), Failure> {
+fn read_peer(text: &str, policy: &Policy) -> (String, Peer) {
     let bare = Address::parse(text.as_bytes());
-    let (shown, peer) = match (policy.peer_address(), bare) {
+    match (policy.peer_address(), bare) {
         (PeerAddress::FilterState(_), _) => (text.to_owned(), Peer::from_filter_state(text.as_bytes())),
         (PeerAddress::Connection, Some(address)) => {
             let text =
@@ -140,16 +147,7 @@ fn read_peer(text: &str, policy: &Policy) -> Result<(String, Peer), Failure> {
             (text, peer)
         }
         (PeerAddress::Connection, None) => (text.to_owned(), Peer::from_connection(text.as_bytes())),
-    };
-    let looks_like_an_address = text.bytes().all(|byte| byte.is_ascii_hexdigit() || b".:[]".contains(&byte));
-    if peer == Peer::Unknown && looks_like_an_address {
-        return Err(Failure::new(
-            "--peer",
-            format!("{text:?} is no address"),
-            "write an IP address, with or without a port: 10.0.0.1, 10.0.0.1:4711, [fd00::1]:4711",
-        ));
     }
-    Ok((shown, peer))
 }
 
 fn read_destination(text: &str) -> Result<Address, Failure> {

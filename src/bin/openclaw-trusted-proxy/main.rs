@@ -17,7 +17,8 @@ use output::{Colour, Failure, Output};
 const HELP: &str = "\
 Examples:
   openclaw-trusted-proxy check openclaw.json
-  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 -H 'x-forwarded-user: nick@example.com'
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
   openclaw-trusted-proxy help explain
 
 Exit codes:

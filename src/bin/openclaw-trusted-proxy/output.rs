@@ -204,7 +204,8 @@ impl Output {
                 excerpt: None,
             }],
         };
-        self.out.flush()?;
+        // What was not written by now is no part of an answer.
+        let _ = self.out.flush();
         let mut err = BufWriter::new(io::stderr().lock());
         for problem in &problems {
             write_problem(&mut err, self.errors_coloured, Style::Bad, "error", problem)?;

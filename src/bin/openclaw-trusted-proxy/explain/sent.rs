@@ -185,6 +185,7 @@ fn add_what_envoy_adds(map: &mut Vec<Header>, peer: Peer, scheme: &str, notes: &
 /// Reads `Name: value`, and `Name;` for an empty value, as curl does.
 pub fn parse_header(text: &str) -> Result<Header, Malformed> {
     let header = match text.split_once(':') {
+        Some(("", _)) => (text.to_owned(), Vec::new()),
         Some((name, value)) => (name.to_owned(), value.trim_ascii().as_bytes().to_vec()),
         None => match text.strip_suffix(';') {
             Some(name) => (name.to_owned(), Vec::new()),

@@ -3,9 +3,10 @@
 use crate::json5::Span;
 use crate::output::Excerpt;
 
-/// Characters of a long line that are shown before and behind the mark's start.
-const BEFORE: usize = 60;
-const BEHIND: usize = 60;
+/// Characters of a line that are shown.
+const WIDTH: usize = 110;
+/// Of a longer line, those before the mark.
+const BEFORE: usize = 50;
 
 /// The line in which a part of a text starts.
 pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
@@ -37,8 +38,8 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
         shown.extend(visible);
     }
     let mark = mark.unwrap_or(shown.len());
-    let from = if mark > BEFORE { mark.saturating_sub(BEFORE) } else { 0 };
-    let to = shown.len().min(mark.saturating_add(BEHIND));
+    let from = if shown.len() > WIDTH { mark.saturating_sub(BEFORE) } else { 0 };
+    let to = shown.len().min(from.saturating_add(WIDTH));
     let cut: String = shown.get(from..to).unwrap_or_default().iter().collect();
     let ellipsis = if from > 0 { "…" } else { "" };
     let text = format!("{ellipsis}{cut}{}", if to < shown.len() { "…" } else { "" });

@@ -1,0 +1,76 @@
+//! The command-line tool, as a program: what it prints, how it ends, and that it decides as the filter does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod decisions;
+mod requests;
+mod transcripts;
+mod usage;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_openclaw-trusted-proxy");
+
+/// The folder with the files that the cases name.
+fn files() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/files")
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// A command in the folder of files, with nothing of our environment but the path.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(files()).env_clear();
+    command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a command to its end.
+fn run(mut command: Command, stdin: &[u8]) -> Run {
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let stdin = stdin.to_vec();
+    // It may end without reading all of it.
+    let writer = std::thread::spawn(move || drop(input.write_all(&stdin)));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs the program with these arguments.
+fn tool<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Run {
+    tool_reading(arguments, b"")
+}
+
+/// The same with something on its standard input.
+fn tool_reading<S: AsRef<std::ffi::OsStr>>(arguments: &[S], stdin: &[u8]) -> Run {
+    let mut command = command(PROGRAM);
+    command.args(arguments);
+    run(command, stdin)
+}
+
+/// Runs a line of a shell in which the program is found by its name.
+fn shell(line: &str) -> Run {
+    let folder = Path::new(PROGRAM).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = command("sh");
+    command.args(["-c", line]).env("PATH", format!("{}:{path}", folder.display()));
+    run(command, b"")
+}

@@ -1,0 +1,133 @@
+//! Requests as people have them at hand: a head, a HAR entry, a curl command. All say the same as `-H`.
+
+use serde_json::Value;
+
+use crate::{tool, tool_reading};
+
+fn explain(arguments: &[&str], stdin: &[u8]) -> Value {
+    let all = [&["explain", "openclaw.json", "--peer", "10.0.0.1", "--json"][..], arguments].concat();
+    let run = tool_reading(&all, stdin);
+    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error} {}", run.stderr))
+}
+
+/// The headers that the upstream gets, `name: value`; of a refused request none.
+fn upstream(answer: &Value) -> Vec<String> {
+    let headers = answer["upstream"]["headers"].as_array();
+    let line = |pair: &Value| format!("{}: {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
+    headers.into_iter().flatten().map(line).collect()
+}
+
+const IDENTITY: [&str; 6] =
+    ["-H", "x-forwarded-for: 203.0.113.7", "-H", "x-forwarded-user: nick@example.com", "-H", "x-edge-proof: s3cr3t"];
+
+#[test]
+fn a_curl_command_is_read_as_curl_reads_it() {
+    let cases: &[(&str, &[&str])] = &[
+        ("curl https://claw.example.com", &[":method: GET", ":path: /", ":authority: claw.example.com", "accept: */*"]),
+        ("curl 'https://u:p@claw.example.com:8443/a?b#c'", &[":path: /a?***", ":authority: claw.example.com:8443"]),
+        ("curl claw.example.com/x", &[":scheme: http", ":path: /x", ":authority: claw.example.com"]),
+        ("curl -sSkL -XDELETE --url https://a/x", &[":method: DELETE", ":path: /x"]),
+        ("curl https://a/ -d '{}' --data-raw b", &[":method: POST", "content-type: application/x-www-form-urlencoded"]),
+        ("curl https://a/?x=1 -G -d a=b", &[":method: GET", ":path: /?***"]),
+        (
+            "curl https://a/ --json '{}' ",
+            &[":method: POST", "content-type: application/json", "accept: application/json"],
+        ),
+        ("curl -I https://a/", &[":method: HEAD"]),
+        ("curl https://a/ -F a=b", &[":method: POST", "content-type: multipart/form-data"]),
+        ("curl https://a/ -u nick:s3cr3t", &["authorization: ***"]),
+        (
+            "curl https://a/ -b 'session=s3cr3t' -A me -e https://b/",
+            &["cookie: ***", "user-agent: me", "referer: https://b/"],
+        ),
+        ("curl https://a/ -H 'Accept:' -H 'X-Empty;' -H X-A:\\ b", &["x-empty: ", "x-a: b"]),
+        ("curl https://a/ -H $'x-quoted: it\\'s \\u00e9'", &["x-quoted: it's \u{c3}\u{a9}"]),
+        ("curl \"https://a/\" \\\n  -H \"x-a: \\\"b\\\"\"", &["x-a: \"b\""]),
+        ("/usr/bin/curl -H 'Host: other.example.com' https://a/", &[":authority: other.example.com"]),
+        ("curl --http2 -o /dev/null -w '%{http_code}' -m 5 https://a/", &[":path: /"]),
+    ];
+    for (command, expected) in cases {
+        let answer = explain(&[&["--curl", command], &IDENTITY[..]].concat(), b"");
+        let lines = upstream(&answer);
+        for wanted in *expected {
+            assert!(lines.iter().any(|line| line == wanted), "{command}: no {wanted:?} in {lines:#?}");
+        }
+        assert!(!format!("{answer}").contains("s3cr3t"), "{command}: {answer}");
+    }
+    let gone = upstream(&explain(&[&["--curl", "curl https://a/ -H 'Accept:'"], &IDENTITY[..]].concat(), b""));
+    assert!(!gone.iter().any(|line| line.starts_with("accept:")), "{gone:?}");
+    let protocol = |command| explain(&["--curl", command], b"")["request"]["protocol"].clone();
+    assert_eq!(protocol("curl https://a/"), "HTTP/1.1");
+    assert_eq!(protocol("curl --http2 https://a/"), "HTTP/2");
+    assert_eq!(explain(&["--curl", "curl wss://a/"], b"")["client"]["closeCode"], 1008);
+}
+
+#[test]
+fn the_same_request_is_the_same_however_it_is_described() {
+    let head = b"GET /x?y=1 HTTP/1.1\nHost: claw.example.com\nX-Forwarded-For: 203.0.113.7\nX-Forwarded-User: nick@example.com\n\
+        X-Edge-Proof: s3cr3t\n\nbody: not a header\n";
+    let har = br#"{"log": {"entries": [{"request": {"method": "GET", "url": "https://claw.example.com/x?y=1", "httpVersion": "HTTP/1.1",
+        "headers": [{"name": "X-Forwarded-For", "value": "203.0.113.7"}, {"name": "X-Forwarded-User", "value": "nick@example.com"},
+        {"name": "X-Edge-Proof", "value": "s3cr3t"}]}}]}}"#;
+    let by_head = explain(&["--request", "-"], head);
+    let by_har = explain(&["--har", "-"], har);
+    let by_hand = explain(&[&["--path", "/x?y=1", "-H", "Host: claw.example.com"], &IDENTITY[..]].concat(), b"");
+    let by_curl = explain(
+        &[&["--curl", "curl https://claw.example.com/x?y=1 -H User-Agent: -H Accept:"], &IDENTITY[..]].concat(),
+        b"",
+    );
+    assert_eq!(by_head["verdict"], "admitted");
+    let mut lines = upstream(&by_head);
+    assert!(!lines.iter().any(|line| line.starts_with("body")), "{lines:?}");
+    lines.sort();
+    for (what, other) in [("HAR", by_har), ("-H", by_hand), ("curl", by_curl)] {
+        let mut others = upstream(&other);
+        others.sort();
+        assert_eq!(others, lines, "{what}");
+        assert_eq!(other["rules"], by_head["rules"], "{what}");
+    }
+}
+
+#[test]
+fn headers_on_the_command_line_replace_those_of_a_file() {
+    let answer = explain(&["--request", "request.http", "-H", "X-FORWARDED-USER: eve@example.com"], b"");
+    assert_eq!((&answer["verdict"], &answer["user"]), (&"refused".into(), &"eve@example.com".into()));
+    let twice = explain(&["--request", "request.http", "-H", "x-forwarded-user: a", "-H", "x-forwarded-user: b"], b"");
+    assert_eq!(twice["reason"], "trusted_proxy_user_repeated");
+}
+
+/// What the filter would be asked by an Envoy as `envoy/` sets it up.
+#[test]
+fn what_envoy_changes_before_the_filter_is_part_of_it() {
+    let socket = ["-H", "upgrade: websocket"];
+    let dropped = explain(&[&socket[..], &IDENTITY[..]].concat(), b"");
+    assert_eq!(dropped["request"]["upgrade"], false, "{dropped}");
+    let real = explain(&[&socket[..], &["-H", "connection: keep-alive, Upgrade"], &IDENTITY[..]].concat(), b"");
+    assert_eq!(real["request"]["upgrade"], true, "{real}");
+    let forwarded = |answer: &Value| upstream(answer).into_iter().find(|line| line.starts_with("x-forwarded-for"));
+    assert_eq!(forwarded(&dropped).as_deref(), Some("x-forwarded-for: 203.0.113.7,10.0.0.1"));
+    let seen = explain(&[&["--as-seen"], &IDENTITY[..]].concat(), b"");
+    assert_eq!(forwarded(&seen).as_deref(), Some("x-forwarded-for: 203.0.113.7"));
+    assert!(!upstream(&seen).iter().any(|line| line.starts_with("x-request-id")), "{seen}");
+    // Over HTTP/2 there is no key: one is made for the Gateway, and a refusal is an ordinary response.
+    let http2 = explain(&[&["--ws", "--http2"], &IDENTITY[..]].concat(), b"");
+    assert!(upstream(&http2).iter().any(|line| line.starts_with("sec-websocket-key: (a new one)")), "{http2}");
+    let refused = explain(&["--ws", "--http2"], b"");
+    assert_eq!((&refused["client"]["status"], &refused["client"]["closeCode"]), (&403.into(), &Value::Null));
+}
+
+#[test]
+fn what_is_given_and_asked_by_no_rule_is_said() {
+    for (arguments, note) in [
+        (&["--assertion", "nick@example.com"][..], "--assertion plays no part"),
+        (&["--certificate-uri-san", "spiffe://a/b"], "--certificate-uri-san plays no part"),
+        (&["--destination", "10.0.0.2"], "--destination plays no part"),
+        (&["--path", "/a/../b"], "normalize_path"),
+    ] {
+        let answer = explain(arguments, b"");
+        let notes = answer["notes"].to_string();
+        assert!(notes.contains(note), "{arguments:?}: {notes}");
+    }
+    let run = tool(&["explain", "policy.json", "--peer", "10.0.0.1"]);
+    assert!(run.stdout.contains("give it with --assertion"), "{}", run.stdout);
+}

@@ -1,0 +1,249 @@
+//! Arguments, exit codes, colour, JSON, and readers that go away.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{PROGRAM, command, files, run, shell, tool, tool_reading};
+
+#[test]
+fn every_example_of_the_help_runs() {
+    let mut examples = 0;
+    for arguments in [&["--help"][..], &["check", "--help"], &["explain", "--help"]] {
+        let help = tool(arguments);
+        assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{arguments:?}");
+        let mut lines = help.stdout.lines();
+        while let Some(line) = lines.next() {
+            if !line.starts_with("  openclaw-trusted-proxy ") {
+                continue;
+            }
+            let mut example = line.trim().to_owned();
+            while let Some(start) = example.strip_suffix('\\') {
+                example = format!("{start}{}", lines.next().unwrap().trim());
+            }
+            examples += 1;
+            let run = shell(&example);
+            assert!(run.code < 2 && run.stderr.is_empty(), "{example}\nends with {}: {}", run.code, run.stderr);
+        }
+    }
+    assert!(examples > 8, "only {examples} examples");
+}
+
+#[test]
+fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-files");
+    fs::create_dir_all(&scratch).unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = scratch.join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let latin1 = file("latin1.json", b"{gateway: 'j\xF6rg'}");
+    let list = file("list.json", b"[]");
+    let block = file("block.json", b"{trustedProxies: ['10.0.0.1'], auth: {}}");
+    let circle = file("circle.json", b"{$include: './circle.json'}");
+    let outside = file("outside.json", b"{$include: '../../../../etc/hostname'}");
+    let number = file("number.json", b"{gateway: {$include: 7}}");
+    let har = file("empty.har", b"{}");
+    let folded = file("folded.http", b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n");
+    let policy = "openclaw.json";
+    let curl = |command: &'static str| vec!["explain", policy, "--peer", "10.0.0.1", "--curl", command];
+    let cases: Vec<(Vec<&str>, &str)> = vec![
+        (vec![], "Usage"),
+        (vec!["chek"], "unrecognized subcommand"),
+        (vec!["check"], "<FILE>"),
+        (vec!["check", "missing.json"], "missing.json: cannot be read"),
+        (vec!["check", "."], "cannot be read"),
+        (vec!["check", policy, "--envoy", "envoy.internal"], "\"envoy.internal\" is no IP address"),
+        (vec!["check", policy, "--env-file", "missing.env"], "missing.env: cannot be read"),
+        (vec!["check", "policy.json", "--filter", "filter.json"], "holds the filter's settings itself"),
+        (vec!["check", policy, "--filter", "openclaw.json"], "gateway block of its own"),
+        (vec!["check", "syntax.json5"], "syntax.json5:4:5"),
+        (vec!["check", &latin1], "is not UTF-8"),
+        (vec!["check", &list], "holds no object"),
+        (vec!["check", &block], "looks like a gateway block alone"),
+        (vec!["check", &circle], "includes it in turn"),
+        (vec!["check", &outside], "outside the folder"),
+        (vec!["check", &number], "no file name"),
+        (vec!["explain", policy], "--peer"),
+        (vec!["explain", "wrong.json5", "--peer", "10.0.0.1"], "has host bits set"),
+        (vec!["explain", "split.json5", "--peer", "10.0.0.1"], "CLAW_PROXY, which nothing here sets"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "no colon"], "without a colon"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a b: c"], "no header name"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a: \u{1}"], "control character"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", ":path: /"], "use --method"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/a b"], "is no path"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--request", "openclaw.json"], "no request line"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--request", &folded], "folded"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--har", &har], "has no log.entries"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "recording.har"], "2 entries that this could be"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "recording.har", "--entry", "7"], "has no entry 7"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--entry", "7"], "--har"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "a", "--curl", "b"], "cannot be used with"),
+        (curl("wget https://a/"), "is not curl"),
+        (curl("curl"), "no URL"),
+        (curl("curl https://a/ https://b/"), "more than one URL"),
+        (curl("curl https://a/ --proxy http://b"), "--proxy is no option"),
+        (curl("curl -Z https://a/"), "-Z is no option"),
+        (curl("curl https://a/ -H"), "--header has no value"),
+        (curl("curl https://a/ -b jar"), "file of cookies"),
+        (curl("curl 'https://a/"), "quote is not closed"),
+        (curl("curl https://a/ | sh"), "more than one command"),
+        (curl("curl ftp://a/"), "no scheme of HTTP"),
+    ];
+    for (arguments, expected) in cases {
+        let run = tool(&arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{arguments:?}: {}", run.stderr);
+        assert!(run.stderr.contains(expected), "{arguments:?} says {:?}", run.stderr);
+        assert!(!run.stderr.contains("s3cr3t"), "{arguments:?} says {:?}", run.stderr);
+    }
+}
+
+#[test]
+fn every_answer_is_there_as_json_too() {
+    let explain = ["explain", "openclaw.json", "--peer", "10.0.0.1"];
+    let cases: &[(&[&str], &[&str], i32, &str)] = &[
+        (&["check", "openclaw.json"], &["--strict"], 0, "fine"),
+        (&["check", "risky.json5"], &[], 0, "fine"),
+        (&["check", "risky.json5"], &["--strict"], 1, "errors"),
+        (&["check", "wrong.json5"], &[], 1, "errors"),
+        (&["check", "openclaw.json"], &["--env-file", "token.env"], 1, "errors"),
+        (&["check", "openclaw.json"], &["--envoy", "10.0.0.2"], 0, "fine"),
+        (&["check", "openclaw.json"], &["--envoy", "10.0.0.3"], 1, "errors"),
+        (&["check", "policy.json"], &[], 0, "fine"),
+        (&["check", "missing.json"], &[], 2, "no answer"),
+        (&["check", "syntax.json5"], &[], 2, "no answer"),
+        (&explain, &["--path", "/healthz"], 0, "anonymous"),
+        (&explain, &["--path", "/"], 1, "refused"),
+        (&explain, &["--request", "request.http"], 0, "admitted"),
+        (&explain, &["--request", "missing.http"], 2, "no answer"),
+    ];
+    for (command, options, code, verdict) in cases {
+        let arguments = [*command, *options].concat();
+        let plain = tool(&arguments);
+        let json = tool(&[&arguments[..], &["--json"]].concat());
+        assert_eq!((plain.code, json.code), (*code, *code), "{arguments:?}: {} {}", plain.stderr, json.stderr);
+        let value: Value = serde_json::from_str(&json.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+        assert_eq!(value["verdict"], *verdict, "{arguments:?}");
+        assert!(!json.stdout.contains("s3cr3t"), "{arguments:?} shows a secret: {}", json.stdout);
+        for finding in ["errors", "findings"].iter().filter_map(|key| value[key].as_array()).flatten() {
+            assert!(finding["problem"].as_str().is_some_and(|text| !text.is_empty()), "{arguments:?}: {finding}");
+        }
+    }
+}
+
+#[test]
+fn there_is_colour_where_it_is_asked_for_and_nowhere_else() {
+    for (arguments, coloured) in [
+        (&["check", "wrong.json5"][..], false),
+        (&["check", "wrong.json5", "--color", "never"], false),
+        (&["check", "wrong.json5", "--color", "always"], true),
+        (&["check", "wrong.json5", "--color", "always", "--json"], false),
+        (&["explain", "policy.json", "--peer", "10.0.0.9"], false),
+        (&["explain", "policy.json", "--peer", "10.0.0.9", "--color", "always"], true),
+    ] {
+        assert_eq!(tool(arguments).stdout.contains('\u{1b}'), coloured, "{arguments:?}");
+    }
+}
+
+/// `script` gives a program a terminal.
+#[test]
+fn on_a_terminal_there_is_colour_unless_no_color_is_set() {
+    for (variables, coloured) in [("", true), ("NO_COLOR=1 ", false), ("NO_COLOR= ", true)] {
+        let line = format!(
+            "{variables}script --quiet --return --command 'openclaw-trusted-proxy check policy.json' /dev/null"
+        );
+        let run = shell(&line);
+        assert_eq!(
+            run.code, 0,
+            "`script` (Debian: bsdutils) gives the program a terminal: {} {}",
+            run.stdout, run.stderr
+        );
+        assert_eq!(run.stdout.contains('\u{1b}'), coloured, "{line}: {:?}", run.stdout);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    for arguments in
+        [&["check", "risky.json5", "--json"][..], &["check", "risky.json5"], &["check", "missing.json", "--json"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut tool = command(PROGRAM);
+        tool.args(arguments).stdout(writer);
+        let run = run(tool, b"");
+        let expected = if arguments.contains(&"missing.json") { 2 } else { 141 };
+        assert_eq!(run.code, expected, "{arguments:?}: {}", run.stderr);
+        assert!(!run.stderr.contains("panicked") && (expected == 2 || run.stderr.is_empty()), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_said() {
+    let run = shell("openclaw-trusted-proxy check policy.json > /dev/full");
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("standard output: cannot be written"), "{}", run.stderr);
+}
+
+#[test]
+fn a_configuration_is_read_from_standard_input() {
+    let text = fs::read(files().join("openclaw.json")).unwrap();
+    let read = tool_reading(&["check", "-"], &text);
+    assert_eq!(read.code, 0, "{}", read.stderr);
+    assert!(read.stdout.starts_with("standard input: the Gateway's configuration"), "{}", read.stdout);
+    let include = tool_reading(&["check", "-"], b"{$include: './a.json'}");
+    assert!(include.code == 2 && include.stderr.contains("standard input lies in no folder"), "{}", include.stderr);
+}
+
+/// From the environment itself, an env file, the `.env` beside the configuration, and its env block.
+#[test]
+fn the_gateways_secrets_are_found_wherever_they_are_set_and_never_shown() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-secrets");
+    fs::create_dir_all(&folder).unwrap();
+    let good = fs::read_to_string(files().join("openclaw.json")).unwrap();
+    let path = folder.join("openclaw.json");
+    let with_block = good.replace("agents:", "env: { vars: { OPENCLAW_GATEWAY_TOKEN: 's3cr3t' } }, agents:");
+    let reference = good.replace("mode: \"trusted-proxy\",", "mode: \"trusted-proxy\", token: \"${MY_TOKEN}\",");
+    let secret_ref = good.replace(
+        "mode: \"trusted-proxy\",",
+        "mode: \"trusted-proxy\", token: { source: \"env\", provider: \"default\", id: \"S3CR3T\" },",
+    );
+    let token = "OPENCLAW_GATEWAY_TOKEN=s3cr3t";
+    for (config, variable, beside, arguments, found) in [
+        (&good, "", "", &[][..], None),
+        (&good, token, "", &[], Some("set in the environment")),
+        (&good, token, "", &["--ignore-environment"], None),
+        (&good, "OPENCLAW_GATEWAY_TOKEN=", "", &[], None),
+        (&good, "", token, &[], Some(".env")),
+        (&good, "", "export OPENCLAW_GATEWAY_TOKEN=\"s3cr3t\"", &[], Some(".env")),
+        (&good, "", "# OPENCLAW_GATEWAY_TOKEN=s3cr3t", &[], None),
+        (&with_block, "", "", &[], Some("set in the env block")),
+        (&reference, "MY_TOKEN=s3cr3t", "", &[], Some("gateway.auth.token: is set")),
+        (&reference, "", "", &[], Some("gateway.auth.token: is set")),
+        (&secret_ref, "", "", &[], Some("gateway.auth.token: is set")),
+    ] {
+        fs::write(&path, config).unwrap();
+        fs::write(folder.join(".env"), beside).unwrap();
+        let mut tool = command(PROGRAM);
+        tool.arg("check").arg(&path).args(arguments);
+        tool.envs(variable.split_once('='));
+        let run = run(tool, b"");
+        let what = format!("{variable} {beside} {arguments:?}: {}", run.stdout);
+        assert_eq!(run.code, i32::from(found.is_some()), "{what}");
+        assert_eq!(run.stdout.contains("mixed_trusted_proxy_token"), found.is_some(), "{what}");
+        assert!(found.is_none_or(|place| run.stdout.contains(place)), "{what}");
+        assert!(!run.stdout.contains("s3cr3t") && !run.stdout.contains("S3CR3T"), "{what}");
+    }
+}
+
+#[test]
+fn a_file_cannot_speak_to_the_terminal() {
+    let bad = "{gateway: {auth: {mode: \"\u{1b}[31m\u{202E}evil\\u001b[0m\"}}}";
+    let run = tool_reading(&["check", "-"], bad.as_bytes());
+    assert_eq!(run.code, 1);
+    assert!(!run.stdout.contains('\u{1b}') && !run.stdout.contains('\u{202E}'), "{:?}", run.stdout);
+    let run = tool(&["explain", "openclaw.json", "--peer", "10.0.0.1", "-H", "x-forwarded-user: \u{85}\u{9b}31m"]);
+    assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
+}
