@@ -326,7 +326,7 @@ impl Policy {
                         if self.takes_verified_user() { verified(request).ok() } else { self.named_user(request) };
                     let user = user.unwrap_or_default();
                     let is = if users.contains(user) { "is" } else { "is not" };
-                    format!("{} {is} among {} of allowUsers", shown(user), users.len())
+                    format!("{} {is} in allowUsers", shown(user))
                 }
             },
             Rule::Origin => {

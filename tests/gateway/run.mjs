@@ -5,15 +5,15 @@
 // FOLDER holds openclaw.json and takes the Gateway's state; it and MORE are removed at the end. The test holds the other end
 // of the standard input: however the test ends, the system closes it, and the Gateway ends as well.
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, realpathSync, rmdirSync, rmSync } from "node:fs";
+import { mkdirSync, realpathSync, rmSync } from "node:fs";
 import path from "node:path";
+import { watchLeftovers } from "./leftovers.mjs";
 
 const [pkg, given, ...more] = process.argv.slice(2);
 mkdirSync(path.join(given, "tmp"), { recursive: true });
 const folder = realpathSync(given);
 const state = path.join(folder, "state");
-const failuresBefore = existsSync("/tmp/openclaw");
+const cleanLeftovers = watchLeftovers();
 
 // Nothing of the caller's environment but what an option named.
 const env = { PATH: process.env.PATH, TZ: "UTC", LANG: "C.UTF-8", TMPDIR: path.join(folder, "tmp"), HOME: folder };
@@ -56,12 +56,5 @@ function kill() {
 
 function clean() {
   for (const one of [folder, ...more]) rmSync(one, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
-  // Two folders of the Gateway's are always in /tmp: its locks, named after its database, and one that it fills if it fails.
-  const locks = `/tmp/openclaw-state-locks-${process.getuid()}`;
-  const mine = `.${createHash("sha256").update(path.join(state, "state/openclaw.sqlite")).digest("hex").slice(0, 8)}.lock.`;
-  let files = [];
-  try { files = readdirSync(locks); } catch { /* there are none */ }
-  for (const file of files) if (file.includes(mine)) rmSync(path.join(locks, file), { force: true });
-  try { rmdirSync(locks); } catch { /* of another Gateway as well, or not there */ }
-  if (!failuresBefore) rmSync("/tmp/openclaw", { recursive: true, force: true });
+  cleanLeftovers(state);
 }

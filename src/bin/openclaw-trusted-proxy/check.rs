@@ -11,7 +11,7 @@ use openclaw_trusted_proxy::policy::peer::Address;
 use serde_json::{Value, json};
 
 use crate::input::{self, Configuration, Kind};
-use crate::output::{Failure, Outcome, Output, Style};
+use crate::output::{Failure, Outcome, Output, Problem, Style};
 use finding::{Finding, Level};
 
 const HELP: &str = "\
@@ -78,14 +78,16 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let unresolved = configuration.unresolved_problems();
-    findings.extend(unresolved.into_iter().map(|problem| Finding::error(Some("check.unset_variable"), problem)));
     match configuration.compile() {
         Ok(compiled) => gateway::add_audit(configuration, &compiled.findings, &mut findings),
         Err(problems) => {
+            // What a variable without a value is not, is not worth saying.
+            let is_news = |problem: &Problem| !unresolved.iter().any(|other| other.place == problem.place);
             let error = |problem| Finding::error(gateway::id_of(&problem), problem);
-            findings.extend(problems.into_iter().map(error));
+            findings.extend(problems.into_iter().filter(is_news).map(error));
         }
     }
+    findings.extend(unresolved.into_iter().map(|problem| Finding::error(Some("check.unset_variable"), problem)));
     gateway::add_gateways_own(configuration, &mut findings);
     deployment::add(configuration, envoy, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
