@@ -247,3 +247,20 @@ fn a_file_cannot_speak_to_the_terminal() {
     let run = tool(&["explain", "openclaw.json", "--peer", "10.0.0.1", "-H", "x-forwarded-user: \u{85}\u{9b}31m"]);
     assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
 }
+
+/// The ids of this tool's own checks, wherever they stand in a text.
+fn ids(text: &str) -> std::collections::BTreeSet<String> {
+    let starts = text.match_indices("check.").map(|(at, _)| &text[at..]);
+    let word = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.')).collect();
+    starts.map(word).filter(|id: &String| id.len() > "check.rs".len()).collect()
+}
+
+#[test]
+fn the_documentation_lists_every_check_of_the_tool() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let source = "src/bin/openclaw-trusted-proxy/check";
+    let known = ids(&(read(&format!("{source}.rs")) + &read(&format!("{source}/deployment.rs"))));
+    assert!(known.len() > 10, "{known:?}");
+    assert_eq!(ids(&read("docs/cli.md")), known);
+}

@@ -98,7 +98,8 @@ pub fn read(path: &Path, options: &Options) -> Result<Configuration, Failure> {
         includes::resolve(&mut document, path, &mut files)?;
         environment.add_of_openclaw(path, &document)?;
         environment.substitute(&mut document, &mut unresolved);
-        unresolved.retain(|(path, _)| path.starts_with("gateway"));
+        // The value of a secret is nothing to a filter.
+        unresolved.retain(|(path, _)| path.starts_with("gateway.") && !path.split('.').any(is_secret));
     }
     let mut plugin = document.clone();
     if let (Kind::OpenClaw, Value::Object(members)) = (kind, &mut plugin.value) {

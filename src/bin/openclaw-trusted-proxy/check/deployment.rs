@@ -17,7 +17,10 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
     report.tls();
     match configuration.kind {
         Kind::Plugin => report.plugin_is_plain_json(),
-        Kind::OpenClaw => report.misspelled_keys(),
+        Kind::OpenClaw => {
+            report.templates(&["filter"]);
+            report.misspelled_keys();
+        }
     }
 }
 
@@ -221,8 +224,17 @@ impl Report<'_> {
                 "write plain JSON where Envoy hands the file over as it is: no comments, no trailing commas, all keys in quotes",
             );
         }
+        self.templates(&["gateway", "filter"]);
+    }
+
+    /// Variables and includes where nobody resolves them.
+    fn templates(&mut self, blocks: &[&str]) {
         let mut found = Vec::new();
-        find_templates(&self.configuration.plugin, "", &mut found);
+        for block in blocks {
+            if let Some(node) = self.at(&[block]) {
+                find_templates(node, block, &mut found);
+            }
+        }
         for (path, what) in found {
             self.add(
                 "check.not_substituted",
