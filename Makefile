@@ -23,7 +23,7 @@ TRAEFIK := .tools/traefik
 HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
 # The test targets to which the feature `gateway` adds tests.
-GATEWAY_TESTS := .tools/traefik # What `make test-hosts` runs on each of ENVOY_HOSTS, or on HOSTS. HOST_TESTS gateway clients browser placements audit
+GATEWAY_TESTS := gateway clients browser placements istio audit
 # Where cargo builds; it may be told otherwise.
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 
@@ -60,7 +60,7 @@ attack: setup wasm ## only the attacks of docs/attacks.md; ATTACKS_MD=write make
 	@$(CARGO) test --locked --package openclaw-trusted-proxy --test attack
 
 test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed ## a real OpenClaw Gateway behind it all, and real clients before it
-	@$(CARGO) test --locked --no-fail-fast --features gateway,cli $(GATEWAY_TESTS:%=--test %)
+	@$(CARGO) test --locked --no-fail-fast --features gateway,cli --bin openclaw-trusted-proxy $(GATEWAY_TESTS:%=--test %)
 
 test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSockets and traps on old Envoys and new ones: HOSTS="1.36.2 1.40.0"
 	@$(CARGO) test --locked --no-run $(HOST_TESTS:%=--test %)

@@ -488,7 +488,8 @@ mod tests {
             Value::Number(number) if !number.is_finite() => format!("{number}"),
             Value::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(",")),
             Value::Object(members) => {
-                let member = |member: &Member| format!("{:?}:{}", member.key, shown(&member.node));
+                let quote = |text: &str| serde_json::Value::from(text).to_string();
+                let member = |member: &Member| format!("{}:{}", quote(&member.key), shown(&member.node));
                 format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(","))
             }
             _ => node.to_json(),
@@ -514,6 +515,30 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), Ok(expected), "{text:?}");
         }
+    }
+
+    /// The judge is the reader that the Gateway has.
+    #[cfg(feature = "gateway")]
+    #[test]
+    fn texts_good_and_damaged_read_as_with_the_gateways_reader() {
+        use proptest::strategy::ValueTree as _;
+        use proptest::test_runner::TestRunner;
+        let mut runner = TestRunner::deterministic();
+        let any = prop_oneof![document(), damaged()];
+        let texts: Vec<String> = (0..4000).map(|_| any.new_tree(&mut runner).unwrap().current()).collect();
+        let mut read_by_both = 0;
+        for (text, theirs) in texts.iter().zip(crate::npm::read("json5", &texts)) {
+            match (read(text), theirs) {
+                (Ok(ours), Some(theirs)) => {
+                    assert_eq!(ours, theirs, "{text:?}");
+                    read_by_both += 1;
+                }
+                (Err(problem), Some(_)) => assert!(is_deliberate(&problem), "{text:?}: {problem}"),
+                (Ok(_), None) => panic!("{text:?} is read here alone"),
+                (Err(_), None) => {}
+            }
+        }
+        assert!(read_by_both > 1000, "only {read_by_both} texts were read by both");
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod check;
 mod explain;
 mod input;
 mod json5;
+#[cfg(all(test, feature = "gateway"))]
+mod npm;
 mod output;
 
 use std::io::{self, Write as _};

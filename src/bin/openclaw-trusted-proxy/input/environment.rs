@@ -139,40 +139,140 @@ fn reference(text: &str) -> Option<(&str, &str)> {
     is_name.then_some((name, behind))
 }
 
-/// Reads lines of the form `NAME=value` as dotenv does: `export` before them, quotes around the value, comments behind it.
+/// Reads assignments as dotenv does, which the Gateway reads its files with: `NAME=value` or `NAME: value`, `export` before
+/// them, quotes around the value, comments behind it. Where a name stands twice the last counts.
 fn parse(text: &str) -> Vec<(String, String)> {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut variables = Vec::new();
-    let mut rest = text;
+    let mut rest = text.as_str();
     while !rest.is_empty() {
-        let (line, behind) = rest.split_once('\n').unwrap_or((rest, ""));
-        let trimmed = line.trim();
-        let assignment = trimmed.strip_prefix("export ").unwrap_or(trimmed);
-        let Some((name, value)) = assignment.split_once('=').filter(|_| !trimmed.starts_with('#')) else {
-            rest = behind;
-            continue;
-        };
-        let value = value.trim();
-        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'));
-        // A value in quotes may go on over lines.
-        let quoted = quote.and_then(|quote| {
-            let from = rest.find('=').and_then(|at| rest.get(at..)?.find(quote)?.checked_add(at)?.checked_add(1))?;
-            let inner = rest.get(from..)?;
-            let end = inner.find(quote)?;
-            Some((inner.get(..end)?, inner.get(end..)?))
-        });
-        match quoted {
-            Some((inner, after)) => {
-                variables.push((name.trim().to_owned(), inner.to_owned()));
-                rest = after.split_once('\n').map_or("", |(_, behind)| behind);
-            }
-            None => {
-                let value = value.split('#').next().unwrap_or_default().trim();
-                variables.push((name.trim().to_owned(), value.to_owned()));
+        match assignment(rest) {
+            Some((name, value, behind)) => {
+                variables.push((name.to_owned(), value));
                 rest = behind;
             }
+            None => rest = rest.split_once('\n').map_or("", |(_, behind)| behind),
         }
     }
-    // Where a name stands twice the last counts, as with dotenv.
     variables.reverse();
     variables
+}
+
+/// One assignment at the front of a text, and what is behind its line.
+fn assignment(text: &str) -> Option<(&str, String, &str)> {
+    let start = text.trim_start_matches([' ', '\t']);
+    let start = start
+        .strip_prefix("export")
+        .filter(|rest| rest.starts_with([' ', '\t']))
+        .unwrap_or(start)
+        .trim_start_matches([' ', '\t']);
+    let end = start.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))).unwrap_or(start.len());
+    let (name, rest) = start.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
+    let value = match rest.trim_start_matches([' ', '\t']).strip_prefix('=') {
+        Some(value) => value,
+        None => rest.strip_prefix(':').filter(|value| value.starts_with([' ', '\t']))?,
+    };
+    let value = value.trim_start_matches([' ', '\t']);
+    if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))
+        && let Some((inner, behind)) = value.get(1..).and_then(|inner| cut_quoted(inner, quote))
+    {
+        let (after, next) = behind.split_once('\n').unwrap_or((behind, ""));
+        let after = after.trim();
+        if after.is_empty() || after.starts_with('#') {
+            let text = if quote == '"' { inner.replace("\\n", "\n").replace("\\r", "\r") } else { inner.to_owned() };
+            return Some((name, text, next));
+        }
+    }
+    let (line, next) = value.split_once('\n').unwrap_or((value, ""));
+    let plain = line.split('#').next().unwrap_or_default().trim();
+    let quoted = ['"', '\'', '`'].iter().find_map(|quote| plain.strip_prefix(*quote)?.strip_suffix(*quote));
+    Some((name, quoted.unwrap_or(plain).to_owned(), next))
+}
+
+/// The text up to a quote that no backslash stands before, and what is behind it.
+fn cut_quoted(text: &str, quote: char) -> Option<(&str, &str)> {
+    let mut before = ' ';
+    for (at, c) in text.char_indices() {
+        if c == quote && before != '\\' {
+            return Some((text.get(..at)?, text.get(at..)?.strip_prefix(quote)?));
+        }
+        before = c;
+    }
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// A file, and what a variable `A` is in it.
+    const FILES: [(&str, Option<&str>); 26] = [
+        ("A=b", Some("b")),
+        ("A = b ", Some("b")),
+        ("  export A=b", Some("b")),
+        ("export  A=b", Some("b")),
+        ("A: b", Some("b")),
+        ("A:b", None),
+        ("#A=b", None),
+        ("B=c\r\nA=b\r\n", Some("b")),
+        ("A=b # c", Some("b")),
+        ("A=b#c", Some("b")),
+        ("A='b # c' # d", Some("b # c")),
+        ("A=\"b\\nc\"", Some("b\nc")),
+        ("A='b\\nc'", Some("b\\nc")),
+        ("A=`b\"'c`", Some("b\"'c")),
+        ("A=\"b\nB=c\"", Some("b\nB=c")),
+        ("A=\"b\\\"c\"", Some("b\\\"c")),
+        ("A=\"b", Some("\"b")),
+        ("A=", Some("")),
+        ("A=''", Some("")),
+        ("A", None),
+        ("A=b\nA=c", Some("c")),
+        ("AA=b", None),
+        ("A=b=c", Some("b=c")),
+        ("A.=b", None),
+        ("\n\n\tA=b", Some("b")),
+        ("exportA=b", None),
+    ];
+
+    fn value_of_a(text: &str) -> Option<String> {
+        parse(text).into_iter().find(|(name, _)| name == "A").map(|(_, value)| value)
+    }
+
+    #[test]
+    fn files_are_read_as_dotenv_reads_them() {
+        for (text, expected) in FILES {
+            assert_eq!(value_of_a(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[cfg(feature = "gateway")]
+    #[test]
+    fn files_are_read_as_the_gateways_reader_reads_them() {
+        let texts: Vec<_> = FILES.iter().map(|(text, _)| (*text).to_owned()).collect();
+        for ((text, expected), theirs) in FILES.iter().zip(crate::npm::read("dotenv", &texts)) {
+            assert_eq!(theirs.as_deref(), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn references_are_put_in_as_the_gateway_does() {
+        let variables = [("A", "b"), ("EMPTY", ""), ("_1", "${A}")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let environment = Environment { sources: vec![Source { name: OWN.to_owned(), variables }] };
+        for (text, expected, unset) in [
+            ("${A}", "b", &[][..]),
+            ("x${A}y${A}", "xbyb", &[]),
+            ("$${A}", "${A}", &[]),
+            ("$$${A}", "$${A}", &[]),
+            ("$A $ ${a} ${A-b} ${} ${A", "$A $ ${a} ${A-b} ${} ${A", &[]),
+            ("${_1}", "${A}", &[]),
+            ("${EMPTY}${NONE}", "${EMPTY}${NONE}", &["EMPTY", "NONE"]),
+        ] {
+            let mut missing = Vec::new();
+            assert_eq!(environment.substituted(text, |name| missing.push(name.to_owned())), expected, "{text}");
+            assert_eq!(missing, unset, "{text}");
+        }
+    }
 }

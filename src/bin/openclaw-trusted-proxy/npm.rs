@@ -1,0 +1,25 @@
+//! The readers that the Gateway has, for tests that hold ours against them.
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use harness::gateway;
+use serde_json::json;
+
+/// Has one of the Gateway's packages read these texts: what each comes to, or `None` where it refuses.
+pub fn read(package: &str, texts: &[String]) -> Vec<Option<String>> {
+    let mut reader = gateway::script("read.mjs");
+    let reader = reader.arg(gateway::installed().0).arg(package).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut reader = reader.spawn().unwrap();
+    let mut input = reader.stdin.take().unwrap();
+    let lines: String = texts.iter().map(|text| json!(text).to_string() + "\n").collect();
+    let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
+    let output = reader.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "read.mjs ends with {}", output.status);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let read: Vec<_> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read.len(), texts.len());
+    read
+}
