@@ -219,3 +219,25 @@ fn note_what_is_not_asked(args: &Args, policy: &Policy, request: &Request<'_>, n
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_description_of_a_request_makes_it_panic(
+            text in "(curl|GET / HTTP/1.1|\r\n|: |-H|-d|--url|https://|['\"\\\\$ ]|\\PC){0,30}",
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let _ = super::curl::parse(&format!("curl {text}"));
+            let _ = super::curl::parse(&text);
+            let _ = super::http1::parse(text.as_bytes());
+            let _ = super::http1::parse(&[b"GET / HTTP/1.1\n", &bytes[..]].concat());
+            let _ = super::har::read(&text, None);
+            let _ = super::sent::parse_header(&text);
+        }
+    }
+}

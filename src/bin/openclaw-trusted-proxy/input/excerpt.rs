@@ -113,3 +113,77 @@ fn end_of_text(text: &str, quote: char) -> usize {
     }
     text.len()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::string_slice)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The excerpt of the first place where `marked` stands.
+    fn excerpt(text: &str, marked: &str) -> Excerpt {
+        let start = text.find(marked).unwrap();
+        of("a.json", text, Span { file: 0, start, end: start + marked.len() })
+    }
+
+    /// The part of the line that is marked.
+    fn marked(excerpt: &Excerpt) -> String {
+        let (start, length) = excerpt.mark;
+        excerpt.text.chars().skip(start).take(length).collect()
+    }
+
+    #[test]
+    fn the_mark_is_under_what_is_meant() {
+        for (text, what, shown) in [
+            ("{\n  a: 1,\n}", "a: 1", "a: 1"),
+            ("{\n\ta: 'é', b: 2}", "b: 2", "b: 2"),
+            ("{token: 'hunter2', b: 2}", "b: 2", "b: 2"),
+            ("{token: 'hunter2', b: 2}", "token: 'hunter2'", "token: '***'"),
+            ("{a: '\u{1b}[31m', b: 2}", "b: 2", "b: 2"),
+            ("{a: [\n1, 2]}", "[\n1, 2]", "["),
+            ("{a: 1", "", "{"),
+        ] {
+            assert_eq!(marked(&excerpt(text, what)), shown, "{text:?}");
+        }
+        let long = format!("{{a: '{}', b: 2, c: '{}'}}", "x".repeat(500), "y".repeat(500));
+        let cut = excerpt(&long, "b: 2");
+        assert_eq!((marked(&cut).as_str(), cut.column), ("b: 2", 509));
+        assert!(cut.text.chars().count() <= WIDTH + 2 && cut.text.starts_with('…') && cut.text.ends_with('…'));
+        let end = of("a.json", "{a: 1\n", Span { file: 0, start: 5, end: 5 });
+        assert_eq!((end.line, end.column, end.mark), (1, 6, (5, 1)));
+    }
+
+    #[test]
+    fn a_line_shows_no_secret_however_it_is_written() {
+        for line in [
+            "token: 'hunter2', b: 2",
+            "\"token\" : \"hunter2\", b: 2",
+            "'auth-token': hunter2, b: 2",
+            "// password: hunter2",
+            "apiKey:`hunter2`, b: 2",
+            "token: 'hunter2",
+            "token: 'x\\'hunter2', b: 2",
+            "a: 1, secret: { id: 'hunter2' }, b: 2",
+            "tokens: ['a', 'hunter2'], b: 2",
+            "clientSecret:'hunter2',privateKey:'hunter2'",
+            "OPENCLAW_GATEWAY_TOKEN: 'hunter2'",
+        ] {
+            let shown = of("a.json", line, Span { file: 0, start: 0, end: 1 }).text;
+            assert!(!shown.contains("hunter2") && shown.contains("***"), "{line} is shown as {shown}");
+        }
+        let plain = "userHeader: 'x-user', allowUsers: ['nick'], keys: 2";
+        assert_eq!(of("a.json", plain, Span { file: 0, start: 0, end: 1 }).text, plain);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_place_in_no_text_makes_it_panic(text in "(\\PC|\n|\t|token: ?['\"]){0,40}", start in 0_usize..60, length in 0_usize..60) {
+            let shown = of("a.json", &text, Span { file: 0, start, end: start + length });
+            prop_assert!(shown.text.chars().count() <= WIDTH + 2);
+            prop_assert!(!shown.text.chars().any(char::is_control));
+        }
+    }
+}
