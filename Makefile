@@ -82,7 +82,7 @@ trap: target
 	@cd $(BUILD)/trap/$(TARGET)/debug && $(CARGO) run --quiet --locked --manifest-path '$(CURDIR)/Cargo.toml' --package openclaw-trusted-proxy-pack -- \
 	  openclaw_trusted_proxy.wasm packed.wasm
 
-mutants: target .tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION) ## breaks the filter in every way and asks whether a test notices (hours); SETS=native or SETS=wasm
+mutants: target .tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION) ## breaks the filter in every way and asks whether a test notices; SETS=native or SETS=wasm, docs/mutants.md
 	@PATH="$(CURDIR)/.tools/bin:$$PATH" MAKEFLAGS= tests/mutants/run $(SETS)
 
 .tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION): | cargo
@@ -195,6 +195,8 @@ lint: target
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy --quiet --workspace --all-targets --all-features --locked -- -D warnings
 	@$(CARGO) clippy --quiet --lib --target $(TARGET) --locked --package openclaw-trusted-proxy -- -D warnings
+	@$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	@$(CARGO) clippy --quiet --manifest-path fuzz/Cargo.toml --target-dir $(BUILD)/fuzz --no-default-features --locked -- -D warnings
 	@echo 'format and lints: fine'
 
 # The advisory database is fetched apart from being used, so that a machine without network and a finding look different.

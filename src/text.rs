@@ -112,5 +112,6 @@ mod tests {
         let shown = |bytes, limit| Escaped { bytes, limit }.to_string();
         assert_eq!(shown(b"a\"b\\c\n\xFF d", 99), "a\\\"b\\\\c\\x0a\\xff\\x20d");
         assert_eq!(shown(b"abcdef", 3), "abc...");
+        assert_eq!(shown(b"abc", 3), "abc");
     }
 }

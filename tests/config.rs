@@ -495,15 +495,60 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
     }
     let ceilings = json!({"scopes": {"users": {"*": ["operator.read"], "root": ["operator.admin"]}}});
     assert_eq!(findings(&with("filter", ceilings)), [ALWAYS], "no entry is narrower than the default");
-    assert!(findings(&with("filter", json!({"anonymousPaths": ["/healthz"]}))) == [ALWAYS], "fewer is no risk");
+    for harmless in [
+        with("filter", json!({"anonymousPaths": ["/healthz"]})),
+        with("filter", json!({"keepHeaders": ["X-Forwarded-Email"]})),
+        with(PROXIES, json!(["10.1.0.0/16"])),
+        with(PROXIES, json!(["2001:db8:1::/48"])),
+        with("gateway.auth.password", json!(null)),
+        with("gateway.controlUi.basePath", json!("/claw/")),
+    ] {
+        assert_eq!(findings(&harmless), [ALWAYS], "{harmless}");
+    }
 }
 
 #[test]
-fn a_thousand_useless_entries_are_counted_not_listed() {
-    let users: Vec<String> = (0..1000).map(|n| format!(" {n}")).collect();
-    let compiled = compile(with("gateway.auth.trustedProxy.allowUsers", json!(users)).to_string().as_bytes()).unwrap();
-    assert_eq!(compiled.findings.len(), 1 + 10 + 1);
-    assert!(compiled.findings.last().unwrap().text.contains("990 more"));
+fn a_finding_is_one_line_that_starts_with_its_severity_and_id() {
+    let config = with("filter", json!({"trustedProxies": ["10.9.9.9"], "attribution": "off"}));
+    let lines: Vec<_> =
+        compile(config.to_string().as_bytes()).unwrap().findings.iter().map(ToString::to_string).collect();
+    let starts = [
+        "critical gateway.trusted_proxy_auth: auth",
+        "info filter.trusted_proxies: f",
+        "warn filter.attribution_off: r",
+    ];
+    assert_eq!(lines.len(), starts.len(), "{lines:#?}");
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn a_thousand_entries_of_one_kind_are_counted_not_listed() {
+    let users = |count: usize| {
+        let users: Vec<_> = (0..count).map(|n| format!(" {n}")).collect();
+        with("gateway.auth.trustedProxy.allowUsers", json!(users))
+    };
+    let networks = |count: usize| {
+        let networks: Vec<_> = (0..count).map(|n| format!("{}.0.0.0/8", n + 10)).collect();
+        with(PROXIES, json!(networks))
+    };
+    let (useless, broad) = ("filter.never_matches", "filter.broad_proxies");
+    for (config, id, listed, rest) in [
+        (users(9), useless, 9, None),
+        (users(10), useless, 10, None),
+        (users(11), useless, 10, Some("1 more entries have no effect")),
+        (users(1000), useless, 10, Some("990 more entries have no effect")),
+        (networks(10), broad, 10, None),
+        (networks(11), broad, 10, Some("1 more entries trust a large network")),
+        (networks(200), broad, 10, Some("190 more entries trust a large network")),
+    ] {
+        let findings = compile(config.to_string().as_bytes()).unwrap().findings;
+        let mut found = findings.iter().filter(|finding| finding.id == id);
+        assert!(found.by_ref().take(listed).all(|finding| finding.text.contains('[')), "{findings:#?}");
+        assert_eq!(found.next().map(|finding| finding.text.as_str()), rest, "{findings:#?}");
+        assert!(found.next().is_none(), "{findings:#?}");
+    }
 }
 
 #[test]

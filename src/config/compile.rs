@@ -395,3 +395,18 @@ fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
     let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
     Some(Assertion { path: path.into_bytes().into(), use_as: use_as? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_the_published_hash_cut_to_what_a_double_holds() {
+        // Of the test vectors of FNV-1a with 64 bits.
+        for (text, hash) in
+            [("", 0xCBF2_9CE4_8422_2325_u64), ("a", 0xAF63_DC4C_8601_EC8C), ("foobar", 0x8594_4171_F739_67E8)]
+        {
+            assert_eq!(fingerprint(text.as_bytes()), hash >> 11, "{text}");
+        }
+    }
+}

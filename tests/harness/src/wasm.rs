@@ -77,6 +77,7 @@ fn build() -> PathBuf {
             ("CARGO_PROFILE_RELEASE_LTO", "off"),
             ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
             ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
+            ("CARGO_PROFILE_RELEASE_INCREMENTAL", "true"),
         ])
         .current_dir(&root)
         .status();
