@@ -393,6 +393,7 @@ fn all_errors_are_told_at_once() {
         assert!(errors.iter().any(|error| error.starts_with(&format!("{path}: "))), "{path} in {errors:#?}");
     }
     assert_eq!(errors.len(), 9, "{errors:#?}");
+    assert_eq!(compile(config.to_string().as_bytes()).unwrap_err().to_string(), errors.join("\n"));
 }
 
 #[test]
@@ -415,6 +416,8 @@ fn a_pasted_gateway_block_is_taken_as_it_is() {
     none["filter"] = json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]});
     assert_eq!(errors(&none), Vec::<String>::new(), "certificates alone ask for no list of addresses");
     own["filter"] = json!({"trustedProxies": ["10.0.0.1"], "allowLoopback": true, "peerAddress": {"filterState": "k"}});
+    assert_eq!(errors(&own), Vec::<String>::new());
+    own["filter"]["peerAddress"] = json!("connection");
     assert_eq!(errors(&own), Vec::<String>::new());
 }
 

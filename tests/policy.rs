@@ -230,6 +230,44 @@ fn identity_goes_out_once_and_in_one_spelling() {
 }
 
 #[test]
+fn own_paths_are_those_that_the_gateways_block_switches_on() {
+    let (chat, responses) = (json!({"chatCompletions": {"enabled": true}}), json!({"responses": {"enabled": true}}));
+    let off = json!({"chatCompletions": {"enabled": false}});
+    let endpoints: [(Value, &[&str]); 4] = [
+        (json!({}), &[]),
+        (off, &[]),
+        (chat, &["/v1/chat/completions", "/v1/models", "/v1/models/x", "/v1/embeddings"]),
+        (responses, &["/v1/responses", "/v1/models", "/v1/models/x", "/v1/embeddings"]),
+    ];
+    let below = "/claw/control-ui-config.json";
+    let bases = [("", false), ("/", false), ("/claw", true), ("claw/", true), ("/claw*", false), ("/cl%61w", false)];
+    let mut config = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.1"],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-forwarded-user"}}
+        }
+    });
+    let is_own = |config: &Value, path: &str| {
+        let policy = compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy;
+        let (_, edits) = judge(&policy, "10.0.0.1:1", &request(&[(":path", Some(path)), ("origin", None)])).unwrap();
+        edits.contains(&format!("x-openclaw-scopes={ALL}"))
+    };
+    for (endpoints, own) in endpoints {
+        config["gateway"]["http"] = json!({"endpoints": endpoints});
+        for path in ["/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/x", "/v1/embeddings", "/v1/x"] {
+            assert_eq!(is_own(&config, path), own.contains(&path), "{endpoints} {path}");
+        }
+    }
+    for (base, own) in bases {
+        config["gateway"]["controlUi"] = json!({"basePath": base});
+        assert_eq!(is_own(&config, below), own, "{base:?}");
+        assert!(is_own(&config, "/control-ui-config.json"), "{base:?}");
+    }
+    config["gateway"]["controlUi"] = json!({"basePath": "/claw*"});
+    assert!(!is_own(&config, "/claw*/control-ui-config.json") && !is_own(&config, "/clawed/control-ui-config.json"));
+}
+
+#[test]
 fn copies_become_one_and_a_name_is_removed_once() {
     let mut headers = request(&[("x-openclaw-scopes", Some("operator.read"))]);
     headers.push(("x-openclaw-scopes".to_owned(), "operator.read".to_owned()));

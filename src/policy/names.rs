@@ -442,6 +442,80 @@ mod tests {
     }
 
     #[test]
+    fn most_names_are_foreign_at_first_sight() {
+        let required = ["x-2nd".to_owned(), "x-a".to_owned()];
+        let names =
+            Names::new(&Naming { user: "x-user", upstream_user: "0x0", required: &required, ..Naming::default() });
+        for known in
+            ["x-user", "x_user", "0x0", "x-2nd", "X-2ND", "x-a", "x.a", "remote-user", "tailscale-user", "x-pomerium-x"]
+        {
+            assert!(names.may_know(known.as_bytes()), "{known}");
+        }
+        for foreign in [
+            "a",
+            "dnt",
+            "date",
+            "accept",
+            "pragma",
+            "priority",
+            "x-3rd",
+            "x--nd",
+            "x-znd",
+            "user-agent",
+            "sec-ch-ua",
+            "accept-encoding",
+            "accept-language",
+            "cache-control",
+            "access-control-request-method",
+            "a-header-whose-name-is-longer-than-the-table-of-lengths",
+        ] {
+            assert!(!names.may_know(foreign.as_bytes()), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_first_few_required_headers_are_found_on_the_way() {
+        // Whether a header of that name, once it was noted, is known without another look at the headers.
+        let required = [
+            ("X-Edge", true),
+            ("origin", false),
+            ("Host", false),
+            ("x-forwarded-proto", true),
+            ("x-forwarded-user", true),
+            ("x-edge", true),
+            ("x-fourth", true),
+            ("x-fifth", false),
+            ("X-Fourth", true),
+        ];
+        let all = required.map(|(name, _)| name.to_owned());
+        let names = Names::new(&Naming {
+            user: "x-forwarded-user",
+            upstream_user: "x-forwarded-user",
+            required: &all,
+            ..Naming::default()
+        });
+        let (mut seen, nothing) = (Seen::default(), Seen::default());
+        for (at, name) in
+            ["x-edge", "x-forwarded-proto", "x-forwarded-user", "x-fourth", "x-fifth", "origin"].iter().enumerate()
+        {
+            let values = [b"0", b"1", b"2", b"3", b"4", b"5"];
+            names.note(&mut seen, name.as_bytes(), values.get(at).copied().unwrap_or(b"?"));
+        }
+        let firsts = ["0", "", "", "1", "2", "0", "3", "", "3"];
+        for (at, ((name, is_found), first)) in required.into_iter().zip(firsts).enumerate() {
+            let field = names.required(&seen, at);
+            assert_eq!(field.is_some(), is_found, "{name}");
+            assert_eq!(field.and_then(|field| field.only()).unwrap_or_default(), first.as_bytes(), "{name}");
+            assert_eq!(
+                names.required(&nothing, at).map(|field| field.is_present()),
+                is_found.then_some(false),
+                "{name}"
+            );
+        }
+        assert!(names.required(&seen, all.len()).is_none());
+    }
+
+    #[test]
     fn one_header_for_both_ends_is_stamped_in_place() {
         let names = Names::new(&Naming { user: "x-user", upstream_user: "X-User", ..Naming::default() });
         assert_eq!(names.class(b"x-user"), Class::UpstreamUser);
