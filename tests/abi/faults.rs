@@ -163,6 +163,25 @@ fn whatever_a_host_call_answers_at_start_the_module_is_up_and_honest_or_refuses_
 }
 
 #[test]
+fn a_buffer_that_is_announced_and_null_is_none() {
+    let good = config(json!({})).to_string();
+    let request = signed(Request::get("/"));
+    let mut host = Host::configured(&config(json!({})));
+    let before = host.memory_bytes();
+    for _ in 0..100 {
+        host.hand_over_null();
+        host.take_logs();
+        assert!(!host.configure(good.as_bytes()), "configured by nothing");
+        let logs = host.take_logs();
+        assert!(logs.iter().any(|log| log.text.contains("configuration: is empty")), "read from nowhere: {logs:?}");
+        assert!(matches!(host.send(&request).outcome(), Outcome::Refused { status: 401, .. }));
+        host.answer_honestly();
+        assert_eq!(host.send(&request).action, Action::Continue);
+    }
+    assert_eq!(host.memory_bytes(), before);
+}
+
+#[test]
 fn a_flood_is_refused_whatever_clock_timer_and_log_answer() {
     for name in ["proxy_get_current_time_nanoseconds", "proxy_set_tick_period_milliseconds", "proxy_log"] {
         for status in Status::ERRORS {

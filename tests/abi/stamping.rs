@@ -302,6 +302,15 @@ fn only_a_websocket_of_http_2_or_3_is_given_the_key_that_it_lacks() {
         let lengths: Vec<_> = keys.iter().map(|key| BASE64.decode(key).unwrap().len()).collect();
         assert_eq!(lengths, if given { vec![16] } else { vec![] }, "{what}: {keys:?}");
     }
+    // Each is new, in all of its bytes.
+    let mut host = Host::configured(&basic);
+    let keys: Vec<_> = (0..20).flat_map(|_| host.send(&keyless("HTTP/2")).values("sec-websocket-key")).collect();
+    let bytes: Vec<_> = keys.iter().map(|key| BASE64.decode(key).unwrap()).collect();
+    assert_eq!(bytes.iter().collect::<BTreeSet<_>>().len(), 20, "{keys:?}");
+    for at in 0..16 {
+        let values: BTreeSet<_> = bytes.iter().map(|key| key[at]).collect();
+        assert!(values.len() > 5, "byte {at}: {keys:?}");
+    }
     // A key that came is left alone.
     let keyed = signed(Request::upgrade("/")).property(&["request", "protocol"], "HTTP/2");
     assert_eq!(once(&basic, &keyed).values("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);

@@ -299,9 +299,15 @@ impl Host {
         self.state().answer(call, Some(nth), status);
     }
 
+    /// Announces every buffer from now on with its size, and hands over a null pointer.
+    pub fn hand_over_null(&mut self) {
+        self.state().null_buffers = true;
+    }
+
     /// Answers every call honestly again.
     pub fn answer_honestly(&mut self) {
         self.state().answers.clear();
+        self.state().null_buffers = false;
     }
 
     /// Moves the clock on; it never moves by itself.

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use model::choices::{self, Choices};
 use model::targets;
 
-/// The kept inputs of one target, by file name.
+/// The kept inputs of one target, by file name; where `FUZZ_CORPUS` names a folder, those in it besides.
 fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
-    let files =
-        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("no kept inputs in {}: {error}", folder.display()));
-    let mut inputs: Vec<_> = files
+    let folder = |of_all: PathBuf| {
+        let folder = of_all.join(target);
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("no kept inputs in {}: {error}", folder.display()))
+    };
+    let grown = std::env::var_os("FUZZ_CORPUS").map(|corpus| folder(corpus.into()));
+    let mut inputs: Vec<_> = folder(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds"))
+        .chain(grown.into_iter().flatten())
         .map(|file| {
             let path = file.unwrap().path();
             (path.display().to_string(), std::fs::read(&path).unwrap())

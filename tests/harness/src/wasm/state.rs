@@ -156,6 +156,8 @@ pub(super) struct State {
     pub logs: Vec<Log>,
     pub metrics: Vec<Metric>,
     pub answers: Vec<Answer>,
+    /// Buffers are announced, with their size, and are null.
+    pub null_buffers: bool,
     pub clock: u64,
     pub tick_period: u32,
     pub fuel: u64,
@@ -172,6 +174,7 @@ impl Default for State {
             logs: Vec::new(),
             metrics: Vec::new(),
             answers: Vec::new(),
+            null_buffers: false,
             // Some day in 2026; only differences matter.
             clock: 1_790_000_000_000_000_000,
             tick_period: 0,
