@@ -120,6 +120,9 @@ mod tests {
             "text/html",
             "TEXT/HTML ; charset=utf-8",
             "text/html;q=0.8, application/json;q=0.75",
+            "text/html;q=1",
+            "text/html;q=1.0, application/json;q=0.999",
+            "application/json;q=0.09, text/html;q=0.1",
         ] {
             assert!(wanted(&[accept]), "{accept}");
         }
@@ -151,6 +154,14 @@ mod tests {
             assert_eq!(page.matches(&refusal.code().replace('&', "&amp;")).count(), 1, "{reason:?}");
             assert!(!page.contains("<script") && !page.contains("http:") && !page.contains("url("), "{reason:?}");
             assert!(!render(&refusal, true).contains(reason.code()), "{reason:?} hidden");
+            let (status, title) = match reason {
+                Reason::AttributionRequired => ("403 Forbidden", "You cannot come in this way"),
+                Reason::UserMissing | Reason::AssertionMissing => ("401 Unauthorized", "You are not signed in"),
+                Reason::UserNotAllowed => ("401 Unauthorized", "Your account has no access"),
+                _ => ("401 Unauthorized", "You cannot come in this way"),
+            };
+            assert!(page.contains(&format!(">{status}</p>")), "{reason:?}: {status}");
+            assert!(page.contains(&format!("<h1>{title}</h1>")), "{reason:?}: {title}");
         }
     }
 }

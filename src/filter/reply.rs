@@ -225,4 +225,10 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&forbidden.body).unwrap();
         assert_eq!(json["error"]["type"], "proxy_attribution_required");
     }
+
+    #[test]
+    fn a_key_is_sixteen_bytes_in_base64() {
+        assert_eq!(websocket_key(*b"the sample nonce"), "dGhlIHNhbXBsZSBub25jZQ==");
+        assert!(is_key(websocket_key([0xFF; 16]).as_bytes()));
+    }
 }

@@ -73,6 +73,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn texts_are_spread_over_the_whole_table() {
+        let hashes: std::collections::HashSet<_> = (0..10_000).map(|n| hash(format!("{n}").as_bytes())).collect();
+        assert_eq!(hashes.len(), 10_000);
+    }
+
+    #[test]
     fn a_text_is_found_byte_for_byte_among_many() {
         let text = |n: u32| format!("user-{n}@example.com").into_bytes().into_boxed_slice();
         let mut texts = Texts::with_capacity(10);
