@@ -39,7 +39,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli
+.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli fuzz-coverage
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -94,6 +94,10 @@ mutants: target .tools/bin/cargo-mutants-$(CARGO_MUTANTS_VERSION) ## breaks the 
 fuzz: nightly .tools/bin/cargo-fuzz-$(CARGO_FUZZ_VERSION) ## every fuzz target for FUZZ_SECONDS (60), and a table of what it came to
 	@mkdir -p .run
 	@fuzz/run
+
+fuzz-coverage: nightly ## which lines of the filter the fuzz targets' inputs reach, those that make fuzz found included
+	@mkdir -p .run/fuzz
+	@fuzz/coverage
 
 nightly: | cargo
 	@command -v rustup >/dev/null || { echo 'rustup is missing: fuzzing needs a nightly toolchain, see https://rustup.rs' >&2; exit 1; }

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use model::choices::{self, Choices};
 use model::targets;
 
-/// The kept inputs of one target, by file name; where `FUZZ_CORPUS` names a folder, those in it besides.
+/// The kept inputs of one target, by file name; where `FUZZ_CORPUS` names a folder, those that a fuzzer left in
+/// it besides.
 fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = |of_all: PathBuf| {
         let folder = of_all.join(target);
         std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("no kept inputs in {}: {error}", folder.display()))
     };
-    let grown = std::env::var_os("FUZZ_CORPUS").map(|corpus| folder(corpus.into()));
+    let grown = std::env::var_os("FUZZ_CORPUS").map(PathBuf::from);
+    let grown = grown.filter(|corpus| corpus.join(target).exists()).map(folder);
     let mut inputs: Vec<_> = folder(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds"))
         .chain(grown.into_iter().flatten())
         .map(|file| {
