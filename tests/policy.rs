@@ -5,8 +5,8 @@ use std::convert::Infallible;
 
 use openclaw_trusted_proxy::config::compile;
 use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
-use openclaw_trusted_proxy::policy::{Edit, Kind, Policy};
-use openclaw_trusted_proxy::request::serialize;
+use openclaw_trusted_proxy::policy::{Edit, Kind, Mode, PeerAddress, Policy};
+use openclaw_trusted_proxy::request::{Request, serialize};
 use serde_json::{Value, json};
 
 type Pairs = Vec<(String, String)>;
@@ -73,7 +73,8 @@ fn upgrade(changes: &[(&str, Option<&str>)]) -> Pairs {
 /// What becomes of a request: the kind of permit and the edits, or the reason.
 fn judge(policy: &Policy, peer: &str, headers: &Pairs) -> Result<(String, Vec<String>), String> {
     let map = serialize(headers);
-    let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
+    let mut request = Request::from(Peer::from_connection(peer.as_bytes()));
+    policy.read_into(&mut request, &map).unwrap();
     request.destination = socket_address(b"10.0.0.9:443");
     let admission = policy.decide(&request).map_err(|refusal| refusal.to_string())?;
     let kind = match admission.kind() {
@@ -93,6 +94,44 @@ fn judge(policy: &Policy, peer: &str, headers: &Pairs) -> Result<(String, Vec<St
 }
 
 const ALL: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.questions,operator.pairing,operator.talk.secrets";
+
+#[test]
+fn what_a_host_is_asked_for_and_does_follows_from_the_configuration() {
+    let assertion = json!({"metadata": ["ns", "email"], "as": "identity"});
+    let peers = json!(["spiffe://a.b/c"]);
+    // The destination, the certificate, the verified identity; a close frame, no reason, nothing refused.
+    let cases = [
+        (json!({}), [false, false, false, true, false, false]),
+        (json!({"rejectSameHost": true}), [true, false, false, true, false, false]),
+        (json!({"trustedPeers": peers}), [false, true, false, true, false, false]),
+        (json!({"assertion": assertion}), [false, false, true, true, false, false]),
+        (
+            json!({"edge": true, "assertion": assertion, "trustedPeers": peers}),
+            [false, false, true, true, false, false],
+        ),
+        (json!({"webSocketRefusal": "http"}), [false, false, false, false, false, false]),
+        (json!({"webSocketRefusal": "delegate"}), [false, false, false, true, false, false]),
+        (json!({"hideReasons": true}), [false, false, false, true, true, false]),
+        (json!({"mode": "report"}), [false, false, false, true, false, true]),
+    ];
+    for (filter, expected) in cases {
+        let policy = policy(filter.clone());
+        let path = policy.assertion_path();
+        assert!(path.is_none_or(|path| path == b"metadata\0filter_metadata\0ns\0email"), "{path:?}");
+        let seen = [
+            policy.needs_destination(),
+            policy.needs_certificate(),
+            path.is_some(),
+            policy.closes_websockets(),
+            policy.hides_reasons(),
+            policy.mode() == Mode::Report,
+        ];
+        assert_eq!(seen, expected, "{filter}");
+        assert_eq!(*policy.peer_address(), PeerAddress::Connection);
+    }
+    let state = policy(json!({"peerAddress": {"filterState": "lab.peer"}}));
+    assert_eq!(*state.peer_address(), PeerAddress::FilterState("lab.peer".to_owned()));
+}
 
 #[test]
 fn rules_are_asked_in_the_contracts_order() {
