@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::trim_configured;
+
 /// An address as it stands in a text; IPv4-mapped IPv6 is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Literal {
@@ -84,7 +86,7 @@ pub(crate) fn listed(list: &[&str], address: Literal) -> bool {
 }
 
 fn is_in(entry: &str, address: Literal) -> bool {
-    let entry = entry.trim_matches(['[', ']']);
+    let entry = trim_configured(entry).trim_matches(['[', ']']);
     let Some((network, prefix)) = entry.split_once('/') else {
         return !address.zone && literal(entry).is_some_and(|exact| exact.ip == address.ip);
     };

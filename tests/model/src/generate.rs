@@ -37,7 +37,7 @@ const PROXIES: [&str; 21] = [
     "192.0.2.128/25",
     "172.16.0.0/12",
     "100.64.0.0/10",
-    "198.18.5.6/32",
+    " 198.18.5.6/32\t",
     "127.0.0.1",
     "127.0.0.0/8",
     "::1",
@@ -50,7 +50,7 @@ const PROXIES: [&str; 21] = [
     "2001:db8:ffff::7/128",
     "::ffff:172.17.0.1",
     "::ffff:10.9.0.0/112",
-    "[10.0.0.7]",
+    "\u{FEFF}[10.0.0.7]\u{A0}",
     "[2001:db8::8]",
 ];
 
@@ -556,7 +556,7 @@ fn peer_ip(c: &mut Choices<'_>, config: &Value) -> String {
 
 /// An address near an entry of a list.
 fn near(c: &mut Choices<'_>, entry: &str) -> String {
-    let entry = entry.trim_matches(['[', ']']);
+    let entry = crate::trim_configured(entry).trim_matches(['[', ']']);
     let (network, prefix) = entry.split_once('/').unwrap_or((entry, ""));
     let network: std::net::IpAddr = network.parse().unwrap_or([10, 0, 0, 1].into());
     let (width, bits) = match network {

@@ -143,6 +143,12 @@ fn texts(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
+/// Configured text as the Gateway trims it: with JavaScript's `trim`.
+fn trim_configured(text: &str) -> &str {
+    const SPACES: &str = "\t\n\u{B}\u{C}\r \u{A0}\u{1680}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
+    text.trim_matches(|c| SPACES.contains(c) || ('\u{2000}'..='\u{200A}').contains(&c))
+}
+
 fn is_true(value: &Value) -> bool {
     value.as_bool() == Some(true)
 }

@@ -3,7 +3,7 @@
 use url::{Host, Url};
 
 use crate::headers::Headers;
-use crate::{Rules, address, is_true, texts, trim};
+use crate::{Rules, address, is_true, texts, trim, trim_configured};
 
 /// What becomes of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,8 @@ fn is_doubtful(scheme: &str, rest: &str, host: &Host<&str>) -> bool {
 fn passes(rules: &Rules<'_>, headers: &Headers, origin: &Origin, upgrade: bool) -> bool {
     let listed = texts(&rules.gateway["controlUi"]["allowedOrigins"])
         .iter()
-        .any(|entry| entry.trim() == "*" || entry.trim().to_lowercase() == origin.text);
+        .map(|entry| trim_configured(entry))
+        .any(|entry| entry == "*" || entry.to_lowercase() == origin.text);
     let is_host = headers.joined("host").is_some_and(|host| trim(&host).to_lowercase() == origin.host);
     let fallback = is_true(&rules.gateway["controlUi"]["dangerouslyAllowHostHeaderOriginFallback"]);
     listed || (is_host && (fallback || is_local(origin))) || (upgrade && is_extension(&origin.text))

@@ -1,6 +1,6 @@
 //! Paths (contract, section 4).
 
-use crate::{Rules, is_true, texts};
+use crate::{Rules, is_true, texts, trim_configured};
 
 /// Whether the path can be an own or an anonymous one at all.
 pub(crate) fn is_plain(path: &str) -> bool {
@@ -37,7 +37,7 @@ fn is_session(path: &str) -> bool {
 }
 
 fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
-    let base = rules.gateway["controlUi"]["basePath"].as_str().unwrap_or_default().trim();
+    let base = rules.gateway["controlUi"]["basePath"].as_str().map(trim_configured).unwrap_or_default();
     let base = base.trim_end_matches('/');
     let base = if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") };
     let everywhere =
