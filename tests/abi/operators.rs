@@ -280,12 +280,17 @@ fn every_finding_about_a_good_configuration_is_a_log_line_at_each_configure() {
     let compiled = openclaw_trusted_proxy::config::compile(bytes.as_bytes()).unwrap();
     let findings: Vec<_> = compiled.findings.iter().map(ToString::to_string).collect();
     assert!(findings.iter().any(|finding| finding.contains("gateway.trusted_proxy_auth")), "{findings:?}");
+    for severity in ["critical", "warn", "info"] {
+        assert!(findings.iter().any(|finding| finding.starts_with(severity)), "{severity}: {findings:?}");
+    }
     let mut host = Host::new();
     for _ in 0..2 {
         assert!(host.configure(bytes.as_bytes()));
         let logs = host.take_logs();
         for finding in &findings {
-            assert_eq!(logs.iter().filter(|log| log.text.contains(finding)).count(), 1, "{finding} in {logs:?}");
+            let level = if finding.starts_with("info") { Level::Info } else { Level::Warn };
+            let lines = logs.iter().filter(|log| log.text.contains(finding) && log.level == level).count();
+            assert_eq!(lines, 1, "{level:?} {finding} in {logs:?}");
         }
     }
 }
