@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use harness::document;
 use harness::envoy::{Envoy, Example, Ports, Scratch, eventually};
 use harness::gateway::{self, Denied, Gateway, Options, Session, control_ui, lay};
 use harness::netns::Network;
@@ -322,7 +323,7 @@ fn a_shared_token_beside_trusted_proxy_stops_both_the_filter_and_the_gateway() {
     for block in [&mut file, &mut policy] {
         block["gateway"]["auth"]["token"] = json!("0123456789abcdef0123456789abcdef");
     }
-    let text = Section::of("Mistakes, and how to know them").0;
+    let text = Section::of("Mistakes, and how to know them").text.clone();
     let errors = compile(policy.to_string().as_bytes()).unwrap_err().to_string();
     assert!(errors.contains("mixed_trusted_proxy_token") && text.contains("mixed_trusted_proxy_token"), "{errors}");
     let network = network();
@@ -365,7 +366,7 @@ fn once(text: impl AsRef<str>, from: &str, to: &str) -> String {
 fn devices_and_webhooks_come_in_by_the_settings_of_the_table_and_by_no_other() {
     const HOOK: &str = "a token for webhooks alone";
     let section = Section::of(PLACEMENT_B);
-    let table = Section::of("Devices and webhooks").0;
+    let table = Section::of("Devices and webhooks").text.clone();
     let (mut file, policy) = (section.json(0), section.policy());
     file["gateway"]["auth"]["identityScopes"] = json!({"nick@example.com": ["operator.admin"]});
     file["hooks"] = json!({"enabled": true, "token": HOOK});
@@ -484,24 +485,19 @@ fn signed(seed: &str, nonce: &str, connect: &Value) -> Value {
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// A section of the document, by its heading.
-struct Section(String);
+struct Section(document::Section);
+
+impl std::ops::Deref for Section {
+    type Target = document::Section;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
 
 impl Section {
     fn of(heading: &str) -> Self {
-        let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/gateway.md")).unwrap();
-        let (_, rest) = document.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no `{heading}`"));
-        Self(rest.split("\n## ").next().unwrap().to_owned())
-    }
-
-    /// A fenced block of this kind, counted from 0.
-    fn block(&self, kind: &str, index: usize) -> String {
-        let fence = format!("```{kind}\n");
-        let block = self.0.split(&fence).nth(index + 1).unwrap_or_else(|| panic!("no {kind} block {index}"));
-        block.split("```").next().unwrap().to_owned()
-    }
-
-    fn json(&self, index: usize) -> Value {
-        serde_json::from_str(&self.block("json", index)).unwrap()
+        Self(document::Section::of("gateway.md", heading))
     }
 
     /// A bootstrap with the settings of the connection manager that the section asks for.
@@ -522,7 +518,7 @@ impl Section {
             shown.extend([code.to_string(), reason.clone()]);
         }
         for part in shown {
-            assert!(self.0.contains(&part), "the document does not show `{part}`");
+            assert!(self.text.contains(&part), "the document does not show `{part}`");
         }
     }
 

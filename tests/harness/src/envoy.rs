@@ -293,14 +293,23 @@ impl Envoy {
     /// # Panics
     /// As [`Envoy::start`].
     pub fn run(scratch: Scratch, bootstrap: &Path) -> Self {
+        Self::run_with(scratch, bootstrap, &[])
+    }
+
+    /// As [`Envoy::run`], with more arguments.
+    ///
+    /// # Panics
+    /// As [`Envoy::start`].
+    pub fn run_with(scratch: Scratch, bootstrap: &Path, arguments: &[&str]) -> Self {
         let program = program().unwrap_or_else(|problem| panic!("{problem}"));
         let lines = Arc::new(Mutex::new(Vec::new()));
         let keep = Arc::clone(&lines);
         let on_line = move |source, line: &str| {
             keep.lock().unwrap_or_else(PoisonError::into_inner).push((source, line.to_owned()));
         };
-        let process =
-            Process::start(&program, bootstrap, scratch.path(), on_line).unwrap_or_else(|problem| panic!("{problem}"));
+        let arguments = [&["--disable-hot-restart"], arguments].concat();
+        let process = Process::start_with(&program, bootstrap, scratch.path(), &arguments, on_line)
+            .unwrap_or_else(|problem| panic!("{problem}"));
         Self { process, lines, scratch }
     }
 
@@ -518,8 +527,14 @@ pub fn certificate(folder: &Path, names: &[&str]) -> Result<(), String> {
         .map_err(|error| format!("cannot write {}: {error}", key.display()))
 }
 
+/// A port that is free now, for what wants a number.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Puts in values, each in the one place where its default stands.
-fn substitute(text: &str, values: &[(String, String)]) -> Result<String, String> {
+pub fn substitute(text: &str, values: &[(String, String)]) -> Result<String, String> {
     let mut places = Vec::new();
     for (from, to) in values {
         match text.match_indices(from.as_str()).collect::<Vec<_>>().as_slice() {

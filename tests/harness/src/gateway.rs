@@ -15,7 +15,7 @@ use std::{fs, iter};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use crate::envoy::{Envoy, Example, Ports, Scratch, eventually, root};
+use crate::envoy::{Envoy, Example, Ports, Scratch, eventually, free_port, root};
 use crate::wire::{self, Connection, Headers, owned, values};
 
 /// How long a Gateway may take to start before it counts as hung.
@@ -163,6 +163,35 @@ impl Gateway {
         panic!("the Gateway did not start: {problem}\n{}", this.log());
     }
 
+    /// Lays `over` over its block `gateway` in openclaw.json, which it watches: it takes the change, or restarts by itself.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn put_config(&mut self, over: &Value) {
+        lay(&mut self.config["gateway"], over);
+        let (new, file) = (self.folder().join("new.json"), self.folder().join("openclaw.json"));
+        fs::write(&new, self.config.to_string())
+            .and_then(|()| fs::rename(new, file))
+            .expect("openclaw.json can be written");
+    }
+
+    /// Waits until it came up this often.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn await_starts(&self, count: usize) {
+        let begun = Instant::now();
+        while self.starts() < count {
+            assert!(begun.elapsed() < PATIENCE, "waited in vain for start {count} of the Gateway");
+            thread::sleep(POLL);
+        }
+    }
+
+    /// How often it came up.
+    pub fn starts(&self) -> usize {
+        self.log().matches("[gateway] ready").count()
+    }
+
     /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.address.port()
@@ -217,12 +246,6 @@ fn keep(output: impl Read, log: &Mutex<String>) {
         log.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&line));
         line.clear();
     }
-}
-
-/// A port that is free now. The Gateway wants a number.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -406,16 +429,30 @@ impl Stack {
     /// # Panics
     /// If something does not start, with what it said; if something is missing, with what to do.
     pub fn start(gateway: &Value, filter: &Value) -> Self {
+        Self::start_with(gateway, |gateway| json!({"gateway": gateway, "filter": filter}), |text, _, _| text.to_owned())
+    }
+
+    /// As [`Stack::start`], with a policy made of the Gateway's block, and changes to Envoy's bootstrap, which get the addresses of the
+    /// relay and of the Gateway too.
+    ///
+    /// # Panics
+    /// As [`Stack::start`].
+    pub fn start_with(
+        gateway: &Value,
+        policy: impl FnOnce(&Value) -> Value,
+        change: impl FnOnce(&str, SocketAddr, SocketAddr) -> String,
+    ) -> Self {
         let scratch = Scratch::new("stack");
         let folder = scratch.path().to_owned();
         let gateway = Gateway::start(gateway, &Options { remove: vec![folder.clone()], ..Options::default() });
         let relay = Relay::start(gateway.address()).expect("the relay starts");
-        let policy = json!({"gateway": gateway.config()["gateway"], "filter": filter});
+        let policy = policy(&gateway.config()["gateway"]);
         let example = Example::write(&folder, Ports::default(), &relay.address().to_string(), &policy.to_string())
             .unwrap_or_else(|problem| panic!("{problem}"));
         let bootstrap = example.bootstrap();
         let text = fs::read_to_string(&bootstrap).expect("the bootstrap can be read");
-        fs::write(&bootstrap, with_proxy_protocol(&text)).expect("the bootstrap can be written");
+        let text = change(&with_proxy_protocol(&text), relay.address(), gateway.address());
+        fs::write(&bootstrap, text).expect("the bootstrap can be written");
 
         // The thread that starts Envoy must outlive it, and a test's own thread may end before a shared stack does.
         let (release, released) = channel::<()>();
@@ -442,6 +479,11 @@ impl Stack {
     /// The Gateway.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The Gateway, to change its configuration.
+    pub fn gateway_mut(&mut self) -> &mut Gateway {
+        &mut self.gateway
     }
 
     /// What stands between Envoy and the Gateway.
@@ -508,7 +550,8 @@ impl Drop for Stack {
     }
 }
 
-fn with_proxy_protocol(bootstrap: &str) -> String {
+/// The bootstrap of the example, whose plain listener takes the PROXY protocol where a connection begins with it.
+pub fn with_proxy_protocol(bootstrap: &str) -> String {
     let (before, after) = bootstrap.split_once("    - name: http\n").expect("a listener of this name");
     let place = after.find("      filter_chains:\n").expect("filter chains");
     let (head, rest) = after.split_at(place);

@@ -3,6 +3,7 @@
 #[cfg(feature = "clients")]
 pub mod clients;
 pub mod daemon;
+pub mod document;
 pub mod echo;
 pub mod envoy;
 #[cfg(feature = "clients")]
@@ -15,6 +16,7 @@ pub mod manifests;
 pub mod netns;
 pub mod parts;
 pub mod pki;
+pub mod prometheus;
 pub mod vectors;
 #[cfg(feature = "wasm-host")]
 pub mod wasm;
