@@ -9,9 +9,11 @@
 )]
 
 mod agreement;
+mod ceilings;
 mod devices;
 mod generate;
 mod http2;
+mod migration;
 mod verdicts;
 
 /// Past the capture of tests that pass: what was compared is worth some lines.

@@ -1,0 +1,343 @@
+//! docs/migration.md, walked with a real Gateway and the blocks of that page: from a token to the proxy's users, and back.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use harness::document::Section;
+use harness::envoy::{Scratch, Source, eventually};
+use harness::gateway::{Denied, Gateway, Options, Session, Stack, installed};
+use harness::wire::{self, Connection, Headers, Response};
+use serde_json::{Value, json};
+
+const PAGE: &str = "migration.md";
+const PROXY: &str = "10.0.0.1";
+const STRANGER: &str = "198.51.100.66";
+const USER: &str = "nick@example.com";
+
+/// Who answers, or ends a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    In,
+    Filter,
+    Gateway,
+}
+use Seen::{Filter, In};
+
+/// A kind of client: the peer, whether it brings a user, and whether it brings the token.
+struct Client {
+    name: &'static str,
+    peer: &'static str,
+    user: bool,
+    token: bool,
+}
+
+const CLIENTS: [Client; 6] = [
+    Client { name: "a user with the token", peer: PROXY, user: true, token: true },
+    Client { name: "the token alone", peer: PROXY, user: false, token: true },
+    Client { name: "a user without the token", peer: PROXY, user: true, token: false },
+    Client { name: "nobody", peer: PROXY, user: false, token: false },
+    Client { name: "past the proxy, with user and token", peer: STRANGER, user: true, token: true },
+    Client { name: "past the proxy, with a user", peer: STRANGER, user: true, token: false },
+];
+
+/// What becomes of each of them at each stage.
+const TODAY: [Seen; 6] = [In, In, Seen::Gateway, Seen::Gateway, In, Seen::Gateway];
+const TWO_LOCKS: [Seen; 6] = [In, Filter, Seen::Gateway, Filter, Filter, Filter];
+const DONE: [Seen; 6] = [In, Filter, In, Filter, Filter, Filter];
+/// Report mode before a Gateway that believes names: whoever brings one is in.
+const NEVER: [Seen; 6] = [In, Seen::Gateway, In, Seen::Gateway, In, In];
+
+#[test]
+fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_window() {
+    let today = Section::of(PAGE, "Today").json(0);
+    let token = today["gateway"]["auth"]["token"].as_str().unwrap().to_owned();
+    let report = Section::of(PAGE, "1. Watch").json(0);
+    let after = Section::of(PAGE, "4. The Gateway").json(0);
+    let mut enforce = report.clone();
+    assert_eq!(enforce["filter"].as_object_mut().unwrap().remove("mode"), Some(json!("report")));
+    for part in ["/gateway/trustedProxies", "/gateway/auth/mode", "/gateway/auth/trustedProxy", "/gateway/controlUi"] {
+        assert_eq!(report.pointer(part), after.pointer(part), "{part} differs between the policy and the Gateway");
+    }
+
+    let mut stack = Stack::start_with(&over_minimal(&today), |_| report.clone(), hold_requests);
+    let http = stack.http();
+    let see = |stack: &Stack| CLIENTS.map(|client| client.seen(stack, &token));
+    let decisions = |stack: &Stack| counters(stack);
+
+    // What works before works all the time: asked again and again, through both restarts.
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // However the walk ends, this one ends.
+        struct Stop<'s>(&'s AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let stopped = Stop(&stop);
+        let steady = scope.spawn(|| {
+            let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+            while !stop.load(Ordering::SeqCst) {
+                let seen = CLIENTS[0].http(http, &token);
+                *answers
+                    .entry(seen.map_or_else(
+                        |error| error.to_string(),
+                        |answer| format!("{} {}", answer.status, answer.json()["error"]),
+                    ))
+                    .or_default() += 1;
+                thread::sleep(Duration::from_millis(100));
+            }
+            answers
+        });
+
+        // 1. Watch.
+        assert_eq!(see(&stack), TODAY, "report mode changes nothing");
+        let direct = CLIENTS.map(|client| client.directly(stack.gateway(), &token));
+        assert_eq!(direct, TODAY, "this is what the Gateway alone does");
+        let counted = decisions(&stack);
+        // Each was sent twice: over HTTP and as a WebSocket.
+        assert_eq!(counted["would_refuse trusted_proxy_user_missing"], 4, "{counted:?}");
+        assert_eq!(counted["would_refuse trusted_proxy_untrusted_source"], 4, "{counted:?}");
+        assert!(counted["admitted"] >= 4, "{counted:?}");
+        assert!(!counted.keys().any(|name| name.starts_with("refused")), "{counted:?}");
+        let told = |part: &'static str| stack.envoy().line(Source::Log, move |line| line.contains(part));
+        told("would be refused reason=trusted_proxy_user_missing peer=10.0.0.1:40000 method=POST path=/tools/invoke");
+        told("would be refused reason=trusted_proxy_untrusted_source peer=198.51.100.66:40000");
+        told("critical filter.report_mode");
+        stack.envoy().line(Source::Access, |line| {
+            line.contains(r#""reason":"trusted_proxy_user_missing""#) && line.contains(r#""status":200"#)
+        });
+
+        // 3. Two locks. What is open stays open.
+        let mut session = CLIENTS[0].websocket(http, &token).expect("a user with the token gets in");
+        stack.put_policy(&enforce);
+        assert_eq!(see(&stack), TWO_LOCKS);
+        session.call("health", &json!({})).expect("the session goes on");
+
+        // 4. The Gateway.
+        restart(&mut stack, &after);
+        assert_eq!(see(&stack), DONE);
+        let mut session = CLIENTS[2].websocket(http, &token).expect("a user gets in");
+        assert_eq!(session.hello["auth"]["method"], "trusted-proxy");
+        session.call("sessions.list", &json!({})).expect("a user may do what identityScopes says");
+        let password = after["gateway"]["auth"]["password"].as_str().unwrap();
+        let forwarded = ("x-forwarded-for".to_owned(), b"203.0.113.7".to_vec());
+        let own_host = [
+            (vec![bearer(password)], 200),
+            (vec![bearer(password), forwarded.clone()], 401),
+            (vec![bearer(&token)], 401),
+        ];
+        for (headers, status) in own_host {
+            let answer = invoke(stack.gateway().address(), None, &headers).unwrap();
+            assert_eq!(answer.status, status, "on the Gateway's own host: {answer:?}");
+        }
+
+        // Why the filter comes first, and last on the way back.
+        stack.put_policy(&report);
+        assert_eq!(see(&stack), NEVER);
+        stack.put_policy(&enforce);
+        assert_eq!(see(&stack), DONE);
+
+        // The way back.
+        restart(&mut stack, &today);
+        assert_eq!(see(&stack), TWO_LOCKS);
+        stack.put_policy(&report);
+        assert_eq!(see(&stack), TODAY);
+
+        drop(stopped);
+        let answers = steady.join().unwrap();
+        let total: usize = answers.values().sum();
+        crate::say(&format!("migration: {total} requests all the while, {answers:?}"));
+        assert_eq!(answers.keys().collect::<Vec<_>>(), ["200 null"], "no request that works before is lost on the way");
+    });
+    assert_eq!(stack.gateway().starts(), 3);
+
+    // Why the Gateway's list must name Envoy, today already. It takes the list over while it runs.
+    for (list, status) in [(Value::Null, 403), (today["gateway"]["trustedProxies"].clone(), 200)] {
+        stack.gateway_mut().put_config(&json!({"trustedProxies": list}));
+        eventually("the Gateway to take the list", || CLIENTS[0].http(http, &token).unwrap().status == status);
+    }
+    assert_eq!(stack.gateway().starts(), 3);
+}
+
+#[test]
+fn a_running_gateway_that_finds_a_token_beside_the_new_mode_goes_down_and_stays_down() {
+    let today = Section::of(PAGE, "Today").json(0);
+    let after = Section::of(PAGE, "4. The Gateway").json(0);
+    let mut gateway = Gateway::start(&over_minimal(&today), &Options::default());
+    // The new block laid over the old one: the token is still there.
+    gateway.put_config(&after["gateway"]);
+    let page = Section::of(PAGE, "4. The Gateway").text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let complaint = "gateway auth mode is trusted-proxy, but a shared token is also configured";
+    assert!(page.contains(complaint));
+    eventually("the Gateway to complain", || gateway.log().contains(complaint));
+    assert!(gateway.log().contains("Process will stay alive"), "{}", gateway.log());
+    let validated = command(&gateway, &["config", "validate"]);
+    assert!(validated.contains("Config valid"), "the Gateway's own check does not see it: {validated}");
+    let answers = || TcpStream::connect(gateway.address()).is_ok();
+    assert!(!answers(), "it does not serve");
+    // Nothing tells that it will not: so it is given the time in which a Gateway that watches its file begins to restart.
+    gateway.put_config(&json!({"auth": {"token": null}}));
+    thread::sleep(Duration::from_secs(3));
+    assert!(!gateway.log().split(complaint).last().unwrap().contains("config change detected"), "{}", gateway.log());
+    assert_eq!((gateway.starts(), TcpStream::connect(gateway.address()).is_ok()), (1, false));
+}
+
+/// What a command of the Gateway's says about its configuration.
+fn command(gateway: &Gateway, arguments: &[&str]) -> String {
+    let (package, node) = installed();
+    let scratch = Scratch::new("command");
+    let output = Command::new(node)
+        .arg(package.join("openclaw.mjs"))
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(["HOME", "TMPDIR", "OPENCLAW_HOME", "OPENCLAW_STATE_DIR"].map(|name| (name, scratch.path())))
+        .env("OPENCLAW_CONFIG_PATH", gateway.folder().join("openclaw.json"))
+        .env("OPENCLAW_OFFLINE", "1")
+        .output()
+        .unwrap();
+    [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
+}
+
+/// Writes another block `gateway`, as a whole, and waits until the Gateway has restarted by itself.
+fn restart(stack: &mut Stack, file: &Value) {
+    let starts = stack.gateway().starts();
+    stack.gateway_mut().put_config(&over_minimal(file));
+    stack.gateway().await_starts(starts + 1);
+}
+
+/// What must be laid over another block to have this one: what the other ones have besides is removed.
+fn over_minimal(file: &Value) -> Value {
+    let mut block = file["gateway"].clone();
+    for key in ["token", "password", "identityScopes", "trustedProxy"] {
+        let auth = block["auth"].as_object_mut().unwrap();
+        auth.entry(key).or_insert(Value::Null);
+    }
+    block
+}
+
+/// The bootstrap with what the page adds to it. Envoy connects to the Gateway itself: a relay would take connections that the
+/// Gateway does not.
+fn hold_requests(bootstrap: &str, relay: SocketAddr, gateway: SocketAddr) -> String {
+    let section = Section::of(PAGE, "Holding requests while the Gateway restarts");
+    let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
+    let mut text = bootstrap.replace(&port(relay), &port(gateway));
+    assert_ne!(text, bootstrap);
+    for (index, place) in ["timeout: 0s\n", "connect_timeout: 5s\n"].into_iter().enumerate() {
+        let line = text.lines().find(|line| line.trim_start() == place.trim_end()).expect("the place is there");
+        let (line, indent) = (format!("{line}\n"), " ".repeat(line.len() - line.trim_start().len()));
+        let block: String = section.block("yaml", index).lines().map(|line| format!("{indent}{line}\n")).collect();
+        assert_eq!(text.matches(&line).count(), 1, "{place}");
+        text = text.replace(&line, &format!("{line}{block}"));
+    }
+    text
+}
+
+/// The counters of decisions that are not 0: result and reason.
+fn counters(stack: &Stack) -> BTreeMap<String, u64> {
+    let text = stack.envoy().process().ask("/stats/prometheus").unwrap().text();
+    let label = |line: &str, name: &str| {
+        let (_, rest) = line.split_once(&format!("{name}=\""))?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    text.lines()
+        .filter(|line| line.starts_with("openclaw_trusted_proxy_decisions{"))
+        .filter_map(|line| {
+            let name =
+                [label(line, "result"), label(line, "reason")].into_iter().flatten().collect::<Vec<_>>().join(" ");
+            Some((name, line.rsplit(' ').next()?.parse().ok()?))
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+fn bearer(token: &str) -> (String, Vec<u8>) {
+    ("authorization".to_owned(), format!("Bearer {token}").into_bytes())
+}
+
+/// Calls a tool of the Gateway's.
+fn invoke(address: SocketAddr, peer: Option<&str>, headers: &[(String, Vec<u8>)]) -> std::io::Result<Response> {
+    let body = r#"{"tool":"agents_list","args":{}}"#;
+    let length = body.len().to_string();
+    let mut all: Headers =
+        [("host", "claw.example.com"), ("content-type", "application/json"), ("content-length", &length)]
+            .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+            .into();
+    all.extend_from_slice(headers);
+    let mut connection = Connection::open(address)?;
+    let line = peer.map(wire::proxy_line).unwrap_or_default();
+    connection.send(&[line, wire::request("POST", "/tools/invoke", &all), body.into()].concat())?;
+    connection.response("POST")
+}
+
+impl Client {
+    fn headers(&self) -> Headers {
+        let mut all = vec![("x-forwarded-for".to_owned(), b"203.0.113.7".to_vec())];
+        if self.user {
+            all.push(("x-forwarded-user".to_owned(), USER.as_bytes().to_vec()));
+        }
+        all
+    }
+
+    fn http(&self, address: SocketAddr, token: &str) -> std::io::Result<Response> {
+        let mut headers = self.headers();
+        headers.extend(self.token.then(|| bearer(token)));
+        invoke(address, Some(self.peer), &headers)
+    }
+
+    fn websocket(&self, address: SocketAddr, token: &str) -> Result<Session, Denied> {
+        let mut stream = wire::open(address).unwrap();
+        stream.write_all(&wire::proxy_line(self.peer)).unwrap();
+        self.session(stream, token)
+    }
+
+    fn session(&self, stream: TcpStream, token: &str) -> Result<Session, Denied> {
+        let mut connect = json!({"client": {"id": "cli", "version": "test", "platform": "test", "mode": "cli"}});
+        if self.token {
+            connect["auth"] = json!({"token": token});
+        }
+        Session::open(stream, "/", &self.headers(), &connect)
+    }
+
+    /// What it sees through Envoy, over HTTP and as a WebSocket: the same.
+    fn seen(&self, stack: &Stack, token: &str) -> Seen {
+        let http = judge_http(&self.http(stack.http(), token).unwrap());
+        let websocket = judge_websocket(self.websocket(stack.http(), token));
+        assert_eq!(http, websocket, "{}: over HTTP and as a WebSocket", self.name);
+        http
+    }
+
+    /// What it sees at the Gateway itself, from an address that the Gateway takes for a proxy.
+    fn directly(&self, gateway: &Gateway, token: &str) -> Seen {
+        let mut headers = self.headers();
+        headers.extend(self.token.then(|| bearer(token)));
+        let http = judge_http(&invoke(gateway.address(), None, &headers).unwrap());
+        let websocket = judge_websocket(self.session(wire::open(gateway.address()).unwrap(), token));
+        assert_eq!(http, websocket, "{}: over HTTP and as a WebSocket", self.name);
+        http
+    }
+}
+
+fn judge_http(answer: &Response) -> Seen {
+    match (answer.status, answer.json()["error"]["reason"].is_string()) {
+        (200, _) => In,
+        (401, true) => Filter,
+        (401, false) => Seen::Gateway,
+        _ => panic!("{answer:?}"),
+    }
+}
+
+fn judge_websocket(session: Result<Session, Denied>) -> Seen {
+    match session {
+        Ok(_) => In,
+        Err(Denied::Closed(1008, reason, None)) if reason.starts_with("proxy authentication required: ") => Filter,
+        Err(Denied::Closed(1008, _, Some(_))) => Seen::Gateway,
+        Err(other) => panic!("{other:?}"),
+    }
+}
