@@ -24,6 +24,10 @@ HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
 # The test targets to which the feature `gateway` adds tests.
 GATEWAY_TESTS := gateway clients browser placements istio audit
+
+PROMETHEUS := .tools/prometheus
+# The test targets with the feature `gateway`.
+GATEWAY_TESTS := gateway clients browser placements
 # Where cargo builds; it may be told otherwise.
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 
@@ -39,7 +43,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli fuzz-coverage
+.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli fuzz-coverage observability prometheus
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -72,6 +76,22 @@ test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSock
 
 test-proxies: setup wasm namespaces proxies $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) ## real nginx, Caddy, HAProxy and Traefik before it, with the files of envoy/proxies
 	@$(CARGO) test --locked --features proxies --test proxies
+
+observability: setup wasm prometheus ## a real Prometheus asks real Envoys, with rules and dashboard of envoy/observability; PICTURE=write draws it
+	@$(CARGO) test --locked --package openclaw-trusted-proxy --features prometheus --test observability
+export PICTURE
+
+# Debian's package is taken apart, not installed: installing it would start a service.
+prometheus:
+	@command -v prometheus >/dev/null && command -v promtool >/dev/null && exit 0; \
+	  test ! -x $(PROMETHEUS)/usr/bin/promtool || exit 0; \
+	  if command -v apt-get >/dev/null; then \
+	    echo 'getting Prometheus into $(PROMETHEUS) with apt-get (19 MB, once)'; \
+	    rm -rf $(PROMETHEUS) && mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
+	      { test "$$(id -u)" != 0 || apt-get update -qq; } && apt-get -o APT::Sandbox::User=root download -qq prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb; \
+	    test -x usr/bin/promtool && exit 0; \
+	  fi; \
+	  echo 'prometheus or promtool is missing: install them (on Debian, as root: apt-get install prometheus)' >&2; exit 1
 
 soak: setup wasm ## ten minutes of load while policy, upstream and Envoy itself change; SOAK_SECONDS=60 SOAK_RATE=2000
 	@exec env $(CARGO) run --quiet --locked --package openclaw-trusted-proxy-harness --bin soak

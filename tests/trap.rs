@@ -119,22 +119,30 @@ fn the_example_works_again_by_itself_after_each_trap_and_the_operator_sees_it() 
     }
     assert_eq!((stat("vm_reload_failure"), stat("vm_reload")), (0, 0));
 
-    // What docs/operations.md tells operators to look for.
+    // What operators are told to look for.
     let prometheus = envoy.process().ask("/stats/prometheus").unwrap().text();
     for (name, least) in [("vm_reload_success", 2), ("vm_reload_backoff", 0), ("vm_reload_failure", 0)] {
         let name = format!("envoy_wasm_{FILTER}_{name}{{}} ");
         let value = prometheus.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_else(|| panic!("no {name}"));
         assert!(value.parse::<u64>().unwrap() >= least, "{name}{value}");
     }
-    let page = std::fs::read_to_string(envoy::root().join("docs/operations.md")).unwrap();
-    let named: Vec<_> = page
-        .split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'))
-        .filter(|word| word.starts_with("envoy_"))
-        .collect();
-    assert!(named.len() >= 4, "the alerts are there: {named:?}");
-    for name in named {
-        let begin = format!("{name}{{}} ");
-        assert!(prometheus.lines().any(|line| line.starts_with(&begin)), "docs/operations.md names {name}");
+    let files = [
+        "docs/operations.md",
+        "docs/observability.md",
+        "envoy/observability/rules.yaml",
+        "envoy/observability/dashboard.json",
+    ];
+    for file in files {
+        let text = std::fs::read_to_string(envoy::root().join(file)).unwrap();
+        let named: Vec<_> = text
+            .split(|one: char| !(one.is_ascii_alphanumeric() || one == '_'))
+            .filter(|word| ["envoy_wasm_", "envoy_extension_"].iter().any(|begin| word.starts_with(begin)))
+            .collect();
+        assert!(named.len() >= 2, "{file} names what it looks at: {named:?}");
+        for name in named {
+            let begin = format!("{name}{{}} ");
+            assert!(prometheus.lines().any(|line| line.starts_with(&begin)), "{file} names {name}");
+        }
     }
     let log = envoy.lines(Source::Log);
     let failed = |line: &&String| line.contains("Function: proxy_on_request_headers failed: Uncaught RuntimeError");

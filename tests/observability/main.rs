@@ -1,0 +1,27 @@
+//! The files of `envoy/observability/` with a real Prometheus that asks real Envoys.
+//!
+//! `docs/observability.svg` is drawn from this. To draw it anew, from a longer run: `PICTURE=write make observability`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+mod fleet;
+mod live;
+mod picture;
+mod rules;
+
+use std::path::PathBuf;
+
+/// The folder with the files that operators take over.
+fn folder() -> PathBuf {
+    harness::envoy::root().join("envoy/observability")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(folder().join(name)).unwrap_or_else(|error| panic!("envoy/observability/{name}: {error}"))
+}
