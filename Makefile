@@ -22,12 +22,9 @@ TRAEFIK := .tools/traefik
 # What `make test-hosts` runs on each of ENVOY_HOSTS, or on HOSTS.
 HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
+PROMETHEUS := .tools/prometheus
 # The test targets to which the feature `gateway` adds tests.
 GATEWAY_TESTS := gateway clients browser placements istio audit
-
-PROMETHEUS := .tools/prometheus
-# The test targets with the feature `gateway`.
-GATEWAY_TESTS := gateway clients browser placements
 # Where cargo builds; it may be told otherwise.
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 
