@@ -4,13 +4,14 @@
 use super::audit::{Audit, Finding};
 use super::headers::{Headers, read_headers};
 use super::json::Node;
+use super::keys;
 use super::peers::{read_peer_address, read_proxies, read_trusted_peers};
 use super::reader::{ConfigErrors, Place, Reader};
 use super::scopes::{read_ceilings, read_default_scopes};
 use crate::policy::origin::Origins;
 use crate::policy::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::texts::Texts;
-use crate::policy::{Assertion, Mode, Policy, UseAssertion, Users, WebSocketRefusal};
+use crate::policy::{Assertion, Policy, Users};
 use crate::text::{latin1, trim_configured};
 
 /// What a good configuration becomes.
@@ -76,7 +77,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         );
         return None;
     }
-    reader.known_keys(&root, &["gateway", "filter"]);
+    reader.known_keys(&root, keys::ROOT_NAMES);
     let (gateway, filter) = (root.member("gateway"), root.member("filter"));
     if gateway.node.is_none() {
         reader.error(&gateway, "is missing", "paste the gateway block of openclaw.json");
@@ -92,9 +93,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let trusted_proxy = auth.member("trustedProxy");
     check_auth(reader, &gateway, &auth, &trusted_proxy);
     audit.note_exposure(gateway.member("bind").node.and_then(Node::text));
-    let mode = reader
-        .choice(&filter.member("mode"), &[("enforce", Mode::Enforce), ("report", Mode::Report)])
-        .unwrap_or_default();
+    let mode = reader.choice(&filter.member("mode"), &keys::MODES).unwrap_or_default();
     audit.note_mode(mode);
     audit.note_password(auth.member("password").node.is_some_and(|node| *node != Node::Null));
 
@@ -125,19 +124,10 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let (anonymous, anonymous_upgrades) = read_anonymous_paths(reader, &mut audit, &filter.member("anonymousPaths"));
     let real_ip_fallback = reader.bool(&gateway.member("allowRealIpFallback")) == Some(true);
     audit.note_real_ip_fallback(real_ip_fallback);
-    let attribution_required =
-        reader.choice(&filter.member("attribution"), &[("required", true), ("off", false)]).unwrap_or(true);
+    let attribution_required = reader.choice(&filter.member("attribution"), &keys::ATTRIBUTIONS).unwrap_or(true);
     audit.note_attribution(attribution_required);
-    let websocket_refusal = reader
-        .choice(
-            &filter.member("webSocketRefusal"),
-            &[
-                ("close", WebSocketRefusal::Close),
-                ("http", WebSocketRefusal::Http),
-                ("delegate", WebSocketRefusal::Delegate),
-            ],
-        )
-        .unwrap_or_default();
+    let websocket_refusal =
+        reader.choice(&filter.member("webSocketRefusal"), &keys::WEBSOCKET_REFUSALS).unwrap_or_default();
     audit.note_websocket_refusal(websocket_refusal);
     let reject_same_host = reader.bool(&filter.member("rejectSameHost")).unwrap_or(false);
     let hide_reasons = reader.bool(&filter.member("hideReasons")).unwrap_or(false);
@@ -176,28 +166,8 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
 }
 
 fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
-    const KEYS: [&str; 17] = [
-        "mode",
-        "edge",
-        "assertion",
-        "trustedProxies",
-        "allowLoopback",
-        "trustedPeers",
-        "peerTrust",
-        "peerAddress",
-        "attribution",
-        "rejectSameHost",
-        "anonymousPaths",
-        "webSocketRefusal",
-        "upstreamUserHeader",
-        "stripHeaders",
-        "keepHeaders",
-        "scopes",
-        "hideReasons",
-    ];
-    const SCOPES: [&str; 6] = ["default", "pluginDefault", "ownPaths", "users", "groupsHeader", "groups"];
-    reader.known_keys(filter, &KEYS);
-    reader.known_keys(&filter.member("scopes"), &SCOPES);
+    reader.known_keys(filter, keys::FILTER_NAMES);
+    reader.known_keys(&filter.member("scopes"), keys::SCOPES_NAMES);
 }
 
 /// The mode, and what must not stand beside it.
@@ -206,7 +176,7 @@ fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, truste
     reader.object(auth);
     let mode = auth.member("mode");
     match mode.node {
-        Some(Node::String(text)) if text == "trusted-proxy" => {}
+        Some(Node::String(text)) if text == keys::AUTH_MODE => {}
         Some(Node::String(text)) => reader.error(&mode, format!("is {text:?}"), WANTED),
         Some(node) => reader.error(&mode, format!("is {}", node.kind()), WANTED),
         None => reader.error(&mode, "is missing", WANTED),
@@ -233,9 +203,7 @@ fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, truste
             "write an object with userHeader, the header in which your proxy names the user",
         );
     }
-    let keys =
-        ["userHeader", "requiredHeaders", "allowUsers", "allowLoopback", "deviceAutoApprove", "cloudflareAccessOidc"];
-    reader.known_keys(trusted_proxy, &keys);
+    reader.known_keys(trusted_proxy, keys::TRUSTED_PROXY_NAMES);
 }
 
 /// Whether the list is empty is judged on the list as written: `[""]` matches nobody.
@@ -373,7 +341,7 @@ fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
     const WANTED: &str =
         "write the path of the metadata, such as [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"]";
     place.node?;
-    reader.known_keys(place, &["metadata", "as"]);
+    reader.known_keys(place, keys::ASSERTION_NAMES);
     let (path_place, as_place) = (place.member("metadata"), place.member("as"));
     if as_place.node.is_none() {
         reader.error(
@@ -382,7 +350,7 @@ fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
             "write \"match\" (the user header must equal it) or \"identity\" (it is the user)",
         );
     }
-    let use_as = reader.choice(&as_place, &[("match", UseAssertion::Match), ("identity", UseAssertion::Identity)]);
+    let use_as = reader.choice(&as_place, &keys::USES);
     if path_place.node.is_none() {
         reader.error(&path_place, "is missing", WANTED);
     }

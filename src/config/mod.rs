@@ -5,9 +5,12 @@ mod audit;
 mod compile;
 mod headers;
 mod json;
+pub mod keys;
 mod peers;
 mod proxies;
 mod reader;
+#[cfg(not(target_family = "wasm"))]
+pub mod schema;
 mod scopes;
 
 pub use audit::{Finding, Severity};

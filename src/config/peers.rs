@@ -7,6 +7,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::audit::Audit;
 use super::json::Node;
+use super::keys;
 use super::proxies;
 use super::reader::{Place, Reader};
 use crate::policy::cidrs::{Cidrs, Entry};
@@ -89,7 +90,7 @@ pub(super) fn read_trusted_peers(
             ),
         }
     }
-    peers.suffice = reader.choice(&trust_place, &[("address", false), ("certificate", true)]).unwrap_or(false);
+    peers.suffice = reader.choice(&trust_place, &keys::PEER_TRUSTS).unwrap_or(false);
     if peers.suffice && is_empty && list_place.node.is_none_or(|node| matches!(node, Node::List(_))) {
         reader.error(
             &trust_place,
@@ -150,9 +151,9 @@ pub(super) fn read_peer_address(reader: &mut Reader, place: &Place<'_>) -> PeerA
         "write \"connection\", or {\"filterState\": \"KEY\"} with the key under which Envoy stores the peer";
     match place.node {
         None => PeerAddress::Connection,
-        Some(Node::String(text)) if text == "connection" => PeerAddress::Connection,
+        Some(Node::String(text)) if text == keys::CONNECTION => PeerAddress::Connection,
         Some(Node::Object(_)) => {
-            reader.known_keys(place, &["filterState"]);
+            reader.known_keys(place, keys::PEER_ADDRESS_NAMES);
             let key = place.member("filterState");
             match key.node {
                 // Property paths are separated by NULs.

@@ -331,46 +331,50 @@ pub struct Seen<'a> {
     pub(super) spared: bool,
 }
 
+/// Names that are reserved as they are; see [`is_reserved`].
+pub const RESERVED: [&str; 30] = [
+    // What would fold like a part of the request line.
+    ":method",
+    ":path",
+    ":authority",
+    ":scheme",
+    ":protocol",
+    "host",
+    "origin",
+    "authorization",
+    "referer",
+    "cookie",
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "x-request-id",
+    SCOPES_HEADER,
+    // Hop by hop (RFC 9110, section 7.6.1, and its forerunners).
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+    "expect",
+];
+
+/// Beginnings of names that are reserved; see [`is_reserved`].
+pub const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "sec-", "content-"];
+
 /// Headers that mean something else to HTTP, Envoy or the Gateway, and so can be neither a user header nor stripped.
 #[must_use]
 pub fn is_reserved(name: &str) -> bool {
-    const EXACT: [&str; 30] = [
-        // What would fold like a part of the request line.
-        ":method",
-        ":path",
-        ":authority",
-        ":scheme",
-        ":protocol",
-        "host",
-        "origin",
-        "authorization",
-        "referer",
-        "cookie",
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-real-ip",
-        "x-request-id",
-        SCOPES_HEADER,
-        // Hop by hop (RFC 9110, section 7.6.1, and its forerunners).
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-        "http2-settings",
-        "expect",
-    ];
-    const PREFIXES: [&str; 3] = ["x-envoy-", "sec-", "content-"];
-    EXACT.iter().any(|reserved| fold_alike(name.as_bytes(), reserved.as_bytes()))
-        || PREFIXES.iter().any(|prefix| folds_to_start_with(name.as_bytes(), prefix.as_bytes()))
+    RESERVED.iter().any(|reserved| fold_alike(name.as_bytes(), reserved.as_bytes()))
+        || RESERVED_PREFIXES.iter().any(|prefix| folds_to_start_with(name.as_bytes(), prefix.as_bytes()))
 }
 
 /// Whether `name` is one of the built-in identity headers, or folds like one.
@@ -380,10 +384,14 @@ pub fn is_built_in(name: &str) -> bool {
         || BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name.as_bytes(), prefix.as_bytes()))
 }
 
+/// What a token may hold besides letters and digits.
+pub const TOKEN_PUNCTUATION: &str = "!#$%&'*+-.^_`|~";
+
 /// Whether `name` can be a header's name: a token (RFC 9110, section 5.6.2).
 #[must_use]
 pub fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || TOKEN_PUNCTUATION.as_bytes().contains(&byte);
+    !name.is_empty() && name.bytes().all(may_stand)
 }
 
 #[cfg(test)]
