@@ -109,7 +109,7 @@ impl<'a> Headers<'a> {
 
 /// Headers of which Node keeps the first copy and drops the others. `set-cookie` is an array there, of which the
 /// Gateway reads the first.
-const FIRST_COPY_ONLY: [&[u8]; 20] = [
+pub const FIRST_COPY_ONLY: [&[u8]; 20] = [
     b":authority",
     b"age",
     b"authorization",

@@ -14,8 +14,7 @@ use std::process::Command;
 
 use harness::echo::{self, Echo};
 use harness::envoy::{self, Envoy, Example, FILTER, Ports, Scratch, Source, eventually};
-use harness::tungstenite::protocol::{Role, WebSocket};
-use harness::tungstenite::{Message, client};
+use harness::tungstenite::client;
 use harness::vectors::{self, Outcome, Vector};
 use harness::wire::{self, Connection, Response, values};
 use serde_json::{Value, json};
@@ -81,33 +80,9 @@ fn run_vectors(name: &str, place: impl Fn(&Value) -> (Value, Value)) {
 }
 
 fn play(vector: &Vector, address: SocketAddr) -> (bool, Option<String>) {
-    let outcome = send(vector, address).unwrap_or_else(|error| Outcome::Other(format!("no response: {error}")));
+    let outcome = vector.play(address).unwrap_or_else(|error| Outcome::Other(format!("no response: {error}")));
     let problem = vector.judge(&outcome).err().map(|problem| format!("{}: {problem}", vector.id));
     (matches!(outcome, Outcome::Admitted { .. }), problem)
-}
-
-fn send(vector: &Vector, address: SocketAddr) -> std::io::Result<Outcome> {
-    let mut connection = Connection::open(address)?;
-    connection.send(&wire::proxy_line(&vector.remote_addr))?;
-    connection.send(&wire::request(&vector.method, &vector.path, &vector.on_the_wire()))?;
-    let response = connection.response(&vector.method)?;
-    let answer = echo::answer(&response);
-    Ok(match response.status {
-        101 => {
-            let (stream, rest) = connection.into_parts();
-            match WebSocket::from_partially_read(stream, rest, Role::Client, None).read() {
-                Ok(Message::Text(text)) => {
-                    Outcome::Admitted { upstream: echo::received(&serde_json::from_str(&text).unwrap_or_default()) }
-                }
-                Ok(Message::Close(Some(frame))) => {
-                    Outcome::Closed { code: frame.code.into(), reason: frame.reason.to_string() }
-                }
-                other => Outcome::Other(format!("101 and {other:?}")),
-            }
-        }
-        200 if answer["headers"].is_array() => Outcome::Admitted { upstream: echo::received(&answer) },
-        status => Outcome::Refused { status, reason: reason(&response) },
-    })
 }
 
 fn shorten(problems: &[&String]) -> String {

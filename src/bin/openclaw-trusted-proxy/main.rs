@@ -9,6 +9,9 @@ mod json5;
 #[cfg(all(test, feature = "gateway"))]
 mod npm;
 mod output;
+mod record;
+mod render;
+mod replay;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -21,6 +24,8 @@ Examples:
   openclaw-trusted-proxy check openclaw.json
   openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
     -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
+  openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1
+  openclaw-trusted-proxy replay openclaw.json access.log --against stricter.json
   openclaw-trusted-proxy help explain
 
 Exit codes:
@@ -47,6 +52,8 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Explain(Box<explain::Args>),
+    Render(Box<render::Args>),
+    Replay(replay::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +62,8 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Check(args) => check::run(args, &mut out),
         Command::Explain(args) => explain::run(args, &mut out),
+        Command::Render(args) => render::run(args, &mut out),
+        Command::Replay(args) => replay::run(args, &mut out),
     };
     let done = done.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
     match done {

@@ -2,12 +2,19 @@
 //! (natively, in the release module on wasmtime, in a real Envoy).
 
 use std::fmt;
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
+use tungstenite::Message;
+use tungstenite::protocol::{Role, WebSocket};
+
+use crate::echo;
+use crate::wire::{self, Connection};
 
 /// One request, the configuration it meets, and what must become of it.
 #[derive(Clone, Debug)]
@@ -149,6 +156,37 @@ impl Vector {
             .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
             .chain(self.headers.iter().cloned())
             .collect()
+    }
+
+    /// Sends the request to a listener that believes PROXY lines, with an [`Echo`](crate::echo::Echo) behind it.
+    ///
+    /// # Errors
+    /// Where no response comes.
+    pub fn play(&self, address: SocketAddr) -> io::Result<Outcome> {
+        let mut connection = Connection::open(address)?;
+        connection.send(&wire::proxy_line(&self.remote_addr))?;
+        connection.send(&wire::request(&self.method, &self.path, &self.on_the_wire()))?;
+        let response = connection.response(&self.method)?;
+        let answer = echo::answer(&response);
+        Ok(match response.status {
+            101 => {
+                let (stream, rest) = connection.into_parts();
+                match WebSocket::from_partially_read(stream, rest, Role::Client, None).read() {
+                    Ok(Message::Text(text)) => {
+                        Outcome::Admitted { upstream: echo::received(&serde_json::from_str(&text).unwrap_or_default()) }
+                    }
+                    Ok(Message::Close(Some(frame))) => {
+                        Outcome::Closed { code: frame.code.into(), reason: frame.reason.to_string() }
+                    }
+                    other => Outcome::Other(format!("101 and {other:?}")),
+                }
+            }
+            200 if answer["headers"].is_array() => Outcome::Admitted { upstream: echo::received(&answer) },
+            status => {
+                let reason = response.json()["error"]["reason"].as_str().map(str::to_owned);
+                Outcome::Refused { status, reason }
+            }
+        })
     }
 
     /// Compares what happened with what had to happen; the error says in one line how they differ.

@@ -1,0 +1,62 @@
+//! The gateway block that belongs behind the filter.
+
+use serde_json::{Map, Value, json};
+
+use super::policy::Plugin;
+use super::{NotRendered, Rendered, Rendering, Source, address};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// The address of an Envoy with the filter, as the Gateway sees it; may be given more than once
+    #[arg(long, value_name = "IP", required = true)]
+    envoy: Vec<String>,
+}
+
+/// Renders `{"gateway": …}` for openclaw.json.
+pub fn render(args: &Args, plugin: &Plugin) -> Result<Rendering, NotRendered> {
+    let envoys = args.envoy.iter().map(|text| address("--envoy", text)).collect::<Result<Vec<_>, _>>()?;
+    let loopback = envoys.iter().any(|envoy| envoy.is_loopback());
+    let only_loopback = envoys.iter().all(|envoy| envoy.is_loopback());
+
+    let read = &plugin.gateway;
+    let trusted = read.get("auth").and_then(|auth| auth.get("trustedProxy")).and_then(Value::as_object);
+    let mut trusted = trusted.cloned().unwrap_or_default();
+    if let Some(name) = plugin.filter.get("upstreamUserHeader") {
+        trusted.insert("userHeader".to_owned(), name.clone());
+    }
+    trusted.remove("allowLoopback");
+    if loopback {
+        trusted.insert("allowLoopback".to_owned(), true.into());
+    }
+    let mut gateway = Map::from_iter([
+        ("bind".to_owned(), json!(if only_loopback { "loopback" } else { "lan" })),
+        ("trustedProxies".to_owned(), json!(args.envoy)),
+        ("auth".to_owned(), json!({"mode": "trusted-proxy", "trustedProxy": trusted})),
+    ]);
+    for key in ["allowRealIpFallback", "controlUi", "http"] {
+        if let Some(value) = read.get(key) {
+            gateway.insert(key.to_owned(), value.clone());
+        }
+    }
+
+    let mut todo = vec![
+        "put this over the same keys of your openclaw.json; what is not here stays as it is".to_owned(),
+        "remove auth.token, remote.token and OPENCLAW_GATEWAY_TOKEN: the Gateway refuses to start with one".to_owned(),
+        if only_loopback {
+            "keep everything but the Gateway and Envoy off this host: every process on it is believed".to_owned()
+        } else {
+            "close the Gateway's port to everything but Envoy".to_owned()
+        },
+        "say what users may do: auth.identityScopes, or deviceAutoApprove".to_owned(),
+    ];
+    let origins = read.get("controlUi").and_then(|ui| ui.get("allowedOrigins")).and_then(Value::as_array);
+    if origins.is_none_or(Vec::is_empty) {
+        todo.push(
+            "list the address in the browser's bar in controlUi.allowedOrigins, here and in the policy".to_owned(),
+        );
+    }
+    let text = serde_json::to_string_pretty(&json!({"gateway": gateway})).unwrap_or_default() + "\n";
+    Ok(Rendering { files: vec![Rendered { name: "openclaw.json", text }], todo, comment: "//" })
+}

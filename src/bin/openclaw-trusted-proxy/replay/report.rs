@@ -1,0 +1,180 @@
+//! What `replay` found, for people and for programs.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+use serde_json::{Value, json};
+
+use super::tally::{Example, Group, Tally, Verdict};
+use crate::output::{Output, Style};
+use crate::record::Unjudged;
+
+/// Writes everything.
+pub fn write(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()> {
+    if out.is_json() { out.json(&to_json(tally, compared)) } else { write_text(tally, compared, out) }
+}
+
+/// Whether a request with this verdict reaches the Gateway.
+const fn passes(verdict: &Verdict) -> bool {
+    !matches!(verdict.result.as_bytes(), b"refused")
+}
+
+fn style(verdict: &Verdict) -> Style {
+    match verdict.result {
+        "admitted" | "anonymous" => Style::Good,
+        "refused" => Style::Bad,
+        _ => Style::Doubtful,
+    }
+}
+
+/// The most frequent first; those that are alike in the order of their names.
+fn by_count<K>(groups: impl Iterator<Item = (K, u64)>) -> Vec<K> {
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    groups.into_iter().map(|(key, _)| key).collect()
+}
+
+fn write_text(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()> {
+    writeln!(out, "{}", lines(tally.lines))?;
+    for (verdict, group) in by_count(tally.verdicts.iter().map(|entry| (entry, entry.1.count))) {
+        let name = out.paint(style(verdict), verdict).to_string();
+        write_group(out, group, &name)?;
+    }
+    for (status, group) in &tally.unseen {
+        write_group(out, group, &format!("never reached the filter: Envoy itself answered {status}"))?;
+    }
+    write_doubts(tally, out)?;
+    if compared {
+        write_changes(tally, out)?;
+    }
+    Ok(())
+}
+
+fn lines(count: u64) -> String {
+    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
+}
+
+fn write_doubts(tally: &Tally, out: &mut Output) -> io::Result<()> {
+    if tally.otherwise.count > 0 {
+        let name = out.paint(Style::Doubtful, "decided otherwise when it was logged: by another policy?").to_string();
+        write_group(out, &tally.otherwise, &name)?;
+    }
+    if tally.is_complete() {
+        return Ok(());
+    }
+    let heading = out.paint(Style::Bad, "not judged:").to_string();
+    writeln!(out, "\n{heading}")?;
+    if tally.broken.count > 0 {
+        write_group(out, &tally.broken, "no JSON objects")?;
+    }
+    if tally.unrecorded.count > 0 {
+        write_group(out, &tally.unrecorded, "without \"recorded\": log as `render envoy --record` does")?;
+    }
+    for (why, group) in &tally.lacking {
+        write_group(out, group, &explained(why))?;
+    }
+    Ok(())
+}
+
+fn explained(why: &Unjudged) -> String {
+    match why {
+        Unjudged::Lacks(field) => {
+            format!("without \"recorded\".{field}, which the policy reads: log as `render envoy --record` does for it")
+        }
+        Unjudged::UnclearCopies(name) => format!("unclear how many copies of {name} there were"),
+        Unjudged::Unreadable => "with a \"recorded\" that is no record".to_owned(),
+    }
+}
+
+fn write_changes(tally: &Tally, out: &mut Output) -> io::Result<()> {
+    let changed: u64 = tally.changes.values().map(|group| group.count).sum();
+    let heading = format!("against the other policy: {changed} of {} change", tally.compared);
+    writeln!(out, "\n{}", out.paint(Style::Strong, heading))?;
+    for ((old, new, what), group) in by_count(tally.changes.iter().map(|entry| (entry, entry.1.count))) {
+        let name = if what.is_empty() {
+            format!("{} -> {}", out.paint(style(old), old), out.paint(style(new), new))
+        } else {
+            format!("{} -> {}", out.paint(style(old), old), out.paint(Style::Doubtful, format!("another {what}")))
+        };
+        write_group(out, group, &name)?;
+    }
+    Ok(())
+}
+
+fn write_group(out: &mut Output, group: &Group, name: &(impl Display + ?Sized)) -> io::Result<()> {
+    writeln!(out, "{:>10}  {name}", group.count)?;
+    for Example { line, peer, method, path, user, note } in &group.examples {
+        write!(out, "            line {line}")?;
+        if !method.is_empty() || !peer.is_empty() {
+            write!(out, "  {peer}  {method} {path}")?;
+        }
+        if !user.is_empty() {
+            write!(out, "  user {user}")?;
+        }
+        if !note.is_empty() {
+            write!(out, "  {note}")?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn to_json(tally: &Tally, compared: bool) -> Value {
+    let verdict = |verdict: &Verdict| json!({"result": verdict.result, "reason": text(&verdict.reason)});
+    let with = |mut value: Value, group: &Group| {
+        if let Some(object) = value.as_object_mut() {
+            object.insert("count".to_owned(), group.count.into());
+            object.insert("examples".to_owned(), group.examples.iter().map(example).collect());
+        }
+        value
+    };
+    let decisions: Vec<_> = tally.verdicts.iter().map(|(key, group)| with(verdict(key), group)).collect();
+    let unseen: Vec<_> = tally.unseen.iter().map(|(status, group)| with(json!({"status": status}), group)).collect();
+    let mut unjudged: Vec<_> = tally
+        .lacking
+        .iter()
+        .map(|(why, group)| match why {
+            Unjudged::Lacks(field) => with(json!({"why": "lacks", "field": field}), group),
+            Unjudged::UnclearCopies(name) => with(json!({"why": "unclear copies", "field": name}), group),
+            Unjudged::Unreadable => with(json!({"why": "unreadable"}), group),
+        })
+        .collect();
+    for (why, group) in [("no record", &tally.unrecorded), ("no JSON object", &tally.broken)] {
+        if group.count > 0 {
+            unjudged.push(with(json!({"why": why}), group));
+        }
+    }
+    let mut report = json!({
+        "lines": tally.lines,
+        "decisions": decisions,
+        "neverReachedTheFilter": unseen,
+        "notJudged": unjudged,
+        "loggedOtherwise": with(json!({}), &tally.otherwise),
+    });
+    if compared {
+        let changes: Vec<_> = tally
+            .changes
+            .iter()
+            .map(|((old, new, what), group)| {
+                let opens = !passes(old) && passes(new);
+                with(json!({"from": verdict(old), "to": verdict(new), "what": text(what), "opens": opens}), group)
+            })
+            .collect();
+        if let Some(report) = report.as_object_mut() {
+            report.insert("against".to_owned(), json!({"compared": tally.compared, "changes": changes}));
+        }
+    }
+    report
+}
+
+/// Empty texts are null.
+fn text(text: &str) -> Value {
+    if text.is_empty() { Value::Null } else { text.into() }
+}
+
+fn example(example: &Example) -> Value {
+    let Example { line, peer, method, path, user, note } = example;
+    json!({
+        "line": line, "peer": text(peer), "method": text(method), "path": text(path), "user": text(user), "note": text(note),
+    })
+}
