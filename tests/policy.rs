@@ -307,6 +307,27 @@ fn own_paths_are_those_that_the_gateways_block_switches_on() {
 }
 
 #[test]
+fn a_groups_header_stays_where_it_is_required_and_goes_where_it_is_not() {
+    let scopes = json!({"groupsHeader": "x-groups", "groups": {}, "users": {"*": ["operator.admin"]}});
+    for (required, stays) in [(json!([]), false), (json!(["X-Groups"]), true)] {
+        let config = json!({
+            "gateway": {
+                "trustedProxies": ["10.0.0.1"],
+                "auth": {
+                    "mode": "trusted-proxy",
+                    "trustedProxy": {"userHeader": "x-forwarded-user", "requiredHeaders": required}
+                }
+            },
+            "filter": {"scopes": scopes}
+        });
+        let policy = compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy;
+        let headers = request(&[("x-groups", Some("ops")), ("origin", None)]);
+        let (_, edits) = judge(&policy, "10.0.0.1:1", &headers).unwrap();
+        assert_eq!(edits.iter().any(|edit| edit == "-x-groups"), !stays, "{required} {edits:?}");
+    }
+}
+
+#[test]
 fn copies_become_one_and_a_name_is_removed_once() {
     let mut headers = request(&[("x-openclaw-scopes", Some("operator.read"))]);
     headers.push(("x-openclaw-scopes".to_owned(), "operator.read".to_owned()));

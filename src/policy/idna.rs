@@ -97,6 +97,11 @@ mod tests {
             ("fiq228c", "中文"),
             ("r8jz45g", "例え"),
             ("9t4b11yi5a", "테스트"),
+            ("luouk-uva4it5a4g", "žluťoučký"),
+            // At the edges of a digit's threshold and of the bias.
+            ("zca0c", "ßö"),
+            ("jha64iw27e", "žあδ"),
+            ("zca3bbk016alway62v", "óアößαóг"),
         ] {
             let decoded = decode(label).map(|chars| chars.into_iter().collect::<String>());
             assert_eq!(decoded.as_deref(), Some(text), "{label}");
@@ -118,6 +123,12 @@ mod tests {
             ("xn---kva", false),
             ("xn--80ak6aa92e", false),
             ("xn--mgbh0fb", false),
+            ("xn--bc-cla", true),    // ābc
+            ("xn--d-uga0v4h", true), // łódź
+            // With a letter that normalization takes apart: ĳs, aŀb, aŉ.
+            ("xn--s-ika", false),
+            ("xn--ab-rqa", false),
+            ("xn--a-sla", false),
         ] {
             assert_eq!(is_plain_or_safe(label), expected, "{label}");
         }

@@ -450,6 +450,28 @@ mod tests {
     }
 
     #[test]
+    fn each_letter_and_digit_has_a_bit_and_all_else_has_one() {
+        let bit = |byte: u8| third_bit(&[b'x', b'-', byte]);
+        for byte in 0..=u8::MAX {
+            for other in 0..=u8::MAX {
+                assert_eq!(bit(byte) == bit(other), fold(byte) == fold(other), "{byte} {other}");
+            }
+            assert_eq!(bit(byte).count_ones(), 1, "{byte}");
+        }
+        assert_eq!(third_bit(b""), third_bit(b"x--"));
+    }
+
+    #[test]
+    fn a_name_of_one_or_two_letters_is_known_like_any_other() {
+        let names = Names::new(&Naming { user: "u", upstream_user: "up", stripped: vec!["x"], ..Naming::default() });
+        for (name, class) in
+            [("u", Class::User), ("up", Class::UpstreamUser), ("x", Class::Scrubbed), ("y", Class::Foreign)]
+        {
+            assert_eq!(names.class(name.as_bytes()), class, "{name}");
+        }
+    }
+
+    #[test]
     fn most_names_are_foreign_at_first_sight() {
         let required = ["x-2nd".to_owned(), "x-a".to_owned()];
         let names =
