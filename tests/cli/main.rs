@@ -8,6 +8,7 @@
 )]
 
 mod decisions;
+mod envoy;
 mod requests;
 mod transcripts;
 mod usage;

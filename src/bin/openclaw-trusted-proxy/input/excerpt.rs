@@ -115,7 +115,7 @@ fn end_of_text(text: &str, quote: char) -> usize {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::string_slice)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects)]
 mod tests {
     use proptest::prelude::*;
 

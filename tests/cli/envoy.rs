@@ -1,0 +1,156 @@
+//! `explain` beside a real Envoy with the module, as `envoy/` sets it up: the same decisions, and what `explain` says that
+//! Envoy adds and drops before the filter looks is what Envoy adds and drops.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+
+use harness::echo::{self, Echo};
+use harness::envoy::{Envoy, Example, Ports, Scratch, eventually};
+use harness::tungstenite::Message;
+use harness::tungstenite::protocol::{Role, WebSocket};
+use harness::wire::{self, Connection};
+use serde_json::{Value, json};
+
+use crate::tool_reading;
+
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Status, and the code or the close text.
+    Refused(u64, String),
+    /// Headers upstream, by name, all values of each.
+    Passed(BTreeMap<String, Vec<String>>),
+}
+
+/// What differs from one run to the next, or is made when the request leaves Envoy.
+fn is_compared(name: &str) -> bool {
+    !name.starts_with(':')
+        && !name.starts_with("x-envoy-")
+        && !["host", "x-request-id", "x-forwarded-proto"].contains(&name)
+}
+
+fn by_name(headers: impl Iterator<Item = (String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers.filter(|(name, _)| is_compared(name)) {
+        all.entry(name).or_default().push(value);
+    }
+    all
+}
+
+fn explained(policy: &str, peer: &str, head: &[u8]) -> Outcome {
+    let run = tool_reading(&["explain", policy, "--peer", peer, "--json", "--request", "-"], head);
+    let answer: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
+    if answer["verdict"] == "refused" {
+        let client = &answer["client"];
+        let text = client["closeReason"].as_str().or(answer["reason"].as_str()).unwrap();
+        return Outcome::Refused(client["status"].as_u64().unwrap(), text.to_owned());
+    }
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    Outcome::Passed(by_name(
+        answer["upstream"]["headers"].as_array().unwrap().iter().map(|pair| (text(&pair[0]), text(&pair[1]))),
+    ))
+}
+
+fn sent(address: SocketAddr, peer: &str, head: &[u8]) -> Outcome {
+    let mut connection = Connection::open(address).unwrap();
+    connection.send(&wire::proxy_line(peer)).unwrap();
+    connection.send(head).unwrap();
+    let response = connection.response("GET").unwrap();
+    let received = |answer: &Value| {
+        let headers = echo::received(answer).into_iter();
+        Outcome::Passed(by_name(headers.map(|(name, value)| (name.to_ascii_lowercase(), wire::latin1(&value)))))
+    };
+    if response.status == 101 {
+        let (stream, rest) = connection.into_parts();
+        return match WebSocket::from_partially_read(stream, rest, Role::Client, None).read().unwrap() {
+            Message::Close(Some(frame)) => Outcome::Refused(101, frame.reason.to_string()),
+            Message::Text(text) => received(&serde_json::from_str(&text).unwrap()),
+            other => panic!("{other:?}"),
+        };
+    }
+    let answer = echo::answer(&response);
+    if answer["headers"].is_array() {
+        return received(&answer);
+    }
+    Outcome::Refused(response.status.into(), response.json()["error"]["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn explain_says_what_a_real_envoy_does() {
+    let policy = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.1", "2001:db8::1"],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {
+                "userHeader": "x-forwarded-user", "requiredHeaders": ["x-forwarded-proto"],
+                "allowUsers": ["nick@example.com", "eve@example.com"],
+            }},
+            "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
+        },
+        "filter": {"scopes": {"users": {"*": ["operator.read"], "nick@example.com": ["operator.admin"]}}},
+    })
+    .to_string();
+    let scratch = Scratch::new("cli-envoy");
+    let echo = Echo::start().unwrap();
+    let example = Example::write(scratch.path(), Ports::default(), &echo.address().to_string(), &policy).unwrap();
+    let file = scratch.path().join("policy.json");
+    fs::write(&file, &policy).unwrap();
+    // The very listener of envoy/envoy.yaml, but a line before each connection says from where it comes.
+    let bootstrap = fs::read_to_string(example.bootstrap()).unwrap();
+    let proxy_protocol = "listener_filters: [{ name: proxy_protocol, typed_config: { \"@type\": \
+        type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol } }]";
+    let name = "    - name: http\n";
+    assert!(bootstrap.contains(name));
+    fs::write(example.bootstrap(), bootstrap.replacen(name, &format!("{name}      {proxy_protocol}\n"), 1)).unwrap();
+    let envoy = Envoy::run(scratch, &example.bootstrap());
+    let address = envoy.address("http");
+    eventually("the policy is in force", || {
+        matches!(sent(address, "10.0.0.1", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"), Outcome::Passed(_))
+    });
+
+    let nick = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-User: nick@example.com\r\n";
+    let eve = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-User: eve@example.com\r\n";
+    let socket = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let lines = |parts: &[&str]| parts.concat();
+    let cases = [
+        ("10.0.0.1", "/", lines(&[nick])),
+        ("10.0.0.1", "/control-ui-config.json", lines(&[nick])),
+        ("10.0.0.1", "/control-ui-config.json", lines(&[eve])),
+        ("10.0.0.1", "/healthz", lines(&[nick])),
+        ("10.0.0.1", "/", lines(&[nick, "x-openclaw-scopes: operator.write,  operator.read ,x\r\n"])),
+        ("10.0.0.1", "/", lines(&[nick, "X-Auth-Request-User: eve\r\nRemote-User: eve\r\nX-Other:  padded \r\n"])),
+        ("10.0.0.1", "/", lines(&[nick, "X-Forwarded-User: eve@example.com\r\n"])),
+        ("10.0.0.1", "/", lines(&[nick, "Origin: https://claw.example.com\r\n"])),
+        ("10.0.0.1", "/", lines(&[nick, "Origin: https://evil.example.com\r\n"])),
+        ("10.0.0.1", "/", lines(&[nick, "X-Forwarded-For: 198.51.100.9\r\n"])),
+        ("10.0.0.1", "/", lines(&["X-Forwarded-User: nick@example.com\r\n"])),
+        ("10.0.0.1", "/", lines(&["X-Forwarded-For: 203.0.113.7\r\n"])),
+        ("10.0.0.1", "/", lines(&["X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-User: Nick@example.com\r\n"])),
+        ("10.0.0.9", "/", lines(&[nick])),
+        ("2001:db8::1", "/", lines(&[nick])),
+        ("127.0.0.1", "/", lines(&[nick])),
+        ("10.0.0.1", "/", lines(&[nick, socket])),
+        ("10.0.0.1", "/", lines(&[eve, socket])),
+        (
+            "10.0.0.1",
+            "/",
+            lines(&[nick, socket, "X-OpenClaw-Scopes: operator.read\r\nOrigin: https://claw.example.com\r\n"]),
+        ),
+        ("10.0.0.1", "/", lines(&[nick, socket, "Origin: https://evil.example.com\r\n"])),
+        ("10.0.0.1", "/", lines(&["X-Forwarded-For: 203.0.113.7\r\n", socket])),
+        ("10.0.0.1", "/", lines(&[nick, "Upgrade: websocket\r\n"])),
+        ("10.0.0.1", "/a%2Fb", lines(&[nick])),
+    ];
+    let (mut passed, mut refused) = (0, 0);
+    for (peer, path, headers) in cases {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: claw.example.com\r\n{headers}\r\n");
+        let real = sent(address, peer, head.as_bytes());
+        let said = explained(file.to_str().unwrap(), peer, head.as_bytes());
+        assert_eq!(said, real, "explain and Envoy, {peer}: {head}");
+        match real {
+            Outcome::Passed(_) => passed += 1,
+            Outcome::Refused(..) => refused += 1,
+        }
+    }
+    assert!(passed > 8 && refused > 6, "{passed} passed, {refused} were refused");
+}
