@@ -264,3 +264,77 @@ fn the_documentation_lists_every_check_of_the_tool() {
     assert!(known.len() > 10, "{known:?}");
     assert_eq!(ids(&read("docs/cli.md")), known);
 }
+
+#[test]
+fn every_check_of_the_tool_is_made_where_it_belongs_and_not_beside() {
+    const GATEWAY: &str = r#"trustedProxies: ["10.0.0.2"], bind: "lan", auth: { mode: "trusted-proxy", trustedProxy: { userHeader: "x-user" } }"#;
+    let openclaw = |more: &str| format!("{{ gateway: {{ {GATEWAY}, {more} }}, agents: {{}} }}");
+    let plugin = |gateway: &str, filter: &str| {
+        let gateway = json5::from_str::<Value>(&format!("{{ {GATEWAY}, {gateway} }}")).unwrap();
+        format!("{{\"gateway\": {gateway}, \"filter\": {filter}}}")
+    };
+    let loopback = "auth: { mode: 'trusted-proxy', trustedProxy: { userHeader: 'x', allowLoopback: true } }, trustedProxies: ['127.0.0.0/8']";
+    let envoy = |ip: &'static str| vec!["--envoy", ip];
+    let cases: Vec<(String, Vec<&str>, &[&str])> = vec![
+        (openclaw(""), vec![], &["check.one_list", "check.envoy_unknown"]),
+        (openclaw(""), envoy("10.0.0.2"), &["check.one_list"]),
+        (openclaw(""), envoy("::ffff:10.0.0.2"), &["check.one_list"]),
+        (openclaw(""), envoy("10.0.0.3"), &["check.one_list", "check.envoy_not_trusted"]),
+        (format!("{{ gateway: {{ {loopback} }} }}"), envoy("127.0.0.1"), &["check.one_list", "check.networks"]),
+        (
+            format!("{{ gateway: {{ {} }} }}", loopback.replace("true", "false")),
+            envoy("127.0.0.1"),
+            &["check.one_list", "check.networks", "check.envoy_on_loopback"],
+        ),
+        (
+            openclaw("").replace("\"lan\"", "\"loopback\""),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.bind_loopback"],
+        ),
+        (openclaw("").replace("bind: \"lan\",", ""), envoy("10.0.0.2"), &["check.one_list", "check.bind_loopback"]),
+        (
+            openclaw("controlUi: { allowedOrigins: ['http://a.example.com', 'http://localhost:1', 'https://b'] }"),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.origin_without_tls"],
+        ),
+        (openclaw("tls: { enabled: true }"), envoy("10.0.0.2"), &["check.one_list", "check.gateway_tls"]),
+        (openclaw("tls: { enabled: false }"), envoy("10.0.0.2"), &["check.one_list"]),
+        (
+            openclaw("nodes: {}").replace("agents", "Gatewey"),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.misspelled_key"],
+        ),
+        (openclaw("").replace("agents", "filters"), envoy("10.0.0.2"), &["check.one_list", "check.misspelled_key"]),
+        (
+            openclaw("controlUi: { allowedOrigins: ['${NOWHERE}'] }, remote: { password: '${NOWHERE}' }"),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.unset_variable"],
+        ),
+        (plugin("", "{}"), envoy("10.0.0.2"), &["check.one_list"]),
+        (
+            plugin("", r#"{"edge": true, "assertion": {"metadata": ["a", "b"], "as": "identity"}}"#),
+            envoy("10.0.0.2"),
+            &[],
+        ),
+        (plugin("", r#"{"trustedProxies": ["10.0.0.1"]}"#), envoy("10.0.0.2"), &[]),
+        (plugin("", r#"{"trustedProxies": ["10.0.0.2", "10.0.0.2"]}"#), envoy("10.0.0.2"), &["check.same_lists"]),
+        (plugin("", r#"{"trustedProxies": ["10.0.0.1"]}"#), envoy("10.0.0.3"), &["check.envoy_not_trusted"]),
+        (plugin("", "{\"trustedProxies\": [\"10.0.0.1\"],}"), envoy("10.0.0.2"), &["check.not_plain_json"]),
+        (
+            plugin("allowedFrom: '${A}', x: { $include: 'a' }", r#"{"trustedProxies": ["10.0.0.1"]}"#),
+            envoy("10.0.0.2"),
+            &["check.not_substituted", "check.not_substituted"],
+        ),
+    ];
+    for (config, arguments, expected) in cases {
+        let run = tool_reading(&[&["check", "-", "--json"][..], &arguments].concat(), config.as_bytes());
+        let answer: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{config}: {error}"));
+        let all = ["errors", "findings"].iter().filter_map(|key| answer[key].as_array()).flatten();
+        let mut ids: Vec<&str> =
+            all.filter_map(|finding| finding["id"].as_str()).filter(|id| id.starts_with("check.")).collect();
+        let mut expected = expected.to_vec();
+        ids.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(ids, expected, "{config} {arguments:?}");
+    }
+}

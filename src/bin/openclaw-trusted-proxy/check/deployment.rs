@@ -304,7 +304,8 @@ fn find_templates(node: &Node, path: &str, found: &mut Vec<(String, String)>) {
 
 /// Whether a key is another one but for its case or one letter.
 fn is_alike(key: &str, known: &str) -> bool {
-    if key.eq_ignore_ascii_case(known) {
+    let key = &*key.to_ascii_lowercase();
+    if key == known {
         return true;
     }
     let (long, short) = if key.len() >= known.len() { (key, known) } else { (known, key) };

@@ -36,14 +36,15 @@ impl Environment {
         Ok(Self { sources })
     }
 
-    /// What the Gateway reads besides: the `.env` beside its configuration, and the `env` block in it.
+    /// What the Gateway reads besides: the `.env` in its state folder, and the `env` block of its configuration.
     pub(super) fn add_of_openclaw(&mut self, path: &Path, document: &Node) -> Result<(), Failure> {
-        let beside = path.with_file_name(".env");
-        if path.as_os_str() != "-"
-            && beside.is_file()
-            && !self.sources.iter().any(|source| source.name == name_of(&beside))
-        {
-            self.sources.push(Source { name: name_of(&beside), variables: parse(&read_text(&beside)?) });
+        // Its state folder is where its configuration is, unless it was told otherwise.
+        let state = self.get("OPENCLAW_STATE_DIR").map(|(folder, _)| Path::new(folder).join(".env"));
+        let beside = Some(path.with_file_name(".env")).filter(|_| path.as_os_str() != "-");
+        for file in state.into_iter().chain(beside) {
+            if file.is_file() && !self.sources.iter().any(|source| source.name == name_of(&file)) {
+                self.sources.push(Source { name: name_of(&file), variables: parse(&read_text(&file)?) });
+            }
         }
         let vars = document.member("env").and_then(|env| env.member("vars"));
         let text = |member: &crate::json5::Member| Some((member.key.clone(), member.node.text()?.to_owned()));
