@@ -2,9 +2,13 @@
 //! docs/assertions.md: Pomerium's and Cloudflare Access's assertion headers, and an OIDC provider's token. Keys and tokens are
 //! made here.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
-use std::time::{SystemTime, UNIX_EPOCH};
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use harness::echo::{self, Echo};
 use harness::envoy::{Envoy, Source};
@@ -67,8 +71,7 @@ fn provider(filter: &str, policy: &str) -> Provider {
 impl Provider {
     /// What this provider signs for a user.
     fn claims(&self, user: &str) -> Value {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        json!({"iss": self.issuer, "aud": [self.audience], "sub": "7335d417", "email": user, "iat": now - 60, "exp": now + 3600})
+        jwt::for_an_hour(json!({"iss": self.issuer, "aud": [self.audience], "sub": "7335d417", "email": user}))
     }
 
     fn policy(&self, use_as: &str) -> Value {

@@ -4,10 +4,15 @@
 //! The parts are Envoy Gateway's: filters in its order, disabled for all and switched on route by route, the module's
 //! configuration as a JSON string. Only addresses, ports, files and the provider's answers are ours.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::echo::{self, Echo};
 use harness::envoy::Envoy;
@@ -97,10 +102,8 @@ struct Provider {
 
 impl Provider {
     fn token(&self, user: &str) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        self.key.sign(&json!({
-            "iss": "https://id.example.com", "aud": "openclaw", "sub": "1", "email": user, "iat": now, "exp": now + 3600,
-        }))
+        let claims = json!({"iss": "https://id.example.com", "aud": "openclaw", "sub": "1", "email": user});
+        self.key.sign(&jwt::for_an_hour(claims))
     }
 
     /// Answers one request on a thread of its own.

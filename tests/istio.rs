@@ -4,12 +4,17 @@
 //! The parts are istiod's: filters in the order of its phases, a WasmPlugin as an ECDS resource whose configuration is a JSON
 //! string, listeners as it writes them for gateways and for what comes into a pod. Only addresses, ports and files are ours.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::echo::{self, Echo};
 use harness::envoy::{self, Envoy, Scratch, eventually};
@@ -380,10 +385,8 @@ impl Mesh {
     }
 
     fn token(&self, user: &str) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let claims =
-            json!({"iss": "https://id.example.com", "aud": "openclaw", "sub": "1", "email": user, "exp": now + 3600});
-        self.key.sign(&claims)
+        let claims = json!({"iss": "https://id.example.com", "aud": "openclaw", "sub": "1", "email": user});
+        self.key.sign(&jwt::for_an_hour(claims))
     }
 }
 
@@ -512,7 +515,7 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
     let folder = mesh.folder("ingress");
     let discovery = Discovery(&folder);
     discovery.put(&resource(plugin));
-    let filters = vec![
+    let filters = [
         patch(&documents),
         jwt_authn(of_kind(&documents, "RequestAuthentication"), &jwt::jwks([&mesh.key])),
         discovery.filter(plugin),

@@ -1,7 +1,13 @@
 //! SPIFFE peers: `trustedPeers` against the certificate that one real Envoy shows to another over mutual TLS. The certificates
 //! are made here; the first Envoy plays the peer (an ingress gateway, say) and has them all, the second one has the filter.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
 
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! Signed tokens and the keys that verify them, made on the spot.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use num_bigint::BigUint;
@@ -103,6 +105,17 @@ impl Key {
 /// The JWKS of these keys.
 pub fn jwks<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
     json!({"keys": keys.into_iter().map(Key::public).collect::<Vec<_>>()})
+}
+
+/// These claims with the time at which they were made, just now, and an end in an hour.
+///
+/// # Panics
+/// If the clock is before 1970.
+pub fn for_an_hour(mut claims: Value) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+    claims["iat"] = (now - 60).into();
+    claims["exp"] = (now + 3600).into();
+    claims
 }
 
 /// A token with another payload and the signature that it had.
