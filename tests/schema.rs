@@ -507,16 +507,8 @@ fn a_schema_that_knows_less_would_be_noticed() {
 
 // ---- what is published ----
 
-/// Compares a file with what it should be, or writes it.
 fn published(path: &str, wanted: impl Fn(&str) -> String) {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    let is = std::fs::read_to_string(&file).unwrap_or_default();
-    let wanted = wanted(&is);
-    if std::env::var("DOCS").is_ok_and(|what| what == "write") {
-        std::fs::write(&file, &wanted).unwrap();
-    } else if is != wanted {
-        panic!("{path} is out of date: `DOCS=write cargo test --test schema` writes it anew");
-    }
+    harness::document::published("schema", path, wanted);
 }
 
 #[test]

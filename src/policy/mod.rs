@@ -4,6 +4,8 @@
 pub mod ceilings;
 pub mod cidrs;
 mod client;
+#[cfg(not(target_family = "wasm"))]
+pub mod help;
 mod idna;
 pub mod names;
 pub mod origin;

@@ -39,3 +39,18 @@ impl Section {
         serde_json::from_str(&self.block("json", index)).expect("a block of JSON")
     }
 }
+
+/// Compares a file of the repository with what it should be, which may depend on what it is, or writes it where `DOCS=write` is set.
+///
+/// # Panics
+/// If it is something else; `test` says in the message which test writes it.
+pub fn published(test: &str, path: &str, wanted: impl Fn(&str) -> String) {
+    let file = root().join(path);
+    let is = std::fs::read_to_string(&file).unwrap_or_default();
+    let wanted = wanted(&is);
+    if std::env::var("DOCS").is_ok_and(|what| what == "write") {
+        std::fs::write(&file, &wanted).unwrap_or_else(|error| panic!("{path}: {error}"));
+    } else {
+        assert!(is == wanted, "{path} is out of date: `DOCS=write cargo test --test {test}` writes it anew");
+    }
+}
