@@ -165,6 +165,10 @@ mod tests {
         ] {
             assert!(!is_plain(path.as_bytes()), "{path}");
         }
+        for byte in 0..=u8::MAX {
+            let expected = matches!(byte, 0x21..=0x7E) && !b"%\\#?".contains(&byte);
+            assert_eq!(is_plain(&[b'/', b'a', byte, b'b']), expected, "{byte:#x}");
+        }
     }
 
     #[test]
