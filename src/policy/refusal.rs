@@ -159,6 +159,28 @@ mod tests {
     }
 
     #[test]
+    fn people_are_told_what_they_can_do_themselves() {
+        use Reason::{AttributionRequired, ConfigMissing, MissingHeader, NoRequest, OriginNotAllowed, UserNotAllowed};
+        for &reason in Reason::ALL {
+            let expected = match reason {
+                UserNotAllowed => "Ask the operator to add it, or sign in with another account.",
+                OriginNotAllowed => "Type its address into the address bar yourself.",
+                AttributionRequired | MissingHeader | NoRequest | ConfigMissing => "This is not your mistake",
+                _ => "come back from there",
+            };
+            assert!(reason.advice().contains(expected), "{reason:?}: {}", reason.advice());
+        }
+    }
+
+    #[test]
+    fn what_the_gateway_refuses_itself_can_be_left_to_it_and_nothing_else() {
+        for &reason in Reason::ALL {
+            let expected = matches!(reason, Reason::MissingHeader | Reason::UserMissing | Reason::UserNotAllowed);
+            assert_eq!(reason.is_delegable(), expected, "{reason:?}");
+        }
+    }
+
+    #[test]
     fn only_a_missing_client_address_is_forbidden() {
         for reason in Reason::ALL {
             assert_eq!(reason.status() == 403, *reason == Reason::AttributionRequired, "{reason:?}");

@@ -1,5 +1,5 @@
 //! The filter and its tests that need no host as one program: one call of the compiler a mutant, instead of five.
-#![allow(missing_docs, dead_code, unused_extern_crates)]
+#![allow(missing_docs, dead_code, unused_extern_crates, unexpected_cfgs)]
 
 extern crate self as openclaw_trusted_proxy;
 
