@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 
 use openclaw_trusted_proxy::config::{Compiled, compile};
+use openclaw_trusted_proxy::filter::reply::Reply;
+use openclaw_trusted_proxy::filter::report::Line;
 use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
 use openclaw_trusted_proxy::policy::{self, Edit, PeerAddress, Policy};
 use openclaw_trusted_proxy::request as filter;
@@ -54,6 +56,29 @@ pub fn decide(policy: &Policy, request: &Request) -> Outcome {
             headers: upstream(policy, &admission, &judged, &request.headers),
         },
     }
+}
+
+/// What is made of a refusal: the operator's log line, the plain reply, and the close of a WebSocket where it can be one.
+pub struct Shown {
+    /// The log line.
+    pub line: String,
+    /// The plain reply.
+    pub http: Reply,
+    /// The handshake that is accepted and closed.
+    pub websocket: Option<Reply>,
+}
+
+/// What is made of a request that is refused.
+pub fn shown(policy: &Policy, request: &Request) -> Option<Shown> {
+    let map = filter::serialize(&request.headers);
+    let judged = judged(policy, request, &map);
+    let refusal = policy.decide(&judged).err()?;
+    let peer = request.peer.as_deref().unwrap_or_default();
+    Some(Shown {
+        line: Line { refusal: &refusal, request: &judged, peer }.to_string(),
+        http: Reply::http(&refusal, Some(&judged), policy.hides_reasons()),
+        websocket: Reply::websocket(&refusal, &judged, policy.hides_reasons()),
+    })
 }
 
 /// The headers with every edit made, as Envoy makes them: names are compared without case.

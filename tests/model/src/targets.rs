@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::choices::Choices;
 use crate::generate::{self, Case};
+use crate::subject::Shown;
 use crate::{Outcome, Request, subject};
 
 /// What libFuzzer calls.
@@ -289,6 +290,20 @@ pub fn scopes(data: &[u8]) {
     }
 }
 
+/// A refusal is one printable line of bounded length, an answer of its kind, and a close frame as RFC 6455 has it.
+fn must_show_well(shown: &Shown) {
+    let Shown { line, http, websocket } = shown;
+    assert!(line.len() < 8192 && line.bytes().all(|byte| matches!(byte, 0x20..=0x7E)), "{line:?}");
+    let is_json = serde_json::from_slice::<Value>(&http.body).is_ok_and(|body| body["error"]["type"].is_string());
+    assert!(matches!(http.status, 401 | 403) && (is_json || http.body.starts_with(b"<!doctype html>")), "{http:?}");
+    let Some(reply) = websocket else { return };
+    let [0x88, length, 0x03, 0xF0, reason @ ..] = reply.body.as_slice() else { panic!("no close frame: {reply:?}") };
+    assert!(*length <= 125 && usize::from(*length) == reason.len() + 2, "{reply:?}");
+    let protocols: Vec<_> = reply.headers.iter().filter(|(name, _)| *name == "sec-websocket-protocol").collect();
+    assert!(reply.status == 101 && protocols.len() <= 1, "{reply:?}");
+    assert!(protocols.iter().all(|(_, value)| !value.is_empty() && !value.contains(&b',')), "{reply:?}");
+}
+
 /// The whole decision, on a configuration from a table and a request that the bytes choose: nothing panics, and what
 /// is stamped is what was decided, whatever the model would say.
 pub fn decision(data: &[u8]) {
@@ -298,7 +313,11 @@ pub fn decision(data: &[u8]) {
     let outcome = subject::decide(&compiled.policy, &request);
     // Panics where a stamped header is missing or stands twice.
     subject::grant(config, &outcome);
-    let Outcome::Passed { headers, .. } = &outcome else { return };
+    let Outcome::Passed { headers, .. } = &outcome else {
+        return must_show_well(
+            &subject::shown(&compiled.policy, &request).unwrap_or_else(|| panic!("not refused again")),
+        );
+    };
     for part in [":method", ":path", ":authority"] {
         let count =
             |headers: &mut dyn Iterator<Item = String>| headers.filter(|name| name.eq_ignore_ascii_case(part)).count();
