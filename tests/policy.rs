@@ -362,6 +362,35 @@ fn without_identity_nothing_managed_is_left() {
 }
 
 #[test]
+fn one_managed_header_alone_does_not_slip_through() {
+    let policy = policy(json!({
+        "anonymousPaths": ["/ping"],
+        "keepHeaders": ["x-forwarded-email"],
+        "upstreamUserHeader": "x-up",
+        "scopes": {"groupsHeader": "x-groups", "groups": {}, "users": {"*": []}}
+    }));
+    for name in [
+        "x-forwarded-user",
+        "x-up",
+        "x-groups",
+        "x-openclaw-scopes",
+        "x-forwarded-email",
+        "x-pomerium-jwt-assertion",
+        "x_forwarded_user",
+        "x_openclaw_scopes",
+        "tailscale-user-login",
+    ] {
+        let headers = [(":method", "GET"), (":path", "/ping"), (name, "operator.read")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let (kind, edits) = judge(&policy, "1.2.3.4:1", &headers).unwrap();
+        assert_eq!((kind.as_str(), edits), ("anonymous", vec![format!("-{name}")]), "{name}");
+    }
+    let nothing = [(":method", "GET"), (":path", "/ping"), ("x-edge", "1")];
+    let nothing = nothing.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(judge(&policy, "1.2.3.4:1", &nothing).unwrap().1, Vec::<String>::new());
+}
+
+#[test]
 fn plain_anonymous_paths_are_not_for_upgrades_and_the_other_way_round() {
     let policy = policy(json!({"anonymousPaths": ["/a", "ws:/b"]}));
     let kind = |headers: &Pairs| judge(&policy, "1.2.3.4:1", headers).map(|(kind, _)| kind);
