@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::trim_configured;
+use crate::{trim, trim_configured};
 
 /// An address as it stands in a text; IPv4-mapped IPv6 is IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,11 @@ pub(crate) fn connection(text: &str) -> Result<Literal, &'static str> {
     }
 }
 
+/// The address at which a connection came in, whatever its port.
+pub(crate) fn destination(text: &str) -> Option<Literal> {
+    with_port(text).map(|(address, _)| address)
+}
+
 /// A filter state: a bare address, or the same as the attribute.
 pub(crate) fn filter_state(text: &str) -> Result<Literal, &'static str> {
     literal(text).map_or_else(|| connection(text), Ok)
@@ -72,7 +77,7 @@ pub(crate) fn filter_state(text: &str) -> Result<Literal, &'static str> {
 /// One entry of X-Forwarded-For, trimmed.
 pub(crate) fn forwarded(entry: &str) -> Option<Literal> {
     if let Some(rest) = entry.strip_prefix('[') {
-        return literal(rest.split_once(']')?.0);
+        return literal(&trim(rest.split_once(']')?.0));
     }
     match entry.split(':').collect::<Vec<_>>().as_slice() {
         [before, _] if before.parse::<Ipv4Addr>().is_ok() => literal(before),

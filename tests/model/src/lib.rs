@@ -283,9 +283,9 @@ fn peer_is_another_host(rules: &Rules<'_>, request: &Request, _: &Headers, _: &m
     if rules.edge() || !is_true(&rules.filter["rejectSameHost"]) {
         return Ruling::Pass;
     }
-    let own = address::connection(&latin1(request.destination.as_deref().unwrap_or_default()));
+    let own = address::destination(&latin1(request.destination.as_deref().unwrap_or_default()));
     let same = match (peer(rules, request), own) {
-        (Ok(peer), Ok(own)) => !peer.is_loopback() && peer.ip == own.ip,
+        (Ok(peer), Some(own)) => !peer.is_loopback() && peer.ip == own.ip,
         // Nothing shows that the peer is another host.
         (peer, _) => !peer.is_ok_and(Literal::is_loopback),
     };
