@@ -73,7 +73,7 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a b: c"], "no header name"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a: \u{1}"], "control character"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", ":path: /"], "use --method"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/a b"], "is no path"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/s3cr3t b"], "is no path"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--request", "openclaw.json"], "no request line"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--request", &folded], "folded"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", &har], "has no log.entries"),
@@ -86,6 +86,8 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (curl("curl https://a/ https://b/"), "more than one URL"),
         (curl("curl https://a/ --proxy http://b"), "--proxy is no option"),
         (curl("curl -Z https://a/"), "-Z is no option"),
+        (curl("curl https://a/ --header=authorization:s3cr3t"), "--header is no option"),
+        (curl("curl https://?s3cr3t"), "names no host"),
         (curl("curl https://a/ -H"), "--header has no value"),
         (curl("curl https://a/ -b jar"), "file of cookies"),
         (curl("curl 'https://a/"), "quote is not closed"),
@@ -244,6 +246,9 @@ fn a_file_cannot_speak_to_the_terminal() {
     let run = tool_reading(&["check", "-"], bad.as_bytes());
     assert_eq!(run.code, 1);
     assert!(!run.stdout.contains('\u{1b}') && !run.stdout.contains('\u{202E}'), "{:?}", run.stdout);
+    let key = "{gateway: {auth: {mode: 'trusted-proxy', trustedProxy: {'\\u001b[31m\\u202E\\n': 1}}}}";
+    let run = tool_reading(&["check", "-"], key.as_bytes());
+    assert!(run.stdout.contains("is no key") && !run.stdout.contains(['\u{1b}', '\u{202E}']), "{:?}", run.stdout);
     let run = tool(&["explain", "openclaw.json", "--peer", "10.0.0.1", "-H", "x-forwarded-user: \u{85}\u{9b}31m"]);
     assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
 }

@@ -1,5 +1,6 @@
 //! What the tool says: text for people, coloured on a terminal only, or one JSON object.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::process::ExitCode;
@@ -146,6 +147,21 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
+/// Whether a character would command the terminal, turn the text around it about, or hide it.
+pub fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+}
+
+/// A text that a terminal can show, on one line.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |c: char| if is_hostile(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(shown).collect())
+}
+
 /// Where answers go: standard output. `write!` to it; errors of it end the program quietly.
 pub struct Output {
     out: BufWriter<StdoutLock<'static>>,
@@ -233,7 +249,8 @@ impl Write for Output {
 fn write_problem(out: &mut impl Write, coloured: bool, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
     let paint = |style, text: &str| Painted { style: coloured.then_some(style), text: text.to_owned() };
     let Problem { place, problem, remedy, excerpt } = problem;
-    let place = if place.is_empty() { String::new() } else { format!("{}: ", paint(Style::Strong, place)) };
+    let (place, problem, remedy) = (visible(place), visible(problem), visible(remedy));
+    let place = if place.is_empty() { String::new() } else { format!("{}: ", paint(Style::Strong, &place)) };
     writeln!(out, "{}: {place}{problem}", paint(style, label))?;
     if let Some(Excerpt { file, line, column, text, mark: (start, length) }) = excerpt {
         let number = line.to_string();

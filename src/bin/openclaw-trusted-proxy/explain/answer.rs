@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::fix;
 use super::sent::{Header, Sent};
 use crate::input::{Configuration, is_secret};
-use crate::output::{Failure, Outcome, Output, Style};
+use crate::output::{Failure, Outcome, Output, Style, visible};
 
 /// All that there is to say about one request.
 pub struct Answer<'a> {
@@ -314,9 +314,4 @@ fn content_type(reply: &Reply) -> Option<String> {
 /// Bytes as Latin-1, as the Gateway reads them.
 fn text_of(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
-}
-
-/// A text that a terminal can show: no control characters.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }

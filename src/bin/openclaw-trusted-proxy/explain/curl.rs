@@ -121,7 +121,9 @@ pub fn parse(command: &str) -> Result<Sent, Malformed> {
     command.into_sent()
 }
 
+/// What stands behind an equals sign may be a secret.
 fn unknown(option: &str) -> Malformed {
+    let option = option.split('=').next().unwrap_or_default();
     Malformed::new(
         format!("{option} is no option of curl that is known here"),
         "leave it out if it changes nothing that is sent, or describe the request with --method, --path and -H",

@@ -6,15 +6,8 @@ use super::sent::{Malformed, Sent};
 pub fn parse(head: &[u8]) -> Result<Sent, Malformed> {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
-    let bad_line = || {
-        Malformed::new(
-            format!(
-                "starts with \"{}\", which is no request line",
-                line.get(..line.len().min(80)).unwrap_or(line).escape_ascii()
-            ),
-            "write METHOD PATH HTTP/1.1, and the headers below",
-        )
-    };
+    let bad_line =
+        || Malformed::new("starts with no request line", "write METHOD PATH HTTP/1.1, and the headers below");
     let text = std::str::from_utf8(line).map_err(|_| bad_line())?;
     let [method, target, version] = text.split(' ').collect::<Vec<_>>()[..] else { return Err(bad_line()) };
     if !version.starts_with("HTTP/") {

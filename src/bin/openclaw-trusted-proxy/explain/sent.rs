@@ -69,7 +69,7 @@ impl Sent {
         let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         if host.is_empty() {
-            return Err(Malformed::new(format!("{url:?} names no host"), "write https://host/path"));
+            return Err(Malformed::new("the URL names no host", "write https://host/path"));
         }
         self.scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => "http".to_owned(),
@@ -90,7 +90,7 @@ impl Sent {
         for (what, text) in [("method", &self.method), ("path", &self.path)] {
             if text.is_empty() || text.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
                 return Err(Malformed::new(
-                    format!("{text:?} is no {what}"),
+                    format!("what is given is no {what}"),
                     "leave spaces and control characters out",
                 ));
             }

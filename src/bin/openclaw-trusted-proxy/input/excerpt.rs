@@ -1,7 +1,7 @@
 //! A line of a source, fit to be shown: no secrets, no control characters, no longer than a screen is wide.
 
 use crate::json5::Span;
-use crate::output::Excerpt;
+use crate::output::{Excerpt, is_hostile};
 
 /// Characters of a line that are shown.
 const WIDTH: usize = 110;
@@ -29,7 +29,7 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
             Some(secret) if secret.start == at => vec!['*'; 3],
             Some(_) => Vec::new(),
             None if c == '\t' => vec![' '],
-            None if c.is_control() || is_invisible(c) => c.escape_unicode().collect(),
+            None if is_hostile(c) => c.escape_unicode().collect(),
             None => vec![c],
         };
         if mark.is_some() && at < in_line.saturating_add(marked) {
@@ -51,11 +51,6 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
         text,
         mark: (offset, length.clamp(1, to.saturating_sub(mark).max(1))),
     }
-}
-
-/// Characters that would turn the text around them about, or hide it.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
 /// Whether a key's value is nobody's to read.
