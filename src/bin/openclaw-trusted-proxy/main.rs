@@ -41,10 +41,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print one JSON object instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
     /// When to use colour; auto: on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(long, global = true, display_order = 901, value_enum, default_value_t, value_name = "WHEN")]
     color: Colour,
 }
 
