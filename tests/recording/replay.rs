@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use harness::envoy::Envoy;
+use harness::parts;
+use harness::pki::{Authority, Identity, Validity};
 use harness::vectors::{self, Expect, Outcome, Vector};
-use harness::wire::values;
+use harness::wire::{self, values};
 use serde_json::{Value, json};
 
 use crate::site::{Running, Site, manager, tool};
@@ -505,4 +508,65 @@ fn lines_are_counted_in_order_across_blocks_and_processors() {
     assert_eq!(unseen[2]["examples"][0]["line"], 6001, "{unseen:#}");
     assert_eq!(unseen[0]["examples"].as_array().unwrap().len(), 9);
     assert_eq!(unseen[0]["examples"][8]["line"], 18, "the first, in order: {unseen:#}");
+}
+
+#[test]
+fn a_recorded_certificate_is_the_one_that_the_filter_saw() {
+    const INGRESS: &str = "spiffe://cluster.local/ns/openclaw-ingress/sa/openclaw-ingress";
+    const OTHER: &str = "spiffe://cluster.local/ns/default/sa/default";
+    let mut site = Site::new();
+    let authority = Authority::new(&site.path("."), "mesh");
+    let shown = [
+        ("right", Some(authority.issue("right", &[INGRESS], Validity::Now))),
+        ("right first", Some(authority.issue("first", &[INGRESS, OTHER], Validity::Now))),
+        ("right second", Some(authority.issue("second", &[OTHER, INGRESS], Validity::Now))),
+        ("a comma", Some(authority.issue("comma", &[&format!("{INGRESS},x")], Validity::Now))),
+        ("no URI", Some(authority.issue("none", &[], Validity::Now))),
+        ("no certificate", None),
+    ];
+    let server = authority.issue("server", &[], Validity::Now).envoy();
+    let path = |part: &str| server[0][part]["filename"].as_str().unwrap().to_owned();
+    let (certificate, key) = (path("certificate_chain"), path("private_key"));
+    let filter = json!({"trustedPeers": [INGRESS], "peerTrust": "certificate", "attribution": "off"});
+    let policy = config(json!({"allowLoopback": true}), filter);
+    site.add("mtls", &policy, &["--cert", &certificate, "--key", &key], |listener| {
+        let context = &mut listener["filter_chains"][0]["transport_socket"]["typed_config"]["common_tls_context"];
+        context["validation_context"] = json!({"trusted_ca": parts::file(authority.file())});
+    });
+    let site = site.start();
+
+    // A second Envoy, which shows each certificate in turn.
+    let tls = |identity: &Option<Identity>| {
+        let certificates = identity.as_ref().map_or(json!([]), Identity::envoy);
+        json!({"name": "tls", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": {"tls_certificates": certificates},
+        }})
+    };
+    let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
+    for (name, identity) in &shown {
+        let proxy = json!({"stat_prefix": name, "cluster": name});
+        let proxy = parts::typed(name, "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", proxy);
+        listeners.push(parts::listener(name, vec![proxy], json!({})));
+        let mut cluster = parts::cluster(name, site.address("mtls"));
+        cluster["transport_socket"] = tls(identity);
+        clusters.push(cluster);
+    }
+    let peers = Envoy::start(&parts::bootstrap(listeners, clusters).to_string());
+    let statuses: Vec<u16> = shown
+        .iter()
+        .map(|(name, _)| {
+            let headers = [("x-forwarded-user", "nick@example.com")];
+            wire::get(peers.address(name), "/", &headers).unwrap().status
+        })
+        .collect();
+    assert_eq!(statuses, [200, 200, 401, 401, 401, 401]);
+
+    site.log("mtls", shown.len());
+    let report = site.replay("mtls", &[], 0);
+    assert_eq!(report["loggedOtherwise"]["count"], 0, "{:#}", report["loggedOtherwise"]);
+    assert_eq!(
+        reasons_of(&report),
+        Reasons::from([(String::new(), 2), ("trusted_proxy_peer_certificate".to_owned(), 4)])
+    );
 }

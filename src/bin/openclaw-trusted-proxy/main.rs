@@ -30,11 +30,11 @@ Examples:
 
 Exit codes:
   0    fine: no error was found; the request passes
-  1    an error was found (with --strict: or a warning); the request is refused
+  1    an error was found (with --strict: or a warning); the request is refused; not every line of a log could be judged
   2    no answer: wrong arguments, a file that cannot be read, a configuration that makes no policy
   141  the reader of the output went away";
 
-/// Checks the configuration of the trusted-proxy filter for Envoy, and explains its decisions.
+/// Checks, explains, renders and replays the configuration of the trusted-proxy filter for Envoy.
 #[derive(Parser)]
 #[command(version, after_help = HELP, max_term_width = 120)]
 struct Cli {
