@@ -295,14 +295,15 @@ $(CLIENTS)/.installed: tests/clients/package.json tests/clients/package-lock.jso
 	@$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
 	@touch $@
 
-# Hosts of their own, for tests/placements.rs. Said before anything is built, not minutes later.
+# Hosts of their own, for tests/placements.rs and tests/istio. Said before anything is built, not minutes later.
 namespaces:
-	@command -v ip >/dev/null && exit 0; \
+	@missing() { for one in ip iptables; do command -v "$$one" >/dev/null || printf ' %s' "$$one"; done; }; \
+	  test -n "$$(missing)" || exit 0; \
 	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-	    echo 'installing iproute2 with apt-get'; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends iproute2 >/dev/null; \
+	    echo 'installing iproute2 and iptables with apt-get'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends iproute2 iptables >/dev/null; \
 	  fi; \
-	  command -v ip >/dev/null || { echo 'ip is missing, which makes network namespaces: install it (on Debian, as root: apt-get install iproute2)' >&2; exit 1; }
+	  test -z "$$(missing)" || { echo "missing:$$(missing), which make network namespaces and fill them: install iproute2 and iptables (on Debian, as root: apt-get install iproute2 iptables)" >&2; exit 1; }
 
 # Other people's proxies, the system's own. Debian starts what it installs; the tests run theirs in namespaces.
 PROXIES := nginx caddy haproxy

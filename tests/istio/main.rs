@@ -1,0 +1,23 @@
+//! Istio: the manifests in `envoy/istio` hold against Istio's schemas, and the Envoy configuration that istiod makes of such
+//! manifests is rebuilt out of these very files and run: an ingress gateway and the sidecar behind it, with mutual TLS between.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+
+#[cfg(feature = "gateway")]
+mod capture;
+mod istiod;
+mod mesh;
+#[cfg(feature = "gateway")]
+mod real;
+mod schemas;
+mod traffic;
+
+const INGRESS: &str = "envoy/istio/ingress.yaml";
+const SIDECAR: &str = "envoy/istio/sidecar.yaml";
+const NICK: &str = "nick@example.com";
