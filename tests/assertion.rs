@@ -234,6 +234,7 @@ fn only_whom_the_assertion_names_comes_in() {
             ("the claim is blank", Some(NICK), Some(key.sign(&with("email", json!("  ")))), MISSING, MISSING),
             ("the claim is null", Some(NICK), Some(key.sign(&with("email", json!(null)))), MISSING, MISSING),
             ("the claim is a number", Some(NICK), Some(key.sign(&with("email", json!(1234)))), MISSING, MISSING),
+            ("the claim is a fraction", Some(NICK), Some(key.sign(&with("email", json!(0.1)))), MISSING, MISSING),
             ("the claim is true", Some(NICK), Some(key.sign(&with("email", json!(true)))), MISSING, MISSING),
             ("the claim is a list", Some(NICK), Some(key.sign(&with("email", json!([NICK])))), MISSING, MISSING),
             (

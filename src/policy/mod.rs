@@ -436,9 +436,11 @@ fn is_present(request: &Request<'_>, name: &[u8]) -> bool {
 }
 
 /// The identity that Envoy verified. What is no text that a header can carry is none: a claim that is a number, a list
-/// or an object arrives as its bytes.
+/// or an object arrives as its bytes. Texts are UTF-8 in Envoy's metadata, and few fractions look like that.
 fn verified<'a>(request: &Request<'a>) -> Result<&'a [u8], Reason> {
-    let is_text = |identity: &&[u8]| identity.iter().all(|byte| !byte.is_ascii_control());
+    let is_text = |identity: &&[u8]| {
+        identity.iter().all(|byte| !byte.is_ascii_control()) && std::str::from_utf8(identity).is_ok()
+    };
     let identity = request.assertion.filter(is_text).map(trim).unwrap_or_default();
     if identity.is_empty() { Err(Reason::AssertionMissing) } else { Ok(identity) }
 }

@@ -366,8 +366,9 @@ fn identities_stand_once(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &
     demand(groups <= 1, "trusted_proxy_groups_repeated")
 }
 
-/// The identity that Envoy verified. One that no header could carry is none.
+/// The identity that Envoy verified. One that no header could carry is none, nor is what is no text.
 fn verified(request: &Request) -> Option<String> {
+    String::from_utf8(request.assertion.clone()?).ok()?;
     let identity = latin1(request.assertion.as_deref()?);
     let carried = !identity.chars().any(|c| c < ' ' || c == '\u{7F}');
     Some(trim(&identity)).filter(|identity| carried && !identity.is_empty())
