@@ -75,6 +75,7 @@ fn a_run_passes_with_what_is_accepted_for_a_reason_and_with_nothing_else() {
     let gone = "src/nowhere.rs: replace x -> bool with true # equivalent: a reason";
     let elsewhere = "src/request.rs: replace x -> bool with true # equivalent: a reason";
     let again = Run { previously_caught: (1..=20).map(line).collect(), unviable: vec![line(7)], ..Run::default() };
+    let alike = Run { unviable: vec![line(300)], ..Run::with_caught(20) };
     let hung = Run { timeout: vec![line(1)], ..Run::with_caught(0) };
     // The name of the case, the run, whether it passes, and a part of what is said.
     let cases = [
@@ -90,6 +91,12 @@ fn a_run_passes_with_what_is_accepted_for_a_reason_and_with_nothing_else() {
             again,
             true,
             "19 of 19 viable mutants caught (100.0 %), 0 survive, 1 do not build",
+        ),
+        (
+            "one like those caught does not build",
+            alike,
+            true,
+            "20 of 20 viable mutants caught (100.0 %), 0 survive, 1 do",
         ),
         ("nothing ran", Run::with_caught(0), false, "fake: nothing was tested"),
         ("unexpected", Run::with_caught(99).missed(&[line(200)]), false, "no test notices these"),
