@@ -94,7 +94,11 @@ fn write_changes(tally: &Tally, out: &mut Output) -> io::Result<()> {
         let name = if what.is_empty() {
             format!("{} -> {}", out.paint(style(old), old), out.paint(style(new), new))
         } else {
-            format!("{} -> {}", out.paint(style(old), old), out.paint(Style::Doubtful, format!("another {what}")))
+            format!(
+                "{} -> {}",
+                out.paint(style(old), old),
+                out.paint(Style::Doubtful, if *what == "scopes" { "other scopes" } else { "another user" })
+            )
         };
         write_group(out, group, &name)?;
     }
