@@ -38,8 +38,8 @@ async function converse({ url, protocols, say, patience }, create) {
 
 const withPatience = (question) => ({ ...question, patience: PATIENCE_MS });
 
-// There is no name server where the tests run. These are the hosts of tests/proxies.
-const RESOLVER = "--host-resolver-rules=MAP claw.example.com 10.0.0.2,MAP id.example.com 10.0.0.4";
+// There is no name server where the tests run. These are the hosts of tests/proxies, and one of which the provider's pages want a font.
+const RESOLVER = "--host-resolver-rules=MAP claw.example.com 10.0.0.2,MAP id.example.com 10.0.0.4,MAP fonts.googleapis.com ~NOTFOUND";
 
 async function chromium() {
   const { chromium } = require("playwright-core");

@@ -99,7 +99,8 @@ impl Place {
     fn websocket(&mut self) -> Result<Headers, (u64, String)> {
         let probe = "new Promise((done) => { const socket = new WebSocket('wss://claw.example.com/'); \
                      socket.onmessage = ({ data }) => done({ data }); \
-                     socket.onclose = ({ code, reason }) => done({ code, reason }); })";
+                     socket.onclose = ({ code, reason }) => done({ code, reason }); \
+                     setTimeout(() => done('nothing happened'), 30000); })";
         let seen = self.chromium.ask(&json!({"op": "look", "probe": probe}));
         let found = &seen["found"];
         match found["data"].as_str() {
@@ -192,7 +193,12 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     let before = place.echo.requests();
     visit(&mut place);
     place.sign_in("eve");
-    place.look("trusted_proxy_user_not_allowed", "true");
+    // The refusal's own page lets no script ask for anything; what passes without identity is a page that does.
+    place.look("trusted_proxy_user_not_allowed", "setTimeout(() => location.assign('/health'), 200)");
+    let seen = place.look("\"method\"", "document.body.innerText");
+    let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
+    assert!(values(&upstream, "x-forwarded-user").is_empty(), "{upstream:?}");
+    let before = before + 1;
     let refused = "proxy authentication required: trusted_proxy_user_not_allowed".to_owned();
     assert_eq!(place.websocket(), Err((1008, refused)));
     let answer = place.fetch(&json!({"x-forwarded-user": "nick@example.com"}));
