@@ -179,6 +179,48 @@ fn every_json_block_is_json_and_every_policy_in_one_compiles() {
     assert!(parsed > 10 && compiled > 5, "{parsed} blocks, {compiled} policies: are they found at all?");
 }
 
+#[test]
+fn every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried() {
+    let mut parsed = 0;
+    for (name, text) in pages() {
+        for block in blocks(&text, "yaml") {
+            harness::manifests::parse(&block).unwrap_or_else(|error| panic!("{name}: {error} in\n{block}"));
+            parsed += 1;
+        }
+    }
+    assert!(parsed > 10, "{parsed} blocks only: are they found at all?");
+
+    // `tests/envoy.rs` has a real Envoy with this file say it to everybody.
+    let envoy = fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
+    let example: Vec<_> = envoy.lines().map(str::trim).collect();
+    let hsts = blocks(&fs::read_to_string(root().join("docs/hsts.md")).unwrap(), "yaml").concat();
+    let shown: Vec<_> = hsts.lines().map(str::trim).collect();
+    assert!(example.windows(shown.len()).any(|lines| lines == shown), "{hsts}");
+}
+
+/// Commands that no test runs, and why; all others are of programs that tests run with these very arguments, or targets of
+/// the Makefile.
+const NOT_RUN: [(&str, &str); 2] = [
+    ("kubectl apply ", "needs a cluster; the files are held against the schemas of their kinds"),
+    ("make push ", "needs a registry; tools/image pushes to one in its tests"),
+];
+
+#[test]
+fn every_command_shown_is_of_a_program_that_tests_run() {
+    let known = ["make", "openclaw-trusted-proxy", "cargo", "curl"];
+    for (name, text) in pages() {
+        let shells = blocks(&text, "sh").concat();
+        let consoles = blocks(&text, "console").concat();
+        let typed = consoles.lines().filter_map(|line| line.strip_prefix("$ "));
+        for command in shells.lines().chain(typed).map(str::trim) {
+            let program = command.split_whitespace().next().unwrap_or("make");
+            let is_rest = command.starts_with('-') || command.starts_with('#');
+            let is_excused = NOT_RUN.iter().any(|(start, _)| command.starts_with(start));
+            assert!(is_rest || is_excused || known.contains(&program), "{name}: what runs `{command}`?");
+        }
+    }
+}
+
 /// A policy under which a request can be read; what the page shows hangs on the reason alone.
 fn some_policy() -> Policy {
     compile(&fs::read(root().join("envoy/policy.json")).unwrap()).unwrap().policy
