@@ -25,7 +25,7 @@ HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
 PROMETHEUS := .tools/prometheus
 # The test targets to which the feature `gateway` adds tests.
-GATEWAY_TESTS := gateway clients browser placements istio audit
+GATEWAY_TESTS := gateway clients browser placements istio audit recording
 # Where cargo builds; it may be told otherwise.
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 

@@ -7,6 +7,8 @@
     clippy::arithmetic_side_effects
 )]
 
+#[cfg(feature = "gateway")]
+mod gateway;
 mod render;
 mod replay;
 mod site;

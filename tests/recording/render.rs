@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::site::{tool, yaml};
 
 /// An openclaw.json as people have it: with comments, with more than the filter reads, with secrets.
-const OPENCLAW: &str = r#"{
+pub const OPENCLAW: &str = r#"{
   // The proxy signs people in.
   gateway: {
     mode: "local", port: 18789, bind: "lan",
@@ -124,7 +124,7 @@ fn every_rendering_for_envoy_is_valid_to_envoy_itself() {
 }
 
 /// Runs what was written into a folder, on free ports.
-fn run(folder: Scratch, written: &str) -> Envoy {
+pub fn run(folder: Scratch, written: &str) -> Envoy {
     let file = folder.path().join(written).join("envoy.yaml");
     let mut bootstrap = yaml(&fs::read_to_string(file).unwrap()).remove(0);
     bootstrap["admin"]["address"]["socket_address"]["port_value"] = json!(0);

@@ -1,0 +1,86 @@
+//! What `render` prints for both hops works together: a real Gateway with the rendered block behind a real Envoy with the rendered
+//! bootstrap. Needs `--features gateway`.
+
+use std::fs;
+use std::process::Command;
+
+use harness::envoy::{self, Scratch};
+use harness::gateway::{self, Gateway, Options};
+use harness::wire::{self, Connection};
+use serde_json::Value;
+
+use crate::render::{OPENCLAW, run};
+use crate::site::tool;
+
+fn gateway_block(folder: &Scratch, arguments: &[&str]) -> String {
+    tool(folder.path(), &[&["render", "gateway", "openclaw.json"], arguments].concat()).with(0)
+}
+
+#[test]
+fn the_gateway_calls_every_rendered_block_valid() {
+    let folder = Scratch::new("rendered-gateway");
+    fs::write(folder.path().join("openclaw.json"), OPENCLAW).unwrap();
+    let (package, node) = gateway::installed();
+    let verdict = |text: &str| {
+        let file = folder.path().join("theirs.json");
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new(&node);
+        command.arg(package.join("openclaw.mjs")).args(["config", "validate"]).env("OPENCLAW_CONFIG_PATH", &file);
+        for name in ["OPENCLAW_STATE_DIR", "OPENCLAW_HOME", "HOME"] {
+            command.env(name, folder.path());
+        }
+        let output = command.env("OPENCLAW_OFFLINE", "1").env("OPENCLAW_NO_AUTO_UPDATE", "1").output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    for arguments in [&["--envoy", "10.0.0.2", "--envoy", "fd00::2"][..], &["--envoy", "127.0.0.6"]] {
+        let text = gateway_block(&folder, arguments);
+        let (valid, said) = verdict(&text);
+        assert!(valid, "{said}\n{text}");
+        assert!(!verdict(&text.replace("\"trusted-proxy\"", "\"trusted\"")).0, "it can also say no");
+    }
+}
+
+#[test]
+fn the_rendered_envoy_and_the_rendered_gateway_let_the_same_people_in() {
+    let folder = Scratch::new("rendered-both");
+    fs::write(folder.path().join("openclaw.json"), OPENCLAW).unwrap();
+    let block: Value = json5::from_str(&gateway_block(&folder, &["--envoy", "127.0.0.1"])).unwrap();
+    let gateway = Gateway::start(&block, &Options::default());
+    let module = envoy::module().unwrap_or_else(|problem| panic!("{problem}"));
+    let upstream = gateway.address().to_string();
+    let fixed = [
+        "render",
+        "envoy",
+        "openclaw.json",
+        "--proxy",
+        "10.0.0.1",
+        "--peer",
+        "proxy-protocol",
+        "--xff",
+        "keep",
+        "--out",
+        "deploy",
+    ];
+    let places = ["--upstream", &upstream, "--module", module.to_str().unwrap()];
+    tool(folder.path(), &[&fixed[..], &places].concat()).with(0);
+    let envoy = run(folder, "deploy");
+    let page = |peer: &str, user: Option<&str>| {
+        let mut connection = Connection::open(envoy.address("http")).unwrap();
+        connection.send(&wire::proxy_line(peer)).unwrap();
+        let mut headers =
+            vec![("host", "claw.example.com"), ("x-forwarded-for", "198.51.100.7"), ("x-edge-secret", "1")];
+        headers.extend(user.map(|user| ("x-forwarded-user", user)));
+        connection.send(&wire::request("GET", "/openclaw/control-ui-config.json", &headers)).unwrap();
+        let response = connection.response("GET").unwrap();
+        let reason = response.json()["error"]["reason"].as_str().map(str::to_owned);
+        (response.status, reason)
+    };
+    assert_eq!(page("10.0.0.1", Some("nick@example.com")), (200, None), "{}", gateway.log());
+    for (peer, user, reason) in [
+        ("10.0.0.1", Some("eve@example.com"), "trusted_proxy_user_not_allowed"),
+        ("10.0.0.1", None, "trusted_proxy_user_missing"),
+        ("10.0.0.2", Some("nick@example.com"), "trusted_proxy_untrusted_source"),
+    ] {
+        assert_eq!(page(peer, user), (401, Some(reason.to_owned())));
+    }
+}
