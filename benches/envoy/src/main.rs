@@ -323,7 +323,7 @@ fn upstream(plan: &Plan) -> Outcome<Vec<Table>> {
     let listeners = || {
         vec![
             ("bare".to_owned(), repeated(&[], PASSES)),
-            ("filter".to_owned(), repeated(&[filter.clone()], PASSES)),
+            ("filter".to_owned(), repeated(std::slice::from_ref(&filter), PASSES)),
             ("once".to_owned(), vec![filter.clone()]),
         ]
     };
