@@ -328,8 +328,11 @@ impl Policy {
     }
 
     fn check_origin(&self, request: &Request<'_>) -> Result<(), Reason> {
-        let Some(origin) = request.fields.origin.joined(&request.headers, b"origin") else { return Ok(()) };
-        let origin = trim(&origin);
+        let field = &request.fields.origin;
+        if field.is_repeated() {
+            return Err(Reason::OriginNotAllowed);
+        }
+        let origin = trim(field.first().unwrap_or_default());
         if origin.is_empty() || self.origins.allow(origin, request.fields.authority.first(), request.is_upgrade()) {
             Ok(())
         } else {

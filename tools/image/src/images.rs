@@ -6,7 +6,7 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Map, Value, json};
 use wasmparser::{Parser, Payload};
 
-use crate::layout::{Layout, MANIFEST, sha256};
+use crate::layout::{Layout, MANIFEST, annotated, sha256};
 
 /// The module in an image of the form "oci", as it is.
 pub const MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
@@ -40,19 +40,19 @@ impl Release<'_> {
     pub fn layout(&self) -> Result<Layout, String> {
         let bill: Value =
             serde_json::from_slice(self.bill).map_err(|error| format!("the bill of materials is no JSON: {error}"))?;
-        let subject = &bill["metadata"]["component"];
-        let text = |value: &Value, what: &str| {
-            value.as_str().map(str::to_owned).ok_or_else(|| format!("the bill of materials does not tell {what}"))
+        let text = |part: &str, what: &str| {
+            let value = bill.pointer(&format!("/metadata/component/{part}")).and_then(Value::as_str);
+            value.map(str::to_owned).ok_or_else(|| format!("the bill of materials does not tell {what}"))
         };
-        if text(&subject["hashes"][0]["content"], "the module's hash")? != sha256(self.module) {
+        if text("hashes/0/content", "the module's hash")? != sha256(self.module) {
             return Err("the bill of materials is not that of this module: run `make sbom`".to_owned());
         }
-        let version = text(&subject["version"], "the version")?;
+        let version = text("version", "the version")?;
         let mut annotations = Map::new();
         for (name, value) in [
-            ("title", text(&subject["name"], "the name")?),
+            ("title", text("name", "the name")?),
             ("description", description()?),
-            ("licenses", text(&subject["licenses"][0]["expression"], "the licence")?),
+            ("licenses", text("licenses/0/expression", "the licence")?),
             ("version", version.clone()),
         ] {
             annotations.insert(format!("org.opencontainers.image.{name}"), value.into());
@@ -103,10 +103,6 @@ impl Release<'_> {
 
     /// The module as it is, and what runtime it is for. Istio wants these two layers and no third.
     fn artifact(&self, layout: &mut Layout, annotations: &Map<String, Value>, runtime: &Value) -> Value {
-        let titled = |mut layer: Value, file: &str| {
-            layer["annotations"] = json!({"org.opencontainers.image.title": file});
-            layer
-        };
         let runtime = titled(layout.document(RUNTIME_LAYER, runtime), RUNTIME_FILE);
         let module = titled(layout.blob(MODULE_LAYER, self.module.to_vec()), MODULE_FILE);
         let manifest = json!({
@@ -123,9 +119,8 @@ impl Release<'_> {
     /// The bill of materials as an artifact that says which image it belongs to. Registries that keep account of such tell it to whoever
     /// asks for the image's referrers; for all others it has the tag that cosign looks for.
     fn refer(&self, layout: &mut Layout, annotations: &Map<String, Value>, image: &Value) {
-        let mut layer = layout.blob(BILL, self.bill.to_vec());
         let name = annotations.get("org.opencontainers.image.title").and_then(Value::as_str).unwrap_or_default();
-        layer["annotations"] = json!({"org.opencontainers.image.title": format!("{name}.cdx.json")});
+        let layer = titled(layout.blob(BILL, self.bill.to_vec()), &format!("{name}.cdx.json"));
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST,
@@ -136,8 +131,13 @@ impl Release<'_> {
             "annotations": annotations,
         });
         let bill = layout.document(MANIFEST, &manifest);
-        layout.list(&bill, &bill_tag(image["digest"].as_str().unwrap_or_default()));
+        layout.list(&bill, &bill_tag(image.get("digest").and_then(Value::as_str).unwrap_or_default()));
     }
+}
+
+/// A layer under the name of the file that it is.
+fn titled(layer: Value, file: &str) -> Value {
+    annotated(layer, json!({"org.opencontainers.image.title": file}))
 }
 
 /// The tag of the bill of the image with this digest.

@@ -27,6 +27,20 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The tag under which an entry of an index is listed, if it is.
+#[must_use]
+pub fn tag_of(entry: &Value) -> Option<&str> {
+    entry.get("annotations")?.get(REF_NAME)?.as_str()
+}
+
+/// A descriptor with annotations.
+pub(crate) fn annotated(mut descriptor: Value, annotations: Value) -> Value {
+    if let Value::Object(members) = &mut descriptor {
+        members.insert("annotations".to_owned(), annotations);
+    }
+    descriptor
+}
+
 impl Layout {
     /// Adds a blob; returns its descriptor.
     pub fn blob(&mut self, media_type: &str, bytes: Vec<u8>) -> Value {
@@ -43,16 +57,12 @@ impl Layout {
 
     /// Lists a manifest under a tag.
     pub fn list(&mut self, descriptor: &Value, tag: &str) {
-        let mut entry = descriptor.clone();
-        entry["annotations"] = json!({REF_NAME: tag});
-        self.manifests.push(entry);
+        self.manifests.push(annotated(descriptor.clone(), json!({REF_NAME: tag})));
     }
 
     /// What is listed, in order: tag and digest.
     pub fn listed(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.manifests
-            .iter()
-            .filter_map(|entry| Some((entry["annotations"][REF_NAME].as_str()?, entry["digest"].as_str()?)))
+        self.manifests.iter().filter_map(|entry| Some((tag_of(entry)?, entry.get("digest")?.as_str()?)))
     }
 
     /// Writes it into a folder that is not there yet.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use image::Release;
-use image::layout::REF_NAME;
+use image::layout::tag_of;
 use serde_json::Value;
 
 fn main() -> ExitCode {
@@ -70,8 +70,8 @@ fn push(folder: &str, repository: &str, options: &[&str]) -> Result<(), String> 
     let file = format!("{folder}/index.json");
     let text = fs::read_to_string(&file).map_err(|error| format!("cannot read {file}: {error}; run `make image`"))?;
     let index: Value = serde_json::from_str(&text).map_err(|error| format!("{file} is no JSON: {error}"))?;
-    let entries = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for tag in entries.iter().filter_map(|entry| entry["annotations"][REF_NAME].as_str()) {
+    let entries = index.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for tag in entries.iter().filter_map(tag_of) {
         let status = Command::new("skopeo")
             .args(["copy", "--quiet", "--preserve-digests"])
             .args(options)
