@@ -247,6 +247,9 @@ fn stricter_on_purpose(case: &Case, reason: &str) -> Option<&'static str> {
                 .then_some("stricter: a repeated user header")
         }
         "trusted_proxy_origin_not_allowed" => {
+            if values(&case.headers, "origin").len() > 1 {
+                return Some("stricter: a repeated origin");
+            }
             let sent = case.first("origin")?;
             let origin = sent.replace('\t', "");
             let origin = origin.trim();

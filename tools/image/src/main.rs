@@ -1,6 +1,5 @@
 //! usage: image write MODULE BILL FOLDER        writes the images as an OCI image layout
 //!        image push FOLDER REPOSITORY [OPTION…] pushes all of it with skopeo, which is given the options
-#![allow(clippy::indexing_slicing, reason = "of JSON: what is not there reads as null")]
 
 use std::fs;
 use std::path::Path;
