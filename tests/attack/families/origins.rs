@@ -79,6 +79,9 @@ pub fn family() -> Family {
         ("https://evil@anything.example", false),
         ("https://anything.example/path", false),
         ("https://a.example, https://b.example", false),
+        ("https://a.example,", false),
+        (",https://a.example", false),
+        ("https://a.example,b.example", false),
         ("https://[::1", false),
         ("https://1.2.3.4.5", false),
         ("https://0x7f.1", false),
@@ -86,6 +89,12 @@ pub fn family() -> Family {
     ] {
         let expect = if allowed { nick(WRITE) } else { refused(REASON) };
         attacks.push(attack("any origin", format!("any origin is allowed: `{origin}`"), h1(with(origin), expect)));
+    }
+    // Envoy joins copies with a comma, but drops empty ones.
+    for (second, allowed) in [("http://a.ts.net", false), ("b.ts.net", false), ("\u{a0}", false), ("", true)] {
+        let expect = if allowed { nick(WRITE) } else { refused(REASON) };
+        let name = format!("any origin is allowed: `http://a.ts.net`, and then `{}`", second.escape_default());
+        attacks.push(attack("any origin", name, h1(with("http://a.ts.net").header("origin", second), expect)));
     }
     // A host that vouches for itself: private addresses and local names, never more.
     for (host, origin, allowed) in [

@@ -41,11 +41,11 @@ pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
     }
 }
 
-/// `scheme://host[:port]` with at most one slash behind it, and nothing else.
+/// `scheme://host[:port]` with at most one slash behind it, and nothing else; a comma shows that copies were joined.
 fn parse(text: &str) -> Option<Origin> {
     let (scheme, rest) = text.split_once("://")?;
     let host = rest.strip_suffix('/').unwrap_or(rest);
-    if host.is_empty() || host.contains(['/', '\\', '?', '#', '@']) {
+    if host.is_empty() || host.contains(['/', '\\', '?', '#', '@', ',']) {
         return None;
     }
     let url = Url::parse(text).ok()?;

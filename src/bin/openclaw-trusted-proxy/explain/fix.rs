@@ -113,7 +113,11 @@ pub fn fixes(
 
 fn origin_fixes(configuration: &Configuration, request: &Request<'_>) -> Vec<String> {
     let list = place(configuration, "gateway.controlUi.allowedOrigins");
-    let sent = request.fields.origin.first().unwrap_or_default().trim_ascii();
+    let field = &request.fields.origin;
+    let sent = field.first().unwrap_or_default().trim_ascii();
+    if field.is_repeated() || sent.contains(&b',') {
+        return vec!["Origin is there more than once (Envoy joins copies with a comma): a page sends one, so find what adds the other.".into()];
+    }
     let Some(origin) = Origin::parse(sent) else {
         return vec![format!(
             "\"{}\" is no origin of a page that can be listed: open the Control UI by its address, not from a file or a sandboxed frame.",
