@@ -198,7 +198,10 @@ fn the_example_admits_refuses_logs_and_counts() {
     assert!(line.contains("mallory@example.com") && line.contains("127.0.0.1"), "{line}");
     assert!(!line.contains("secret"), "the query is left out: {line}");
 
-    let counters = envoy.process().ask("/stats/prometheus").unwrap().text();
+    // Admitted requests are told to Envoy once a second.
+    let counters = || envoy.process().ask("/stats/prometheus").unwrap().text();
+    eventually("the admitted request to be counted", || counters().contains("_decisions{result=\"admitted\"} 1\n"));
+    let counters = counters();
     for wanted in [
         "openclaw_trusted_proxy_decisions{result=\"admitted\"} 1",
         "openclaw_trusted_proxy_decisions{result=\"anonymous\"} 1",
@@ -481,6 +484,22 @@ fn an_edited_policy_reaches_open_connections_and_a_bad_edit_changes_nothing() {
     assert_eq!((ask("nick@example.com"), ask("mary@example.com")), (200, 401), "and a good one is taken again");
     socket.send("still here".into()).unwrap();
     assert_eq!(socket.read().unwrap().into_text().unwrap().as_str(), "still here", "the WebSocket outlived it all");
+    assert_no_trap(&envoy);
+}
+
+#[test]
+fn a_plugin_that_envoy_replaced_is_missed_and_let_go() {
+    const NO_SUCH_CONTEXT: &str = "[vm<-host] env.proxy_set_effective_context return: 2";
+    let (_echo, envoy, example) = example(&shipped_policy());
+    // At this level Envoy writes a line for each call into a VM and out of it.
+    assert_eq!(envoy.process().tell("/logging?wasm=trace").unwrap().status, 200);
+    let missed = || envoy.lines(Source::Log).iter().filter(|line| line.contains(NO_SUCH_CONTEXT)).count();
+    for round in 1..=3 {
+        edit(&envoy, &example, &shipped_policy().replace("nick@", &format!("nick{round}@")));
+        // On the main thread and on each worker, where a request's count or the new plugin's timer looks for it.
+        eventually("the plugin before to be missed", || missed() >= round);
+    }
+    assert_eq!(get(envoy.address("http"), "/", &[("x-forwarded-user", "nick3@example.com"), CLIENT]).status, 200);
     assert_no_trap(&envoy);
 }
 

@@ -114,8 +114,7 @@ fn no_frame_of_an_open_websocket_enters_the_vm() {
     let after = calls();
     assert!(after.starts_with(&before), "{before:?} {after:?}");
     let since: Vec<_> = after[before.len()..].iter().filter_map(|call| call.split('(').next()).collect();
-    let of_a_request =
-        ["proxy_on_context_create", "proxy_on_request_headers", "proxy_on_memory_allocate", "proxy_on_delete"];
+    let of_a_request = ["proxy_on_context_create", "proxy_on_request_headers", "proxy_on_memory_allocate"];
     assert!(since.iter().all(|call| of_a_request.contains(call)), "{since:?}");
     assert_eq!(since.iter().filter(|call| **call == "proxy_on_context_create").count(), 1, "{since:?}");
     assert!(since.len() <= 6, "the other request's calls, and nothing of 300 messages each way: {since:?}");

@@ -4,15 +4,26 @@
 //! what it does not expect is a panic to it, and so an outage. A request needs one thing only: to know its plugin, from its
 //! beginning until its headers come, which is at once in Envoy. What is not expected is refused here. The SDK still serves the
 //! plugins. `tools/pack` puts these callbacks under the names that the host calls.
+//!
+//! Nothing is done at the end of a request, and entering the VM for it would cost as much as counting it: the callback is not
+//! exported. Plugins end without a word too, then, when Envoy has another configuration for them; which ones are gone is asked
+//! when another plugin of the VM is configured, and by its timer.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::{Plugin, stream};
+use super::root::TICK_MILLISECONDS;
+use super::{Plugin, host, stream};
 
 /// A number of the host's for a plugin or a request.
 type Id = u32;
+
+/// How long a plugin whose end nobody told may keep its memory, where another lives on in the same VM.
+const SWEEP_MILLISECONDS: u32 = 60_000;
+
+/// Requests that can wait for their headers at a time; the oldest beyond that are forgotten, and would be refused.
+const MOST_WAITING: usize = 1024;
 
 #[derive(Default)]
 struct Contexts {
@@ -35,9 +46,26 @@ pub(super) fn add_plugin(id: Id, plugin: Rc<Plugin>) {
     with(|contexts| contexts.plugins.push((id, plugin)));
 }
 
+/// A plugin ended, if there was one of this number: the host counts anew after four thousand million contexts.
+pub(super) fn end_plugin(id: Id) {
+    let plugin = with(|contexts| {
+        let at = contexts.plugins.iter().position(|(plugin, _)| *plugin == id)?;
+        Some(contexts.plugins.swap_remove(at))
+    });
+    // Dropped outside of the borrow, here and by the SDK: it counts what it has not counted yet.
+    if plugin.flatten().is_some() {
+        host::end_plugin(id);
+    }
+}
+
 /// A request of a plugin begins.
 pub(super) fn add_request(id: Id, plugin: Id) {
-    with(|contexts| contexts.waiting.push((id, plugin)));
+    with(|contexts| {
+        if contexts.waiting.len() >= MOST_WAITING {
+            contexts.waiting.remove(0);
+        }
+        contexts.waiting.push((id, plugin));
+    });
 }
 
 /// The headers of a request are there. False: it waits, for the answer that it got, or until Envoy gives it up.
@@ -50,14 +78,29 @@ pub(super) fn on_request_headers(id: Id) -> bool {
     stream::on_request_headers(plugin.flatten().as_deref())
 }
 
-/// A plugin or a request ends; whether it was a plugin.
-pub(super) fn remove(id: Id) -> bool {
-    let plugin = with(|contexts| {
-        if let Some(at) = contexts.waiting.iter().rposition(|(request, _)| *request == id) {
-            contexts.waiting.swap_remove(at);
-        }
-        contexts.plugins.iter().position(|(plugin, _)| *plugin == id).map(|at| contexts.plugins.swap_remove(at))
-    });
-    // Dropped outside: it counts what it has not counted yet.
-    plugin.flatten().is_some()
+/// Lets go of the plugins that the host has ended, on behalf of one that it has not; whether others live on.
+pub(super) fn sweep(on_behalf: Id) -> bool {
+    let others = with(|contexts| contexts.plugins.iter().map(|(id, _)| *id).filter(|id| *id != on_behalf).collect());
+    let others: Vec<Id> = others.unwrap_or_default();
+    if others.is_empty() {
+        return false;
+    }
+    let (live, ended): (Vec<Id>, Vec<Id>) = others.into_iter().partition(|id| host::has_context(*id));
+    host::act_for(on_behalf);
+    ended.into_iter().for_each(end_plugin);
+    !live.is_empty()
+}
+
+/// The timer of a plugin: what it does itself is done.
+pub(super) fn after_tick(id: Id) {
+    if sweep(id) {
+        let _ = host::set_tick_period(SWEEP_MILLISECONDS);
+    }
+}
+
+/// A plugin was configured, in the place of another perhaps, which ends a little later.
+pub(super) fn after_configure(id: Id) {
+    if sweep(id) {
+        let _ = host::set_tick_period(TICK_MILLISECONDS);
+    }
 }

@@ -68,6 +68,7 @@ unsafe extern "C" {
     fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
 }
 
 /// `Ok` of the ABI is 0.
@@ -152,10 +153,10 @@ pub(super) fn define_metric(kind: MetricKind, name: &str) -> Result<u32> {
     Ok(id)
 }
 
-/// Adds one to a counter.
-pub(super) fn increment_metric(id: u32) -> Result<()> {
+/// Adds to a counter.
+pub(super) fn increment_metric(id: u32, by: i64) -> Result<()> {
     // SAFETY: plain numbers.
-    check(unsafe { proxy_increment_metric(id, 1) })
+    check(unsafe { proxy_increment_metric(id, by) })
 }
 
 /// Sets a gauge.
@@ -178,19 +179,34 @@ pub(super) fn set_tick_period(milliseconds: u32) -> Result<()> {
     check(unsafe { proxy_set_tick_period_milliseconds(milliseconds) })
 }
 
+/// Whether the host still has a context of this number. From here on it takes calls as that context's: see [`act_for`].
+pub(super) fn has_context(id: u32) -> bool {
+    /// `BadArgument` of the ABI. A host that answers anything else does not say that there is none.
+    const NO_CONTEXT: u32 = 2;
+    // SAFETY: a plain number.
+    (unsafe { proxy_set_effective_context(id) }) != NO_CONTEXT
+}
+
+/// Lets the host take calls as this context's, until the callback ends.
+pub(super) fn act_for(id: u32) {
+    // SAFETY: a plain number.
+    let _ = unsafe { proxy_set_effective_context(id) };
+}
+
 /// Writes a line to Envoy's log.
 pub(super) fn log(level: LogLevel, message: &str) -> Result<()> {
     // SAFETY: the pointer and length are those of a live string.
     check(unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) })
 }
 
-// The callbacks of requests. The names are not the host's: the SDK has those, and exports them whether they are wanted or not.
-// `tools/pack` puts these in their place.
+// Callbacks. The names are not the host's: the SDK has those, and exports them whether they are wanted or not. `tools/pack` puts
+// these in their place.
 
 unsafe extern "C" {
-    /// The SDK's, for plugins.
+    // The SDK's, for plugins. They must not be called out of a callback of a plugin's: the SDK has its tables borrowed then.
     fn proxy_on_context_create(id: u32, plugin: u32);
-    /// The SDK's, for plugins.
+    fn proxy_on_configure(id: u32, size: usize) -> bool;
+    fn proxy_on_tick(id: u32);
     fn proxy_on_delete(id: u32);
 }
 
@@ -199,6 +215,7 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 extern "C" fn guard_on_context_create(id: u32, plugin: u32) {
     if plugin == 0 {
+        contexts::end_plugin(id);
         // SAFETY: plain numbers; the SDK defines the function with this signature.
         unsafe { proxy_on_context_create(id, 0) };
     } else {
@@ -213,12 +230,30 @@ extern "C" fn guard_on_request_headers(id: u32, _count: usize, _end_of_stream: u
     u32::from(!contexts::on_request_headers(id))
 }
 
-/// A request or a plugin ends.
+/// A plugin gets its configuration; whether it takes it.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
-extern "C" fn guard_on_delete(id: u32) {
-    if contexts::remove(id) {
-        // SAFETY: a plain number; the SDK defines the function with this signature, and knows each plugin that `contexts` knows.
-        unsafe { proxy_on_delete(id) };
-    }
+extern "C" fn guard_on_configure(id: u32, size: usize) -> bool {
+    // Before, so that the memory is there for the policy that comes.
+    contexts::sweep(id);
+    // SAFETY: plain numbers; the SDK defines the function with this signature.
+    let taken = unsafe { proxy_on_configure(id, size) };
+    contexts::after_configure(id);
+    taken
+}
+
+/// The timer of a plugin.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+extern "C" fn guard_on_tick(id: u32) {
+    // SAFETY: a plain number; the SDK defines the function with this signature.
+    unsafe { proxy_on_tick(id) };
+    contexts::after_tick(id);
+}
+
+/// Ends a plugin that [`contexts`] knows, and so the SDK.
+pub(super) fn end_plugin(id: u32) {
+    // SAFETY: a plain number; the SDK defines the function with this signature. Only the guards above lead here, and none of
+    // the SDK's functions is running then.
+    unsafe { proxy_on_delete(id) };
 }

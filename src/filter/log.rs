@@ -4,13 +4,12 @@
 use std::cell::RefCell;
 
 use super::host::{self, LogLevel};
+use super::root::TICK_MILLISECONDS;
 use crate::policy::refusal::Reason;
 
 /// Lines per reason in one second.
 const LINES: u32 = 5;
 const SECOND: u64 = 1_000_000_000;
-/// How soon left-out lines are counted in the log where no refusal of that reason follows.
-const TICK_MILLISECONDS: u32 = 1_000;
 
 /// Envoy's log, behind the `log` crate. A line that the host does not take is lost: nothing could report it.
 struct EnvoyLog;
@@ -79,13 +78,12 @@ impl Limits {
         }
     }
 
-    /// Counts what was left out in the log, and lets the ticks rest.
+    /// Counts what was left out in the log.
     pub(super) fn tick(&self) {
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
         for (reason, window) in Reason::ALL.iter().zip(windows.iter_mut()) {
             report(*reason, window);
         }
-        let _ = host::set_tick_period(0);
     }
 }
 

@@ -1,9 +1,13 @@
-//! Counters of decisions, and a gauge for the policy in force (contract, section 7).
+//! Counters of decisions, and gauges for the policy in force (contract, section 7).
 //!
 //! Envoy takes labels out of a metric's name: `stats_config.stats_tags` of the configurations in `envoy/`.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
+
 use super::host::{self, MetricKind};
+use super::root::TICK_MILLISECONDS;
+use crate::policy::Mode;
 use crate::policy::refusal::Reason;
 
 const PREFIX: &str = "openclaw_trusted_proxy";
@@ -23,6 +27,9 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     admitted: Option<u32>,
+    /// Admitted requests that the host was not told of yet. Telling it takes a thirtieth of all that such a request costs,
+    /// so it is told once a tick; everything that an operator is paged for is counted at once.
+    admitted_since: Cell<i64>,
     anonymous: Option<u32>,
     delegated: ByReason,
     refused: ByReason,
@@ -62,15 +69,37 @@ impl Metrics {
     /// Counts one decision.
     pub(super) fn count(&self, outcome: Outcome) {
         let id = match outcome {
-            Outcome::Admitted => self.admitted,
+            Outcome::Admitted => return self.count_admitted(),
             Outcome::Anonymous => self.anonymous,
             Outcome::Delegated(reason) => self.delegated.get(reason as usize).copied().flatten(),
             Outcome::Refused(reason) => self.refused.get(reason as usize).copied().flatten(),
             Outcome::WouldRefuse(reason) => self.would_refuse.get(reason as usize).copied().flatten(),
         };
         if let Some(id) = id {
-            let _ = host::increment_metric(id);
+            let _ = host::increment_metric(id, 1);
         }
+    }
+
+    fn count_admitted(&self) {
+        let since = self.admitted_since.replace(self.admitted_since.get().saturating_add(1));
+        if since == 0 && host::set_tick_period(TICK_MILLISECONDS).is_err() {
+            self.tick();
+        }
+    }
+
+    /// Tells the host what it was not told yet.
+    pub(super) fn tick(&self) {
+        let since = self.admitted_since.take();
+        if let Some(id) = self.admitted.filter(|_| since > 0) {
+            let _ = host::increment_metric(id, since);
+        }
+    }
+}
+
+/// A plugin that ends has counted all of its requests.
+impl Drop for Metrics {
+    fn drop(&mut self) {
+        self.tick();
     }
 }
 
@@ -86,9 +115,11 @@ fn name(outcome: Outcome) -> String {
     format!("{PREFIX}.decisions.result={result}{reason}")
 }
 
-/// Shows which policy is in force.
-pub(super) fn show_policy(fingerprint: u64) {
-    if let Ok(id) = host::define_metric(MetricKind::Gauge, &format!("{PREFIX}.policy_fingerprint")) {
-        let _ = host::record_metric(id, fingerprint);
+/// Shows which policy is in force, and whether it is enforced.
+pub(super) fn show_policy(fingerprint: u64, mode: Mode) {
+    for (name, value) in [("policy_fingerprint", fingerprint), ("policy_enforced", u64::from(mode == Mode::Enforce))] {
+        if let Ok(id) = host::define_metric(MetricKind::Gauge, &format!("{PREFIX}.{name}")) {
+            let _ = host::record_metric(id, value);
+        }
     }
 }

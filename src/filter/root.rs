@@ -10,6 +10,9 @@ use super::{contexts, host, log as envoy_log, metrics};
 use crate::config::{Severity, compile};
 use crate::policy::Policy;
 
+/// How long counts wait that are told once in a while: admitted requests, and refusals left out of the log.
+pub(super) const TICK_MILLISECONDS: u32 = 1_000;
+
 /// What the requests of one plugin share.
 #[derive(Debug, Default)]
 pub(super) struct Plugin {
@@ -62,9 +65,10 @@ impl RootContext for Root {
                     log::log!(level, "{finding}");
                 }
                 let Ok(mut policy) = self.0.policy.try_borrow_mut() else { return false };
+                let mode = compiled.policy.mode();
                 *policy = Some(Rc::new(compiled.policy));
                 self.0.metrics.get_or_init(metrics::Metrics::define);
-                metrics::show_policy(compiled.fingerprint);
+                metrics::show_policy(compiled.fingerprint, mode);
                 true
             }
             Err(errors) => {
@@ -79,5 +83,10 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         self.0.log.tick();
+        if let Some(metrics) = self.0.metrics.get() {
+            metrics.tick();
+        }
+        // Until there is something to tell again.
+        let _ = host::set_tick_period(0);
     }
 }

@@ -1,7 +1,7 @@
 //! Configurations come, go and fail; streams run meanwhile.
 
 use harness::vectors::Outcome;
-use harness::wasm::{Action, Host, Level, Request};
+use harness::wasm::{Action, Host, Level, Request, Status};
 use serde_json::json;
 
 use crate::{config, identity, nameless, once, signed};
@@ -135,6 +135,7 @@ fn a_request_of_no_plugin_is_refused_without_a_trap() {
     assert!(host.configure_root(gone, config(json!({})).to_string().as_bytes()));
     let orphan = host.open_under(gone, &signed(Request::get("/")));
     host.remove_root(gone);
+    host.tick();
     let never_there = host.open_under(4711, &signed(Request::get("/")));
     for id in [orphan, never_there] {
         assert_eq!(host.request_headers(id), Action::Pause);
@@ -191,6 +192,96 @@ fn memory_does_not_grow_with_requests_nor_with_configurations() {
     };
     let warm = spend(50);
     assert_eq!(spend(1000), warm);
+}
+
+/// A policy that takes some memory: `users` of them, whose names begin with `of`.
+fn large(of: usize, users: usize) -> Vec<u8> {
+    let mut users: Vec<_> = (0..users).map(|user| format!("{of}-{user}@example.com")).collect();
+    users.push("nick@example.com".to_owned());
+    identity(json!({"allowUsers": users})).to_string().into_bytes()
+}
+
+#[test]
+fn a_plugin_that_ended_without_a_word_is_let_go_when_another_is_configured_or_ticks() {
+    let request = signed(Request::get("/"));
+    for at_tick in [false, true] {
+        let mut host = Host::new();
+        host.in_case(format!("at a tick: {at_tick}"));
+        let mut current = host.add_root();
+        assert!(host.configure_root(current, &large(0, 20_000)));
+        let mut replace = |rounds: std::ops::Range<usize>| {
+            for round in rounds {
+                // As Envoy does it: the new one is there before the old one goes.
+                let next = host.add_root();
+                assert!(host.configure_root(next, &large(round, 20_000)));
+                assert_eq!(host.tick_period().as_secs(), 1, "another is there: look again soon");
+                assert_eq!(
+                    reason(&host.send_under(current, &request).outcome()),
+                    "admitted",
+                    "the old one still serves"
+                );
+                host.remove_root(current);
+                current = next;
+                if at_tick {
+                    host.tick_root(current);
+                }
+                assert_eq!(reason(&host.send_under(current, &request).outcome()), "admitted");
+            }
+            host.memory_bytes()
+        };
+        let warm = replace(1..5);
+        assert_eq!(replace(5..40), warm, "at a tick: {at_tick}");
+    }
+}
+
+#[test]
+fn while_plugins_share_a_vm_they_look_for_ended_ones_once_a_minute() {
+    let mut host = Host::configured(&config(json!({})));
+    let other = host.add_root();
+    assert!(host.configure_root(other, config(json!({})).to_string().as_bytes()));
+    host.tick_root(other);
+    assert_eq!(host.tick_period().as_secs(), 60);
+    host.remove_root(other);
+    host.tick();
+    assert_eq!(host.tick_period().as_secs(), 0, "nobody is left to look for");
+}
+
+#[test]
+fn a_host_that_does_not_know_contexts_or_lies_about_them_gets_no_request_past_the_policy() {
+    let (good, bad) = (signed(Request::get("/")), signed(Request::get("/")).set("x-forwarded-user", "eve"));
+    let policy = identity(json!({"allowUsers": ["nick@example.com"]}));
+    for status in [Status::Ok].into_iter().chain(Status::ERRORS) {
+        let mut host = Host::configured(&policy);
+        host.in_case(format!("{status:?}"));
+        host.answer("proxy_set_effective_context", status);
+        let other = host.add_root();
+        assert!(host.configure_root(other, policy.to_string().as_bytes()));
+        host.tick_root(other);
+        let outcome = host.send(&good).outcome();
+        // Only a host that says that the plugin is gone loses it.
+        match status {
+            Status::BadArgument => assert!(matches!(outcome, Outcome::Refused { reason: None, .. }), "{outcome:?}"),
+            _ => assert_eq!(reason(&outcome), "admitted", "{status:?}"),
+        }
+        assert!(matches!(host.send(&bad).outcome(), Outcome::Refused { .. }), "{status:?}");
+        assert_eq!(reason(&host.send_under(other, &good).outcome()), "admitted", "{status:?}");
+    }
+}
+
+#[test]
+fn requests_that_never_show_their_headers_take_no_memory() {
+    let mut host = Host::configured(&config(json!({})));
+    let request = signed(Request::get("/"));
+    let mut abandon = |count: usize| {
+        for _ in 0..count {
+            let id = host.open(&request);
+            host.abandon(id);
+        }
+        assert_eq!(reason(&host.send(&request).outcome()), "admitted");
+        host.memory_bytes()
+    };
+    let warm = abandon(2_000);
+    assert_eq!(abandon(50_000), warm);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::wasm::{Action, Host, Level, Request};
+use harness::wasm::{Action, Host, Level, Request, Status};
 use serde_json::{Value, json};
 
 use crate::{config, filter, identity, nameless, once, signed};
@@ -32,11 +32,47 @@ fn each_decision_is_counted_by_result_and_reason() {
         let mut host = Host::configured(&config);
         for count in 1..=3 {
             host.send(&request);
+            host.tick();
             let decisions: Vec<_> =
                 host.metrics().into_iter().filter(|(name, _)| name.contains(".decisions.")).collect();
             assert_eq!(decisions, [(format!("openclaw_trusted_proxy.decisions.result={name}"), count)]);
         }
     }
+}
+
+const ADMITTED: &str = "openclaw_trusted_proxy.decisions.result=admitted";
+
+#[test]
+fn admitted_requests_are_counted_together_at_the_next_tick_and_none_is_lost() {
+    let request = signed(Request::get("/"));
+    let mut host = Host::configured(&config(json!({})));
+    for (requests, so_far) in [(1, 1), (500, 501), (2, 503)] {
+        let exchanges: Vec<_> = (0..requests).map(|_| host.send(&request)).collect();
+        let asked_for = exchanges.iter().map(|exchange| exchange.count("proxy_set_tick_period_milliseconds"));
+        assert_eq!(asked_for.sum::<usize>(), 1, "the first asks for a tick");
+        assert_eq!(host.tick_period(), Duration::from_secs(1));
+        host.tick();
+        assert_eq!(host.metric(ADMITTED), Some(so_far));
+        assert_eq!(host.tick_period(), Duration::ZERO, "until there is something to tell again");
+    }
+    // A plugin that ends tells what it has.
+    let other = host.add_root();
+    assert!(host.configure_root(other, config(json!({})).to_string().as_bytes()));
+    host.send_under(other, &request);
+    host.remove_root(other);
+    host.tick();
+    assert_eq!(host.metric(ADMITTED), Some(504));
+    // No ticks: each request is counted by itself.
+    host.answer("proxy_set_tick_period_milliseconds", Status::InternalFailure);
+    for so_far in 505..510 {
+        host.send(&request);
+        assert_eq!(host.metric(ADMITTED), Some(so_far));
+    }
+    // Report mode counts nothing else as admitted.
+    let mut host = Host::configured(&filter(json!({"mode": "report"})));
+    host.send(&nameless(Request::get("/")));
+    host.tick();
+    assert_eq!(host.metric(ADMITTED), Some(0));
 }
 
 #[test]
@@ -53,6 +89,11 @@ fn the_policy_in_force_shows_as_a_fingerprint() {
     assert_eq!(host.metric(GAUGE), Some(fingerprint(&other)));
     assert!(!host.configure(b"{}"));
     assert_eq!(host.metric(GAUGE), Some(fingerprint(&other)), "a refused configuration is not in force");
+
+    const ENFORCED: &str = "openclaw_trusted_proxy.policy_enforced";
+    assert_eq!(host.metric(ENFORCED), Some(1));
+    assert!(host.configure(filter(json!({"mode": "report"})).to_string().as_bytes()));
+    assert_eq!(host.metric(ENFORCED), Some(0));
 }
 
 #[test]
@@ -332,6 +373,7 @@ fn report_mode_counts_and_logs_what_it_would_refuse_and_touches_nothing() {
         for call in ["proxy_replace_header_map_value", "proxy_remove_header_map_value", "proxy_send_local_response"] {
             assert_eq!(exchange.count(call), 0, "{name}: {call}");
         }
+        host.tick();
         assert_eq!(host.metric(&format!("openclaw_trusted_proxy.decisions.result={name}")), Some(1), "{name}");
         let logs = host.take_logs();
         match name.strip_prefix("would_refuse.reason=") {

@@ -185,7 +185,12 @@ impl Host {
 
     /// Calls the timer of the first root context once.
     pub fn tick(&mut self) {
-        self.enter::<_, ()>(ROOT, "proxy_on_tick", ROOT);
+        self.tick_root(ROOT);
+    }
+
+    /// Calls the timer of a root context once.
+    pub fn tick_root(&mut self, root: u32) {
+        self.enter::<_, ()>(root, "proxy_on_tick", root);
     }
 
     // ---- the life of a request ----
@@ -277,6 +282,7 @@ impl Host {
     fn create_context(&mut self, parent: u32) -> u32 {
         let id = self.next_context;
         self.next_context += 1;
+        self.state().contexts.insert(id);
         self.enter::<_, ()>(id, "proxy_on_context_create", (id, parent));
         id
     }
@@ -285,6 +291,7 @@ impl Host {
         self.enter::<_, i32>(id, "proxy_on_done", id);
         self.enter::<_, ()>(id, "proxy_on_log", id);
         self.enter::<_, ()>(id, "proxy_on_delete", id);
+        self.state().contexts.remove(&id);
     }
 
     // ---- what the test steers ----

@@ -11,13 +11,12 @@ use std::process::ExitCode;
 use walrus::{ExportItem, ModuleConfig, passes};
 
 /// What ships exports, and nothing else.
-const EXPORTS: [&str; 10] = [
+const EXPORTS: [&str; 9] = [
     "_initialize",
     "memory",
     "proxy_abi_version_0_2_1",
     "proxy_on_configure",
     "proxy_on_context_create",
-    "proxy_on_delete",
     "proxy_on_memory_allocate",
     "proxy_on_request_headers",
     "proxy_on_tick",

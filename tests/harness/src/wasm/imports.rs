@@ -219,7 +219,11 @@ fn properties(linker: &mut Linker<State>) -> Result<()> {
     )?;
     linker.func_wrap("env", "proxy_set_effective_context", |mut caller: Ctx<'_>, context: u32| {
         call(&mut caller, "proxy_set_effective_context", vec![number(context)], |caller| {
-            caller.data_mut().effective_context = context;
+            let state = caller.data_mut();
+            if !state.contexts.contains(&context) {
+                return Ok(Status::BadArgument);
+            }
+            state.effective_context = context;
             Ok(Status::Ok)
         })
     })?;

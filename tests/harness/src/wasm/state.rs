@@ -1,6 +1,6 @@
 //! What the host knows and remembers: contexts, calls, logs, metrics, and the answers that a test chose.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use super::exchange::{Action, LocalResponse};
@@ -151,6 +151,8 @@ impl StreamState {
 pub(super) struct State {
     pub configuration: Vec<u8>,
     pub effective_context: u32,
+    /// All that were created and not removed.
+    pub contexts: BTreeSet<u32>,
     pub streams: HashMap<u32, StreamState>,
     pub calls: Vec<Call>,
     pub logs: Vec<Log>,
@@ -169,6 +171,7 @@ impl Default for State {
         Self {
             configuration: Vec::new(),
             effective_context: 0,
+            contexts: BTreeSet::new(),
             streams: HashMap::new(),
             calls: Vec::new(),
             logs: Vec::new(),
