@@ -5,18 +5,20 @@ pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0xA0)
 }
 
-/// Whether two texts are the same. Eight bytes at a time, the last eight once more where the length is no multiple of
-/// eight: WebAssembly has no `memcmp` but a loop over bytes.
+/// Whether two texts are the same. A word at a time, the last one over the end of the one before where the length is no multiple:
+/// WebAssembly has no `memcmp` but a loop over bytes.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
-    let alike = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
-    match (a.last_chunk(), b.last_chunk()) {
-        (Some(a_end), Some(b_end)) => {
-            let (a_words, b_words) = (a.as_chunks().0, b.as_chunks().0);
-            alike(a_end, b_end) && a_words.iter().zip(b_words).all(|(a, b)| alike(a, b))
-        }
+    let long = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b);
+    let short = |a: &[u8; 4], b: &[u8; 4]| u32::from_ne_bytes(*a) == u32::from_ne_bytes(*b);
+    if let (Some(a_end), Some(b_end)) = (a.last_chunk(), b.last_chunk()) {
+        let (a_words, b_words) = (a.as_chunks().0, b.as_chunks().0);
+        return long(a_end, b_end) && a_words.iter().zip(b_words).all(|(a, b)| long(a, b));
+    }
+    match (a.first_chunk(), b.first_chunk(), a.last_chunk(), b.last_chunk()) {
+        (Some(a_start), Some(b_start), Some(a_end), Some(b_end)) => short(a_start, b_start) && short(a_end, b_end),
         _ => a.iter().zip(b).all(|(a, b)| a == b),
     }
 }

@@ -29,8 +29,8 @@ use scopes::{Scope, Scopes, ScopesHeader};
 pub use stamp::Edit;
 use texts::Texts;
 
-use crate::request::{Field, MalformedHeaders, Request};
-use crate::text::{same, trim};
+use crate::request::{MalformedHeaders, Request};
+use crate::text::trim;
 
 /// Whether refusals take effect (`filter.mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -283,14 +283,9 @@ impl Policy {
         }
     }
 
-    /// The header that the user comes in.
-    fn user_field<'s, 'a>(&self, seen: &'s Seen<'a>) -> &'s Field<'a> {
-        if same(&self.user_header, &self.upstream_user_header) { &seen.upstream_user } else { &seen.user }
-    }
-
     /// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.
     fn named_user<'a>(&self, request: &Request<'a>) -> Option<&'a [u8]> {
-        let field = self.user_field(&request.seen);
+        let field = self.names.user(&request.seen);
         if let Some(value) = field.only() {
             return Some(trim(value)).filter(|value| !value.is_empty());
         }
@@ -301,7 +296,7 @@ impl Policy {
     /// Rule 7b.
     fn check_stands_once(&self, request: &Request<'_>) -> Result<(), Reason> {
         let seen = &request.seen;
-        if !self.takes_verified_user() && self.user_field(seen).is_repeated() {
+        if !self.takes_verified_user() && self.names.user(seen).is_repeated() {
             Err(Reason::UserRepeated)
         } else {
             check_groups_stand_once(seen)

@@ -95,6 +95,8 @@ pub struct Names {
     places: Vec<Option<usize>>,
     /// Whether the groups header is a required one too, and so stays with an admitted request.
     spares_groups: bool,
+    /// Whether the user comes in the header that the user is stamped into.
+    stamps_in_place: bool,
 }
 
 /// The built-in names only, for tests that need a request and no policy.
@@ -185,6 +187,7 @@ impl Names {
             spares_groups: naming
                 .groups
                 .is_some_and(|groups| naming.required.iter().any(|name| name.eq_ignore_ascii_case(groups))),
+            stamps_in_place: naming.user.eq_ignore_ascii_case(naming.upstream_user),
         };
         // The first class of a name wins.
         names.add(naming.upstream_user, Class::UpstreamUser);
@@ -298,6 +301,11 @@ impl Names {
             Class::Scopes => seen.scopes.note(value),
             Class::Groups => seen.groups.note(value),
         }
+    }
+
+    /// The header that the user comes in.
+    pub(super) const fn user<'s, 'a>(&self, seen: &'s Seen<'a>) -> &'s Field<'a> {
+        if self.stamps_in_place { &seen.upstream_user } else { &seen.user }
     }
 
     /// Whether the groups header stays with an admitted request.

@@ -63,8 +63,15 @@ const NEXT: [u8; 20] = [
 #[derive(Debug, Default, Clone)]
 pub struct PathSet {
     exact: Texts,
+    /// For each length a bit, if there is a path of that length: most paths are in no set, and this tells most of those.
+    lengths: u64,
     /// Each ends in `/`; at least one byte must follow.
     below: Vec<Box<[u8]>>,
+}
+
+/// The bit of a path's length; that of 63 stands for all beyond.
+fn length_bit(path: &[u8]) -> u64 {
+    1 << path.len().min(63)
 }
 
 /// Why an entry is no path of a set.
@@ -94,6 +101,7 @@ impl PathSet {
             self.below.push(path.as_bytes().into());
         } else {
             self.exact.insert(path.as_bytes().into(), ());
+            self.lengths |= length_bit(path.as_bytes());
         }
         Ok(())
     }
@@ -101,7 +109,7 @@ impl PathSet {
     /// Whether the set holds a path that [`is_plain`].
     #[must_use]
     pub fn contains(&self, plain: &[u8]) -> bool {
-        self.exact.contains(plain)
+        (self.lengths & length_bit(plain) != 0 && self.exact.contains(plain))
             || self.below.iter().any(|prefix| plain.strip_prefix(&**prefix).is_some_and(|rest| !rest.is_empty()))
     }
 }

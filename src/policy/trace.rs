@@ -300,14 +300,14 @@ impl Policy {
             }
             Rule::User => {
                 let header = name(&self.user_header);
-                match (self.named_user(request), self.user_field(&request.seen).is_present()) {
+                match (self.named_user(request), self.names.user(&request.seen).is_present()) {
                     (Some(user), _) => format!("{header}: {}", shown(user)),
                     (None, true) => format!("{header} is blank"),
                     (None, false) => format!("{header} is missing"),
                 }
             }
             Rule::Once => {
-                let user = self.user_field(&request.seen).is_repeated() && !self.takes_verified_user();
+                let user = self.names.user(&request.seen).is_repeated() && !self.takes_verified_user();
                 match (user, request.seen.groups.is_repeated()) {
                     (true, _) => format!("more than one {}", name(&self.user_header)),
                     (_, true) => text("more than one groups header"),
