@@ -10,6 +10,7 @@
     clippy::arithmetic_side_effects
 )]
 
+use harness::document::{blocks, page};
 use harness::echo::{self, Echo};
 use harness::envoy::{Envoy, Source};
 use harness::jwt::{self, Key};
@@ -37,7 +38,7 @@ struct Provider {
 
 /// The providers of the page, each with a key of the kind that it signs with.
 fn providers() -> Vec<Provider> {
-    let [filters, policies] = ["yaml", "json"].map(|language| manifests::blocks("assertions.md", language));
+    let [filters, policies] = ["yaml", "json"].map(|language| blocks(&page("docs/assertions.md"), language));
     assert_eq!((filters.len(), policies.len()), (3, 3), "docs/assertions.md shows three providers");
     filters.iter().zip(&policies).map(|(filter, policy)| provider(filter, policy)).collect()
 }

@@ -1,60 +1,18 @@
 //! SECURITY.md points at files, tests, codes and targets. All of them exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-
+use harness::document::{page, quoted};
+use harness::envoy::root;
+use harness::source::tests;
 use openclaw_trusted_proxy::policy::refusal::Reason;
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
-}
-
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            rust_files(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
-
-/// The names of all tests, whatever they need to run.
-fn tests() -> BTreeSet<String> {
-    let mut files = Vec::new();
-    for folder in ["src", "tests", "tools"] {
-        rust_files(&root().join(folder), &mut files);
-    }
-    let mut names = BTreeSet::new();
-    for file in files {
-        let code = fs::read_to_string(file).unwrap();
-        for rest in code.split("#[test]").skip(1) {
-            let (_, rest) = rest.split_once("fn ").unwrap();
-            names.insert(rest.split('(').next().unwrap().to_owned());
-        }
-    }
-    names
-}
-
-/// What stands between backticks, outside of blocks of code.
-fn quoted(text: &str) -> Vec<String> {
-    let prose: String = text.split("```").step_by(2).collect();
-    prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
-}
+use std::collections::BTreeSet;
 
 #[test]
 fn every_pointer_of_the_security_document_leads_somewhere() {
-    let document = read("SECURITY.md");
-    let tests = tests();
+    let document = page("SECURITY.md");
+    let tests = tests(&["src", "tests", "tools"]);
     let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
-    let targets = read("Makefile");
+    let targets = page("Makefile");
     // What is built is not there before it is built.
     let is_file = |name: &str| !name.starts_with("dist/") && (name.contains('/') || name.ends_with(".toml"));
     let (mut pointers, mut named_codes) = (0, BTreeSet::new());
@@ -71,7 +29,7 @@ fn every_pointer_of_the_security_document_leads_somewhere() {
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
         {
             // Names of Envoy's are in its configuration here.
-            let of_envoy = read("envoy/envoy.yaml").contains(&name);
+            let of_envoy = page("envoy/envoy.yaml").contains(&name);
             assert!(of_envoy || tests.contains(&name), "there is no test `{name}`");
         } else {
             continue;
@@ -87,7 +45,7 @@ fn every_pointer_of_the_security_document_leads_somewhere() {
 
 #[test]
 fn every_link_of_the_security_document_is_to_a_file() {
-    let document = read("SECURITY.md");
+    let document = page("SECURITY.md");
     let links: Vec<_> = document.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
     assert!(!links.is_empty());
     for link in links {

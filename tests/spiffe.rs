@@ -11,6 +11,7 @@
 
 use std::path::Path;
 
+use harness::document::{blocks, page};
 use harness::echo::Echo;
 use harness::envoy::{Envoy, Scratch, Source};
 use harness::gateway::lay;
@@ -55,7 +56,7 @@ fn world(folder: &Path) -> World {
 
 /// The policy of docs/spiffe.md, on this machine.
 fn policy(filter: &Value) -> Value {
-    let mut policy: Value = serde_json::from_str(&manifests::blocks("spiffe.md", "json").concat()).unwrap();
+    let mut policy: Value = serde_json::from_str(&blocks(&page("docs/spiffe.md"), "json").concat()).unwrap();
     assert_eq!(policy["filter"], json!({"trustedPeers": [INGRESS], "peerTrust": "certificate"}));
     policy["gateway"]["trustedProxies"] = json!(["127.0.0.2"]);
     policy["gateway"]["auth"]["trustedProxy"]["allowLoopback"] = json!(true);
@@ -75,7 +76,7 @@ fn doors(world: &World) -> Vec<(&'static str, Value, Value)> {
         json!({"require_client_certificate": true, "common_tls_context": {"validation_context": {"trusted_ca": mesh}}});
     let certificate = policy(&json!({}));
     let mut page =
-        manifests::parse(&manifests::blocks("spiffe.md", "yaml").concat()).unwrap().remove(0)["typed_config"].take();
+        manifests::parse(&blocks(&page("docs/spiffe.md"), "yaml").concat()).unwrap().remove(0)["typed_config"].take();
     let domains =
         page.pointer_mut("/common_tls_context/validation_context/custom_validator_config/typed_config/trust_domains");
     domains.expect("trust domains")[0]["trust_bundle"] = mesh.clone();

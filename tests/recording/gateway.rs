@@ -4,13 +4,12 @@
 use std::fs;
 use std::process::Command;
 
-use harness::envoy::{self, Scratch};
+use harness::envoy::Scratch;
 use harness::gateway::{self, Gateway, Options};
-use harness::wire::{self, Connection};
 use serde_json::Value;
 
-use crate::render::{OPENCLAW, run};
-use crate::site::tool;
+use crate::render::OPENCLAW;
+use crate::site::{BEHIND_A_PROXY, ask_behind_a_proxy, deploy, tool};
 
 fn gateway_block(folder: &Scratch, arguments: &[&str]) -> String {
     tool(folder.path(), &[&["render", "gateway", "openclaw.json"], arguments].concat()).with(0)
@@ -46,32 +45,11 @@ fn the_rendered_envoy_and_the_rendered_gateway_let_the_same_people_in() {
     fs::write(folder.path().join("openclaw.json"), OPENCLAW).unwrap();
     let block: Value = json5::from_str(&gateway_block(&folder, &["--envoy", "127.0.0.1"])).unwrap();
     let gateway = Gateway::start(&block, &Options::default());
-    let module = envoy::module().unwrap_or_else(|problem| panic!("{problem}"));
-    let upstream = gateway.address().to_string();
-    let fixed = [
-        "render",
-        "envoy",
-        "openclaw.json",
-        "--proxy",
-        "10.0.0.1",
-        "--peer",
-        "proxy-protocol",
-        "--xff",
-        "keep",
-        "--out",
-        "deploy",
-    ];
-    let places = ["--upstream", &upstream, "--module", module.to_str().unwrap()];
-    tool(folder.path(), &[&fixed[..], &places].concat()).with(0);
-    let envoy = run(folder, "deploy");
+    let envoy = deploy(folder, "openclaw.json", gateway.address(), &BEHIND_A_PROXY);
     let page = |peer: &str, user: Option<&str>| {
-        let mut connection = Connection::open(envoy.address("http")).unwrap();
-        connection.send(&wire::proxy_line(peer)).unwrap();
-        let mut headers =
-            vec![("host", "claw.example.com"), ("x-forwarded-for", "198.51.100.7"), ("x-edge-secret", "1")];
+        let mut headers = vec![("x-edge-secret", "1")];
         headers.extend(user.map(|user| ("x-forwarded-user", user)));
-        connection.send(&wire::request("GET", "/openclaw/control-ui-config.json", &headers)).unwrap();
-        let response = connection.response("GET").unwrap();
+        let response = ask_behind_a_proxy(&envoy, peer, "/openclaw/control-ui-config.json", &headers);
         let reason = response.json()["error"]["reason"].as_str().map(str::to_owned);
         (response.status, reason)
     };

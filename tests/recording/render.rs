@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
+use harness::document::{self, blocks, page};
 use harness::echo;
-use harness::envoy::{self, Envoy, Scratch, Source};
-use harness::manifests::{Schemas, of_kind};
-use harness::wire::{self, Connection, values};
+use harness::envoy::{self, Scratch, Source};
+use harness::manifests::{self, Schemas, of_kind};
+use harness::wire::{self, values};
 use openclaw_trusted_proxy::config::compile;
 use serde_json::{Value, json};
 
-use crate::site::{tool, yaml};
+use crate::site::{BEHIND_A_PROXY, ask_behind_a_proxy, deploy, tool, yaml};
 
 /// An openclaw.json as people have it: with comments, with more than the filter reads, with secrets.
 pub const OPENCLAW: &str = r#"{
@@ -123,58 +123,15 @@ fn every_rendering_for_envoy_is_valid_to_envoy_itself() {
     assert_eq!(seen.len(), 9);
 }
 
-/// Runs what was written into a folder, on free ports.
-pub fn run(folder: Scratch, written: &str) -> Envoy {
-    let file = folder.path().join(written).join("envoy.yaml");
-    let mut bootstrap = yaml(&fs::read_to_string(file).unwrap()).remove(0);
-    bootstrap["admin"]["address"]["socket_address"]["port_value"] = json!(0);
-    bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = json!(0);
-    let file = folder.path().join("free-ports.json");
-    fs::write(&file, bootstrap.to_string()).unwrap();
-    Envoy::run(folder, &file)
-}
-
 #[test]
 fn what_is_written_into_a_folder_runs_and_decides_right() {
-    let (folder, echo) = (folder(), echo::Echo::start().unwrap());
-    let (upstream, module) =
-        (echo.address().to_string(), envoy::module().unwrap_or_else(|problem| panic!("{problem}")));
-    let written = tool(
-        folder.path(),
-        &[
-            "render",
-            "envoy",
-            "openclaw.json",
-            "--proxy",
-            "10.0.0.1",
-            "--peer",
-            "proxy-protocol",
-            "--xff",
-            "keep",
-            "--record",
-            "--upstream",
-            &upstream,
-            "--module",
-            module.to_str().unwrap(),
-            "--out",
-            "deploy",
-        ],
-    );
-    let written = written.with(0);
-    assert_eq!(written, "deploy/envoy.yaml\ndeploy/policy/filter.yaml\n");
+    let echo = echo::Echo::start().unwrap();
+    let envoy = deploy(folder(), "openclaw.json", echo.address(), &[&BEHIND_A_PROXY[..], &["--record"]].concat());
     let left: Vec<_> =
-        fs::read_dir(folder.path().join("deploy")).unwrap().map(|one| one.unwrap().file_name()).collect();
+        fs::read_dir(envoy.folder().join("deploy")).unwrap().map(|one| one.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "nothing else is left there: {left:?}");
 
-    let envoy = run(folder, "deploy");
-    let address = envoy.address("http");
-    let ask = |peer: &str, headers: &[(&str, &str)]| {
-        let mut connection = Connection::open(address).unwrap();
-        connection.send(&wire::proxy_line(peer)).unwrap();
-        let host = [("host", "claw.example.com"), ("x-forwarded-for", "198.51.100.7")];
-        connection.send(&wire::request("GET", "/x?key=s3cr3t", &[&host, headers].concat())).unwrap();
-        connection.response("GET").unwrap()
-    };
+    let ask = |peer: &str, headers: &[(&str, &str)]| ask_behind_a_proxy(&envoy, peer, "/x?key=s3cr3t", headers);
     const NICK: (&str, &str) = ("x-forwarded-user", "nick@example.com");
     const EDGE: (&str, &str) = ("x-edge-secret", "s3cr3t");
     let admitted = ask("10.0.0.1", &[NICK, EDGE]);
@@ -197,64 +154,24 @@ fn what_is_written_into_a_folder_runs_and_decides_right() {
 
 #[test]
 fn the_peer_in_filter_state_is_the_connections_own_whatever_a_header_says() {
-    let (folder, echo) = (folder(), echo::Echo::start().unwrap());
-    let (upstream, module) =
-        (echo.address().to_string(), envoy::module().unwrap_or_else(|problem| panic!("{problem}")));
-    fs::write(folder.path().join("loopback.json"), OPENCLAW.replace("allowUsers", "allowLoopback: true, allowUsers"))
-        .unwrap();
-    tool(
-        folder.path(),
-        &[
-            "render",
-            "envoy",
-            "loopback.json",
-            "--proxy",
-            "127.0.0.1",
-            "--peer",
-            "filter-state",
-            "--upstream",
-            &upstream,
-            "--module",
-            module.to_str().unwrap(),
-            "--out",
-            "deploy",
-        ],
-    )
-    .with(0);
-    let envoy = run(folder, "deploy");
-    let headers = [
-        ("host", "claw.example.com"),
-        ("x-forwarded-for", "198.51.100.7"),
-        ("x-forwarded-user", "nick@example.com"),
-        ("x-edge-secret", "1"),
-    ];
-    let admitted = wire::get(envoy.address("http"), "/", &headers[1..]).unwrap();
-    assert_eq!(admitted.status, 200, "{admitted:?}");
-    drop(envoy);
-
-    let folder = self::folder();
-    tool(
-        folder.path(),
-        &[
-            "render",
-            "envoy",
-            "openclaw.json",
-            "--proxy",
-            "198.51.100.7",
-            "--peer",
-            "filter-state",
-            "--upstream",
-            &upstream,
-            "--module",
-            module.to_str().unwrap(),
-            "--out",
-            "deploy",
-        ],
-    )
-    .with(0);
-    let envoy = run(folder, "deploy");
-    let refused = wire::get(envoy.address("http"), "/", &headers[1..]).unwrap();
-    assert_eq!(refused.json()["error"]["reason"], "trusted_proxy_untrusted_source", "{refused:?}");
+    let echo = echo::Echo::start().unwrap();
+    let headers =
+        [("x-forwarded-for", "198.51.100.7"), ("x-forwarded-user", "nick@example.com"), ("x-edge-secret", "1")];
+    let loopback = OPENCLAW.replace("allowUsers", "allowLoopback: true, allowUsers");
+    for (config, proxy, reason) in [
+        (loopback.as_str(), "127.0.0.1", Value::Null),
+        (OPENCLAW, "198.51.100.7", json!("trusted_proxy_untrusted_source")),
+    ] {
+        let folder = folder();
+        fs::write(folder.path().join("one.json"), config).unwrap();
+        let envoy = deploy(folder, "one.json", echo.address(), &["--proxy", proxy, "--peer", "filter-state"]);
+        let answer = wire::get(envoy.address("http"), "/", &headers).unwrap();
+        assert_eq!(
+            (answer.status == 200, &answer.json()["error"]["reason"]),
+            (reason.is_null(), &reason),
+            "{answer:?}"
+        );
+    }
 }
 
 #[test]
@@ -286,10 +203,6 @@ fn a_rendered_gateway_block_names_envoy_and_holds_no_secret() {
     assert_eq!(gateway["auth"]["trustedProxy"]["userHeader"], "x-user", "the header that the filter stamps");
 }
 
-fn shipped(path: &str) -> Vec<Value> {
-    yaml(&fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap())
-}
-
 #[test]
 fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
     let folder = folder();
@@ -313,7 +226,7 @@ fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
             assert_eq!(problems, Vec::<String>::new(), "{file}");
             documents
         };
-        let (bare, original) = (render(&[]), shipped(file));
+        let (bare, original) = (render(&[]), manifests::read(file));
         let (policy, shipped_policy) = (plugin(&bare), plugin(&original));
         compile(policy.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{file}: {errors}"));
         assert_eq!(policy["filter"], shipped_policy["filter"], "{file}: what the manifest says of the filter stays");
@@ -390,27 +303,16 @@ fn a_file_that_differs_is_not_overwritten_unasked() {
     assert!(shown["todo"].as_array().unwrap().iter().all(Value::is_string));
 }
 
-fn docs(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
-}
-
-/// The code blocks of a language.
-fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
-    let fence = format!("```{language}\n");
-    text.split(fence.as_str()).skip(1).map(|block| block.split("```").next().unwrap()).collect()
-}
-
 #[test]
 fn the_recorder_in_the_docs_is_the_one_that_is_rendered() {
     let folder = folder();
     let printed = tool(folder.path(), &["render", "envoy", "openclaw.json", "--record"]).with(0);
     let bootstrap = yaml(&printed).remove(0);
     let manager = &bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
-    let text = docs("replay.md");
-    let shown = blocks(&text, "yaml");
-    assert_eq!(yaml(shown[0])[0][0], manager["http_filters"][0]);
+    let shown = blocks(&page("docs/replay.md"), "yaml");
+    assert_eq!(yaml(&shown[0])[0][0], manager["http_filters"][0]);
     let log = &manager["access_log"][0]["typed_config"]["log_format"]["json_format"];
-    for (key, value) in yaml(shown[1])[0].as_object().unwrap() {
+    for (key, value) in yaml(&shown[1])[0].as_object().unwrap() {
         assert_eq!(log[key], *value, "{key}");
     }
 }
@@ -421,8 +323,8 @@ fn every_command_in_the_docs_and_in_the_help_runs() {
     fs::write(folder.path().join("stricter.json"), OPENCLAW).unwrap();
     fs::write(folder.path().join("access.log"), "").unwrap();
     let mut commands = Vec::new();
-    for page in ["render.md", "replay.md"] {
-        commands.extend(blocks(&docs(page), "sh").concat().lines().map(str::to_owned));
+    for shown in ["docs/render.md", "docs/replay.md"] {
+        commands.extend(document::commands(&page(shown)).into_iter().map(|command| command.line));
     }
     for subcommand in ["render", "replay"] {
         let help = tool(folder.path(), &[subcommand, "--help"]).with(0).replace("\\\n   ", "");

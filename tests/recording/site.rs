@@ -9,6 +9,7 @@ use std::process::Command;
 use harness::echo::Echo;
 use harness::envoy::{self, Envoy, Scratch, eventually};
 use harness::manifests;
+use harness::wire::{self, Connection, Response};
 use serde_json::{Value, json};
 
 /// What the tool did.
@@ -49,6 +50,38 @@ pub fn manager(listener: &mut Value) -> &mut Value {
     &mut filters.last_mut().unwrap()["typed_config"]
 }
 
+/// How `render` is told of a proxy whose address a test writes into a PROXY line, and which names the client itself.
+pub const BEHIND_A_PROXY: [&str; 6] = ["--proxy", "10.0.0.1", "--peer", "proxy-protocol", "--xff", "keep"];
+
+/// Renders a file of this folder into `deploy`, and runs that on free ports.
+pub fn deploy(folder: Scratch, file: &str, upstream: SocketAddr, arguments: &[&str]) -> Envoy {
+    let (upstream, module) = (upstream.to_string(), module());
+    let fixed = ["render", "envoy", file, "--upstream", &upstream, "--module", &module, "--out", "deploy"];
+    let written = tool(folder.path(), &[&fixed[..], arguments].concat()).with(0);
+    assert_eq!(written, "deploy/envoy.yaml\ndeploy/policy/filter.yaml\n");
+    let mut bootstrap = yaml(&fs::read_to_string(folder.path().join("deploy/envoy.yaml")).unwrap()).remove(0);
+    for place in ["/admin", "/static_resources/listeners/0"] {
+        bootstrap.pointer_mut(place).unwrap()["address"]["socket_address"]["port_value"] = json!(0);
+    }
+    let file = folder.path().join("free-ports.json");
+    fs::write(&file, bootstrap.to_string()).unwrap();
+    Envoy::run(folder, &file)
+}
+
+/// Asks an Envoy that was rendered for [`BEHIND_A_PROXY`], as a proxy at this address does for a client.
+pub fn ask_behind_a_proxy(envoy: &Envoy, peer: &str, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut connection = Connection::open(envoy.address("http")).unwrap();
+    let client = [("host", "claw.example.com"), ("x-forwarded-for", "198.51.100.7")];
+    let request = wire::request("GET", path, &[&client, headers].concat());
+    connection.send(&[wire::proxy_line(peer), request].concat()).unwrap();
+    connection.response("GET").unwrap()
+}
+
+fn module() -> String {
+    let module = envoy::module().unwrap_or_else(|error| panic!("{error}"));
+    module.into_os_string().into_string().unwrap()
+}
+
 /// Renderings by name, each with its own policy and log, in one Envoy in front of an echo.
 pub struct Site {
     pub echo: Echo,
@@ -78,10 +111,9 @@ impl Site {
         let folder = self.folder.path();
         let file = format!("{name}.json");
         fs::write(folder.join(&file), config.to_string()).unwrap();
-        let (upstream, module) =
-            (self.echo.address().to_string(), envoy::module().unwrap_or_else(|error| panic!("{error}")));
-        let fixed = ["render", "envoy", &file, "--record", "--out", name, "--upstream", &upstream, "--module"];
-        let command = [&fixed[..], &[module.to_str().unwrap()], arguments].concat();
+        let (upstream, module) = (self.echo.address().to_string(), module());
+        let fixed = ["render", "envoy", &file, "--record", "--out", name, "--upstream", &upstream, "--module", &module];
+        let command = [&fixed[..], arguments].concat();
         tool(folder, &command).with(0);
         let text = fs::read_to_string(folder.join(name).join("envoy.yaml")).unwrap();
         let mut bootstrap = yaml(&text).remove(0);

@@ -1,8 +1,111 @@
-//! What the pages in `docs/` show, for tests that do it.
+//! What the pages show, for tests that do it.
+
+use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::envoy::root;
+
+/// A page, by its path from the root of the repository.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
+}
+
+/// The paths of all pages: the README, what stands beside it, and `docs/`.
+///
+/// # Panics
+/// If `docs/` cannot be read.
+pub fn pages() -> Vec<String> {
+    let beside = ["README.md", "SECURITY.md", "CHANGELOG.md", "envoy/proxies/README.md"].map(str::to_owned);
+    let docs = fs::read_dir(root().join("docs")).expect("docs/ can be read").filter_map(|entry| {
+        let name = entry.expect("an entry of docs/").file_name().into_string().expect("a name of UTF-8");
+        Path::new(&name).extension().is_some_and(|extension| extension == "md").then(|| format!("docs/{name}"))
+    });
+    let mut all: Vec<_> = beside.into_iter().chain(docs).collect();
+    all.sort();
+    all
+}
+
+/// The text without its fenced blocks.
+pub fn prose(text: &str) -> String {
+    let mut fenced = false;
+    let mut prose = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            prose.push_str(line);
+            prose.push('\n');
+        }
+    }
+    prose
+}
+
+/// What the prose has between backticks.
+pub fn quoted(text: &str) -> Vec<String> {
+    prose(text).split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The fenced blocks of a kind, without the indentation of a list around them.
+pub fn blocks(text: &str, kind: &str) -> Vec<String> {
+    let fence = format!("```{kind}");
+    let mut all = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start() == fence {
+            let indent = line.len() - line.trim_start().len();
+            let block = lines.by_ref().take_while(|line| line.trim_start() != "```");
+            all.push(block.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect());
+        }
+    }
+    all
+}
+
+/// A command of a page, and what is shown as its output: nothing where it stands in a block without any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// On one line, without the comment behind it.
+    pub line: String,
+    pub output: String,
+}
+
+/// The commands of a page: all lines of blocks `sh`, and those with a `$` in blocks `console`.
+pub fn commands(text: &str) -> Vec<Command> {
+    let (mut all, mut goes_on) = (Vec::<Command>::new(), false);
+    let shells = blocks(text, "sh").concat();
+    let shells = shells.lines().map(|line| (true, line));
+    let consoles = blocks(text, "console").concat();
+    let consoles = consoles.lines().map(|line| match line.strip_prefix("$ ") {
+        Some(command) => (true, command),
+        None => (false, line),
+    });
+    for (starts, line) in shells.chain(consoles) {
+        let is_command = starts || goes_on;
+        if !is_command {
+            if let Some(last) = all.last_mut() {
+                last.output += line;
+                last.output.push('\n');
+            }
+            continue;
+        }
+        let (part, more) = match line.strip_suffix('\\') {
+            Some(part) => (part, true),
+            None => (line.split(" # ").next().unwrap_or(line), false),
+        };
+        let part = part.trim();
+        match all.last_mut() {
+            Some(last) if goes_on => last.line = format!("{} {part}", last.line),
+            _ if part.is_empty() || part.starts_with('#') => {}
+            _ => all.push(Command { line: part.to_owned(), output: String::new() }),
+        }
+        goes_on = more;
+    }
+    all
+}
 
 /// A section of a page, by its heading.
 pub struct Section {
@@ -16,7 +119,7 @@ impl Section {
     /// # Panics
     /// If there is none.
     pub fn of(page: &str, heading: &str) -> Self {
-        let document = std::fs::read_to_string(root().join("docs").join(page)).expect("the page can be read");
+        let document = self::page(&format!("docs/{page}"));
         let (_, rest) = document.split_once(&format!("\n## {heading}\n")).unwrap_or_else(|| panic!("no `{heading}`"));
         Self { text: rest.split("\n## ").next().unwrap_or_default().to_owned() }
     }
@@ -26,9 +129,7 @@ impl Section {
     /// # Panics
     /// If there is none.
     pub fn block(&self, kind: &str, index: usize) -> String {
-        let fence = format!("```{kind}\n");
-        let block = self.text.split(&fence).nth(index + 1).unwrap_or_else(|| panic!("no {kind} block {index}"));
-        block.split("```").next().unwrap_or_default().to_owned()
+        blocks(&self.text, kind).into_iter().nth(index).unwrap_or_else(|| panic!("no {kind} block {index}"))
     }
 
     /// A block of JSON.
@@ -46,10 +147,10 @@ impl Section {
 /// If it is something else; `test` says in the message which test writes it.
 pub fn published(test: &str, path: &str, wanted: impl Fn(&str) -> String) {
     let file = root().join(path);
-    let is = std::fs::read_to_string(&file).unwrap_or_default();
+    let is = fs::read_to_string(&file).unwrap_or_default();
     let wanted = wanted(&is);
     if std::env::var("DOCS").is_ok_and(|what| what == "write") {
-        std::fs::write(&file, &wanted).unwrap_or_else(|error| panic!("{path}: {error}"));
+        fs::write(&file, &wanted).unwrap_or_else(|error| panic!("{path}: {error}"));
     } else {
         assert!(is == wanted, "{path} is out of date: `DOCS=write cargo test --test {test}` writes it anew");
     }

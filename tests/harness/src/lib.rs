@@ -17,6 +17,7 @@ pub mod netns;
 pub mod parts;
 pub mod pki;
 pub mod prometheus;
+pub mod source;
 pub mod vectors;
 #[cfg(feature = "wasm-host")]
 pub mod wasm;

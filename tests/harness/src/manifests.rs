@@ -20,17 +20,6 @@ pub fn parse(text: &str) -> Result<Vec<Value>, String> {
     serde_saphyr::from_multiple(text).map_err(|error| error.to_string())
 }
 
-/// The blocks of a language in a page of `docs/`.
-///
-/// # Panics
-/// If it cannot be read.
-pub fn blocks(page: &str, language: &str) -> Vec<String> {
-    let file = root().join("docs").join(page);
-    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-    let start = format!("```{language}\n");
-    text.split(&start).skip(1).filter_map(|block| block.split("```").next()).map(str::to_owned).collect()
-}
-
 /// The document of a kind.
 ///
 /// # Panics
