@@ -1,5 +1,5 @@
-//! The documentation: what is made from the code is up to date, every link leads somewhere, every page is in the list of contents, every
-//! block of configuration is one, and every command exists. What the pages claim of Envoy and the Gateway is run by the tests that they name.
+//! The documentation: what is made from the code is up to date, every link leads somewhere, every page is in the list of contents, and
+//! every command and every configuration is run by a test that reads it from its page.
 //!
 //! `DOCS=write` writes `docs/reasons.md` and `docs/configuration.md` anew.
 #![allow(
@@ -14,63 +14,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 
-use harness::document::published;
+use harness::document::{self, blocks, commands, page, prose, published, quoted};
 use harness::envoy::root;
+use harness::manifests::{self, Schemas};
 use openclaw_trusted_proxy::config::{compile, keys};
 use openclaw_trusted_proxy::filter::reply::Reply;
 use openclaw_trusted_proxy::policy::Policy;
 use openclaw_trusted_proxy::policy::peer::Peer;
 use openclaw_trusted_proxy::policy::refusal::{Reason, Refusal};
 use openclaw_trusted_proxy::request::serialize;
+use serde_json::Value;
 
-/// Every page: the README, what stands beside it, and `docs/`.
+/// Every page, by its path.
 fn pages() -> BTreeMap<String, String> {
-    let mut pages = BTreeMap::new();
-    let mut add = |name: String| {
-        let text = fs::read_to_string(root().join(&name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        pages.insert(name, text);
-    };
-    ["README.md", "SECURITY.md", "CHANGELOG.md", "envoy/proxies/README.md"]
-        .map(str::to_owned)
-        .into_iter()
-        .for_each(&mut add);
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".md") {
-            add(format!("docs/{name}"));
-        }
-    }
-    pages
-}
-
-/// The text without its fenced blocks.
-fn prose(text: &str) -> String {
-    let mut fenced = false;
-    let mut prose = String::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-        } else if !fenced {
-            prose.push_str(line);
-            prose.push('\n');
-        }
-    }
-    prose
-}
-
-/// The fenced blocks of a kind, without the indentation of a list around them.
-fn blocks(text: &str, kind: &str) -> Vec<String> {
-    let fence = format!("```{kind}");
-    let mut all = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if line.trim_start() == fence {
-            let indent = line.len() - line.trim_start().len();
-            let block = lines.by_ref().take_while(|line| line.trim_start() != "```");
-            all.push(block.map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect());
-        }
-    }
-    all
+    document::pages().into_iter().map(|path| (path.clone(), page(&path))).collect()
 }
 
 /// The anchor that a heading gets on the pages of the usual hosts.
@@ -132,33 +89,21 @@ fn the_contents_list_every_page_once() {
 }
 
 #[test]
-fn every_make_target_and_every_file_that_a_page_names_exists() {
-    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
-    let targets: BTreeSet<_> =
-        makefile.lines().filter_map(|line| line.split_once(':')).map(|(target, _)| target).collect();
-    let mut commands = 0;
+fn every_file_that_a_page_names_exists() {
+    let mut files = 0;
     for (name, text) in pages() {
-        let shown = blocks(&text, "sh").into_iter().chain(blocks(&text, "console").into_iter().map(|block| {
-            block.lines().filter_map(|line| line.strip_prefix("$ ")).map(|line| format!("{line}\n")).collect()
-        }));
-        let lines: Vec<_> = shown.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-        let inline = prose(&text).split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
-        for command in lines.iter().chain(&inline) {
-            let Some(target) = command.strip_prefix("make ").and_then(|rest| rest.split_whitespace().next()) else {
-                continue;
-            };
-            assert!(targets.contains(target), "{name} says `{command}`: the Makefile has no such target");
-            commands += 1;
-        }
-        for file in inline {
+        for file in quoted(&text) {
             let is_ours = ["envoy/", "tests/", "docs/", "src/", "tools/", "benches/", "fuzz/"]
                 .iter()
                 .any(|at| file.starts_with(at));
             let is_name = file.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
-            assert!(!is_ours || !is_name || root().join(&file).exists(), "{name} names {file}, which does not exist");
+            if is_ours && is_name {
+                assert!(root().join(&file).exists(), "{name} names {file}, which does not exist");
+                files += 1;
+            }
         }
     }
-    assert!(commands > 40, "{commands} commands only: are they found at all?");
+    assert!(files > 40, "{files} files only: are they found at all?");
 }
 
 #[test]
@@ -166,7 +111,7 @@ fn every_json_block_is_json_and_every_policy_in_one_compiles() {
     let (mut parsed, mut compiled) = (0, 0);
     for (name, text) in pages() {
         for block in blocks(&text, "json") {
-            let value: serde_json::Value =
+            let value: Value =
                 serde_json::from_str(&block).unwrap_or_else(|error| panic!("{name}: {error} in\n{block}"));
             parsed += 1;
             let is_policy = value.get("filter").is_some() && value.get("gateway").is_some();
@@ -184,7 +129,7 @@ fn every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried() {
     let mut parsed = 0;
     for (name, text) in pages() {
         for block in blocks(&text, "yaml") {
-            harness::manifests::parse(&block).unwrap_or_else(|error| panic!("{name}: {error} in\n{block}"));
+            manifests::parse(&block).unwrap_or_else(|error| panic!("{name}: {error} in\n{block}"));
             parsed += 1;
         }
     }
@@ -198,27 +143,246 @@ fn every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried() {
     assert!(example.windows(shown.len()).any(|lines| lines == shown), "{hsts}");
 }
 
-/// Commands that no test runs, and why; all others are of programs that tests run with these very arguments, or targets of
-/// the Makefile.
-const NOT_RUN: [(&str, &str); 2] = [
-    ("kubectl apply ", "needs a cluster; the files are held against the schemas of their kinds"),
-    ("make push ", "needs a registry; tools/image pushes to one in its tests"),
+/// Which tests put the configurations of a page to work: they read them there, too.
+const CONFIGURATIONS: [(&str, &str, &str); 9] = [
+    ("README.md", "tests/readme.rs", "every_policy_shown_compiles"),
+    ("docs/assertions.md", "tests/assertion.rs", "only_whom_the_assertion_names_comes_in"),
+    ("docs/editors.md", "tests/schema.rs", "the_settings_for_editors_name_the_schema"),
+    ("docs/gateway.md", "tests/placements.rs", "at_the_edge_whoever_envoy_verified_comes_in_and_nobody_else"),
+    ("docs/hsts.md", "tests/book.rs", "every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried"),
+    ("docs/image.md", "tests/book.rs", "the_parts_of_manifests_that_name_the_image_fit_into_those_that_are_shipped"),
+    (
+        "docs/migration.md",
+        "tests/gateway/migration.rs",
+        "from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_window",
+    ),
+    ("docs/replay.md", "tests/recording/render.rs", "the_recorder_in_the_docs_is_the_one_that_is_rendered"),
+    (
+        "docs/spiffe.md",
+        "tests/spiffe.rs",
+        "a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websockets",
+    ),
+];
+
+/// Holds a row of a table against the file that it names: the test is there, and reads the page.
+fn assert_read(shown: &str, file: &str, test: &str) {
+    let code = page(file);
+    assert!(code.contains(&format!("fn {test}()")), "{file} has no test `{test}`");
+    let name = shown.rsplit('/').next().unwrap();
+    assert!(code.contains(name), "{file} does not read {shown}");
+}
+
+#[test]
+fn every_configuration_that_is_shown_is_put_to_work_by_a_test() {
+    let with_one = |text: &str| ["json", "json5", "yaml"].iter().any(|kind| !blocks(text, kind).is_empty());
+    let shown: Vec<_> = pages().into_iter().filter(|(_, text)| with_one(text)).map(|(name, _)| name).collect();
+    assert_eq!(shown, CONFIGURATIONS.map(|(page, ..)| page));
+    for (shown, file, test) in CONFIGURATIONS {
+        assert_read(shown, file, test);
+    }
+    // Nothing else is a configuration, or a command, under another name.
+    for (name, text) in pages() {
+        for line in text.lines().filter_map(|line| line.trim_start().strip_prefix("```")) {
+            assert!(["", "text", "json", "yaml", "sh", "console", "wit"].contains(&line), "{name}: a block of {line}");
+        }
+    }
+}
+
+#[test]
+fn the_parts_of_manifests_that_name_the_image_fit_into_those_that_are_shipped() {
+    /// Puts a part into the whole: only where the whole has something of the kind.
+    fn put(whole: &mut Value, part: &Value, at: &str) {
+        match (whole, part) {
+            (Value::Object(whole), Value::Object(part)) => {
+                for (key, value) in part {
+                    let place = whole.get_mut(key).unwrap_or_else(|| panic!("{at}.{key} is not there"));
+                    put(place, value, &format!("{at}.{key}"));
+                }
+            }
+            (Value::Array(whole), Value::Array(part)) => {
+                for (index, (place, value)) in whole.iter_mut().zip(part).enumerate() {
+                    put(place, value, &format!("{at}[{index}]"));
+                }
+            }
+            (Value::String(whole), Value::String(part)) => part.clone_into(whole),
+            (whole, part) => panic!("{at}: {whole} is not of the kind of {part}"),
+        }
+    }
+    let schemas = Schemas::load();
+    let shown = blocks(&page("docs/image.md"), "yaml");
+    assert_eq!(shown.len(), 2, "{shown:?}");
+    for (block, file) in shown.iter().zip(["envoy/istio/ingress.yaml", "envoy/envoy-gateway/gateway.yaml"]) {
+        let kind = block.lines().next().unwrap().rsplit(' ').next().unwrap();
+        let documents = manifests::read(file);
+        let mut whole = manifests::of_kind(&documents, kind).clone();
+        let part = manifests::parse(&block.replace('…', &"0".repeat(64))).unwrap().remove(0);
+        let before = whole.clone();
+        put(&mut whole, &part, kind);
+        assert_ne!(whole, before);
+        assert_eq!(schemas.problems(&whole), Vec::<String>::new(), "{block}");
+    }
+}
+
+/// Which test runs the commands of a page (of any, where none is named) that begin like this: it reads them there, so that it
+/// runs what is shown.
+const RUN: [(&str, &str, &str, &str); 11] = [
+    ("README.md", "make run ", "tests/harness/tests/run.rs", "the_quick_start_does_what_it_shows"),
+    ("README.md", "curl ", "tests/harness/tests/run.rs", "the_quick_start_does_what_it_shows"),
+    ("docs/cli.md", "make cli ", "tests/cli/install.rs", "each_way_to_install_it_leaves_a_program_that_runs"),
+    ("docs/cli.md", "cargo install ", "tests/cli/install.rs", "each_way_to_install_it_leaves_a_program_that_runs"),
+    (
+        "docs/cli.md",
+        "openclaw-trusted-proxy ",
+        "tests/cli/transcripts.rs",
+        "every_example_of_the_documentation_is_what_the_program_prints",
+    ),
+    ("docs/component.md", "cargo run ", "component/tests/component.rs", "the_command_of_the_page_prints_what_it_shows"),
+    ("docs/image.md", "make push ", "tools/image/tests/registry.rs", "the_command_of_the_page_pushes_the_image"),
+    (
+        "docs/migration.md",
+        "openclaw-trusted-proxy ",
+        "tests/gateway/migration.rs",
+        "from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_window",
+    ),
+    (
+        "docs/render.md",
+        "openclaw-trusted-proxy ",
+        "tests/recording/render.rs",
+        "every_command_in_the_docs_and_in_the_help_runs",
+    ),
+    (
+        "docs/replay.md",
+        "openclaw-trusted-proxy ",
+        "tests/recording/render.rs",
+        "every_command_in_the_docs_and_in_the_help_runs",
+    ),
+    ("", "make ", "tests/book.rs", "every_make_target_that_is_shown_is_run_by_ci_or_has_a_reason"),
+];
+
+/// Commands that no test runs, and why.
+const NOT_RUN: [(&str, &str); 1] =
+    [("kubectl apply ", "needs a cluster; the files are held against the schemas of their kinds")];
+
+#[test]
+fn every_command_that_is_shown_is_run_by_a_test() {
+    let mut used = BTreeSet::new();
+    for (name, text) in pages() {
+        for document::Command { line, .. } in commands(&text) {
+            let begins = |start: &str| format!("{line} ").starts_with(start);
+            let row = RUN.iter().position(|(page, start, ..)| (page.is_empty() || *page == name) && begins(start));
+            assert!(row.is_some() || NOT_RUN.iter().any(|(start, _)| begins(start)), "{name}: what runs `{line}`?");
+            used.extend(row);
+        }
+    }
+    assert_eq!(used.len(), RUN.len(), "some rows are about nothing that is shown: {used:?}");
+    for (shown, _, file, test) in RUN {
+        assert_read(shown, file, test);
+    }
+}
+
+/// Commands in the midst of a sentence, of other programs than `make` and ours: what tries them.
+const SAID: [(&str, &str); 6] = [
+    ("cargo test ", "`make test` runs all tests"),
+    ("envoy --mode validate", "harness::envoy::validate, as tests/recording/render.rs does with every rendering"),
+    ("openclaw config validate", "tests/gateway/migration.rs and tests/recording/gateway.rs"),
+    ("openclaw security audit", "tests/audit"),
+    ("oras cp ", "nothing: the page says so"),
+    ("promtool test rules", "tests/observability"),
 ];
 
 #[test]
-fn every_command_shown_is_of_a_program_that_tests_run() {
-    let known = ["make", "openclaw-trusted-proxy", "cargo", "curl"];
+fn every_command_in_a_sentence_is_one_that_is_known() {
+    const PROGRAMS: [&str; 16] = [
+        "cargo", "caddy", "cosign", "curl", "docker", "envoy", "haproxy", "istioctl", "kubectl", "nginx", "npm",
+        "openclaw", "oras", "pip", "promtool", "skopeo",
+    ];
+    let mut used = BTreeSet::new();
     for (name, text) in pages() {
-        let shells = blocks(&text, "sh").concat();
-        let consoles = blocks(&text, "console").concat();
-        let typed = consoles.lines().filter_map(|line| line.strip_prefix("$ "));
-        for command in shells.lines().chain(typed).map(str::trim) {
-            let program = command.split_whitespace().next().unwrap_or("make");
-            let is_rest = command.starts_with('-') || command.starts_with('#');
-            let is_excused = NOT_RUN.iter().any(|(start, _)| command.starts_with(start));
-            assert!(is_rest || is_excused || known.contains(&program), "{name}: what runs `{command}`?");
+        for command in quoted(&text) {
+            let words = command.split(' ').filter(|word| !word.contains('='));
+            let [program, _, ..] = words.collect::<Vec<_>>()[..] else { continue };
+            if PROGRAMS.contains(&program) {
+                let row = SAID.iter().position(|(start, _)| command.starts_with(start));
+                used.insert(row.unwrap_or_else(|| panic!("{name}: what tries `{command}`?")));
+            }
         }
     }
+    assert_eq!(used.len(), SAID.len(), "some are not said anywhere: {used:?}");
+}
+
+/// Targets that CI does not run, and why.
+const NOT_IN_CI: [(&str, &str); 6] = [
+    ("attack", "its one command is a part of `make test`"),
+    ("bench", "wants half an hour and a machine of its own"),
+    ("fuzz", "wants a nightly toolchain; `make test` runs the same checks on kept and random inputs"),
+    ("fuzz-coverage", "the same"),
+    ("mutants", "takes hours"),
+    ("run", "does not end by itself; tests/harness/tests/run.rs runs it"),
+];
+
+#[test]
+fn every_make_target_that_is_shown_is_run_by_ci_or_has_a_reason() {
+    let makefile = page("Makefile");
+    let rules: BTreeMap<&str, Vec<&str>> = makefile
+        .lines()
+        .filter(|line| !line.starts_with(['\t', '#', '.', ' ']))
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(_, rest)| !rest.starts_with('='))
+        .map(|(target, rest)| (target, rest.split("##").next().unwrap().split_whitespace().collect()))
+        .collect();
+    let ci = page(".ci/run");
+    let mut run: Vec<&str> = ci.lines().filter_map(|line| line.strip_prefix("step make ")?.split(' ').next()).collect();
+    assert!(run.len() > 5, "{run:?}");
+    // What the tests that CI runs make themselves.
+    run.extend(
+        RUN.iter()
+            .filter(|(page, ..)| !page.is_empty())
+            .filter_map(|(_, start, ..)| start.trim().strip_prefix("make ")),
+    );
+    let mut at = 0;
+    while let Some(target) = run.get(at) {
+        let needed = rules.get(target).unwrap_or_else(|| panic!("the Makefile has no `{target}`"));
+        let new: Vec<_> = needed.iter().filter(|one| rules.contains_key(*one) && !run.contains(one)).copied().collect();
+        run.extend(new);
+        at += 1;
+    }
+
+    let help = make(&["help"]);
+    let (mut shown, mut excused) = (BTreeSet::new(), BTreeSet::new());
+    for (name, text) in pages() {
+        let lines = commands(&text).into_iter().map(|command| command.line);
+        for command in lines.chain(quoted(&text)) {
+            let words: Vec<_> = command.split_whitespace().collect();
+            let Some(("make", arguments)) = words
+                .iter()
+                .position(|word| !word.contains('='))
+                .and_then(|at| Some((*words.get(at)?, words.get(at + 1..)?)))
+            else {
+                continue;
+            };
+            let Some(target) = arguments.iter().find(|word| !word.contains('=')) else { continue };
+            match NOT_IN_CI.iter().find(|(other, _)| other == target) {
+                Some((other, _)) => drop(excused.insert(*other)),
+                None => assert!(run.contains(target) || *target == "help", "{name} says `{command}`: who runs it?"),
+            }
+            if shown.insert(command.clone()) {
+                // Shell, rules and files are there, as far as can be told without doing it.
+                make(&[&["--dry-run"], arguments].concat());
+            }
+            assert!(help.contains(&format!("make {target} ")), "`make help` does not list {target}");
+        }
+    }
+    assert_eq!(excused.len(), NOT_IN_CI.len(), "some are not shown anywhere: {excused:?}");
+    assert!(shown.len() > 20, "{shown:?}");
+}
+
+/// What `make` prints.
+fn make(arguments: &[&str]) -> String {
+    let mut command = std::process::Command::new("make");
+    command.args(arguments).current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let output = command.output().unwrap_or_else(|error| panic!("make is missing ({error}): install it"));
+    assert!(output.status.success(), "make {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A policy under which a request can be read; what the page shows hangs on the reason alone.

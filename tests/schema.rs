@@ -14,6 +14,7 @@ mod configurations;
 use std::collections::{BTreeMap, BTreeSet};
 
 use configurations::{PROXIES, REQUIRED, USER, bad, doubtful, good, with};
+use harness::document::{blocks, page};
 use model::choices::{self, Choices};
 use model::generate;
 use openclaw_trusted_proxy::config::schema::{BEYOND, documented, schema};
@@ -527,4 +528,27 @@ fn the_table_in_the_readme_is_that_of_the_code() {
         let (_, after) = rest.split_once("\n\n").expect("something follows the table");
         format!("{before}{HEAD}{rows}\n{after}")
     });
+}
+
+#[test]
+fn the_settings_for_editors_name_the_schema() {
+    let shown = page("docs/editors.md");
+    let settings: Value = serde_json::from_str(&blocks(&shown, "json").concat()).unwrap();
+    let entry = &settings["json.schemas"][0];
+    let first_line = blocks(&shown, "yaml").concat();
+    let of_yaml = first_line.trim_end().strip_prefix("# yaml-language-server: $schema=").unwrap();
+    let schema = schema();
+    // As an editor does that was opened in the root of the repository.
+    for file in [entry["url"].as_str().unwrap(), of_yaml] {
+        let read: Value = serde_json::from_str(&page(file)).unwrap();
+        assert_eq!(read, schema, "{file}");
+    }
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let policy = format!("envoy/{}", entry["fileMatch"][0].as_str().unwrap());
+    let policy: Value = serde_json::from_str(&page(&policy)).unwrap();
+    assert!(validator.is_valid(&policy));
+    // A `$schema` of its own would be an error, as the page says.
+    let mut with_key = policy;
+    with_key["$schema"] = entry["url"].clone();
+    assert!(!validator.is_valid(&with_key) && compile(with_key.to_string().as_bytes()).is_err());
 }

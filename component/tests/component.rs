@@ -11,8 +11,10 @@
 mod host;
 
 use std::collections::HashMap;
+use std::process::Command;
 use std::sync::LazyLock;
 
+use harness::document;
 use harness::envoy::root;
 use harness::vectors::{self, Outcome, Vector};
 use harness::wasm::{self, PeerFrom};
@@ -453,6 +455,16 @@ fn its_memory_does_not_grow_with_requests_or_with_policies_that_were_let_go() {
     };
     let before = work(&mut host, 100);
     assert_eq!(work(&mut host, 2_000), before);
+}
+
+#[test]
+fn the_command_of_the_page_prints_what_it_shows() {
+    let shown = document::commands(&document::page("docs/component.md"));
+    let [command] = shown.as_slice() else { panic!("{shown:?}") };
+    bytes();
+    let output = Command::new("sh").args(["-c", &command.line]).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), command.output);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod decisions;
 mod envoy;
+mod install;
 mod requests;
 mod transcripts;
 mod usage;

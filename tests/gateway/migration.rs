@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use harness::document::Section;
+use harness::document::{Section, commands};
 use harness::envoy::{Scratch, Source, eventually};
 use harness::gateway::{Denied, Gateway, Options, Session, Stack, installed};
 use harness::wire::{self, Connection, Headers, Response};
@@ -18,6 +18,7 @@ const PAGE: &str = "migration.md";
 const PROXY: &str = "10.0.0.1";
 const STRANGER: &str = "198.51.100.66";
 const USER: &str = "nick@example.com";
+const OTHER: &str = "eve@example.com";
 
 /// Who answers, or ends a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,25 +33,28 @@ use Seen::{Filter, In};
 struct Client {
     name: &'static str,
     peer: &'static str,
-    user: bool,
+    user: Option<&'static str>,
     token: bool,
 }
 
-const CLIENTS: [Client; 6] = [
-    Client { name: "a user with the token", peer: PROXY, user: true, token: true },
-    Client { name: "the token alone", peer: PROXY, user: false, token: true },
-    Client { name: "a user without the token", peer: PROXY, user: true, token: false },
-    Client { name: "nobody", peer: PROXY, user: false, token: false },
-    Client { name: "past the proxy, with user and token", peer: STRANGER, user: true, token: true },
-    Client { name: "past the proxy, with a user", peer: STRANGER, user: true, token: false },
+const CLIENTS: [Client; 7] = [
+    Client { name: "a user with the token", peer: PROXY, user: Some(USER), token: true },
+    Client { name: "the token alone", peer: PROXY, user: None, token: true },
+    Client { name: "a user without the token", peer: PROXY, user: Some(USER), token: false },
+    Client { name: "nobody", peer: PROXY, user: None, token: false },
+    Client { name: "past the proxy, with user and token", peer: STRANGER, user: Some(USER), token: true },
+    Client { name: "past the proxy, with a user", peer: STRANGER, user: Some(USER), token: false },
+    Client { name: "a user who is not listed, with the token", peer: PROXY, user: Some(OTHER), token: true },
 ];
 
 /// What becomes of each of them at each stage.
-const TODAY: [Seen; 6] = [In, In, Seen::Gateway, Seen::Gateway, In, Seen::Gateway];
-const TWO_LOCKS: [Seen; 6] = [In, Filter, Seen::Gateway, Filter, Filter, Filter];
-const DONE: [Seen; 6] = [In, Filter, In, Filter, Filter, Filter];
-/// Report mode before a Gateway that believes names: whoever brings one is in.
-const NEVER: [Seen; 6] = [In, Seen::Gateway, In, Seen::Gateway, In, In];
+const TODAY: [Seen; 7] = [In, In, Seen::Gateway, Seen::Gateway, In, Seen::Gateway, In];
+const TWO_LOCKS: [Seen; 7] = [In, Filter, Seen::Gateway, Filter, Filter, Filter, Filter];
+/// With the other policy, which lists the other user.
+const TWO_LOCKS_OTHERWISE: [Seen; 7] = [In, Filter, Seen::Gateway, Filter, Filter, Filter, In];
+const DONE: [Seen; 7] = [In, Filter, In, Filter, Filter, Filter, Filter];
+/// Report mode before a Gateway that believes names: whoever brings one that it knows is in.
+const NEVER: [Seen; 7] = [In, Seen::Gateway, In, Seen::Gateway, In, In, Seen::Gateway];
 
 #[test]
 fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_window() {
@@ -58,16 +62,18 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
     let token = today["gateway"]["auth"]["token"].as_str().unwrap().to_owned();
     let report = Section::of(PAGE, "1. Watch").json(0);
     let after = Section::of(PAGE, "4. The Gateway").json(0);
-    let mut enforce = report.clone();
-    assert_eq!(enforce["filter"].as_object_mut().unwrap().remove("mode"), Some(json!("report")));
+    let enforce = enforced(&report);
     for part in ["/gateway/trustedProxies", "/gateway/auth/mode", "/gateway/auth/trustedProxy", "/gateway/controlUi"] {
         assert_eq!(report.pointer(part), after.pointer(part), "{part} differs between the policy and the Gateway");
     }
 
-    let mut stack = Stack::start_with(&over_minimal(&today), |_| report.clone(), hold_requests);
+    let mut stack = Stack::start_with(
+        &over_minimal(&today),
+        |_| report.clone(),
+        |bootstrap, relay, gateway| hold_requests(&record(bootstrap), relay, gateway),
+    );
     let http = stack.http();
     let see = |stack: &Stack| CLIENTS.map(|client| client.seen(stack, &token));
-    let decisions = |stack: &Stack| counters(stack);
 
     // What works before works all the time: asked again and again, through both restarts.
     let stop = AtomicBool::new(false);
@@ -100,12 +106,13 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
         let direct = CLIENTS.map(|client| client.directly(stack.gateway(), &token));
         assert_eq!(direct, TODAY, "this is what the Gateway alone does");
         // Admitted requests are told to Envoy once a second.
-        let is_counted = || decisions(&stack).get("admitted").is_some_and(|count| *count >= 4);
+        let is_counted = || counters(&stack).get("admitted").is_some_and(|count| *count >= 4);
         eventually("the admitted requests to be counted", is_counted);
-        let counted = decisions(&stack);
+        let counted = counters(&stack);
         // Each was sent twice: over HTTP and as a WebSocket.
         assert_eq!(counted["would_refuse trusted_proxy_user_missing"], 4, "{counted:?}");
         assert_eq!(counted["would_refuse trusted_proxy_untrusted_source"], 4, "{counted:?}");
+        assert_eq!(counted["would_refuse trusted_proxy_user_not_allowed"], 2, "{counted:?}");
         assert!(!counted.keys().any(|name| name.starts_with("refused")), "{counted:?}");
         let told = |part: &'static str| stack.envoy().line(Source::Log, move |line| line.contains(part));
         told("would be refused reason=trusted_proxy_user_missing peer=10.0.0.1:40000 method=POST path=/tools/invoke");
@@ -115,11 +122,24 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
             line.contains(r#""reason":"trusted_proxy_user_missing""#) && line.contains(r#""status":200"#)
         });
 
+        // 2. Ask the access log.
+        let foretold = ask_the_log(&stack, &report);
+
         // 3. Two locks. What is open stays open.
         let mut session = CLIENTS[0].websocket(http, &token).expect("a user with the token gets in");
         stack.put_policy(&enforce);
         assert_eq!(see(&stack), TWO_LOCKS);
+        assert_eq!(with_result(&counters(&stack), "refused"), foretold.refused, "as replay foretold");
         session.call("health", &json!({})).expect("the session goes on");
+        // The other policy that was tried on the log.
+        let before = with_result(&counters(&stack), "refused");
+        stack.put_policy(&enforced(&foretold.other));
+        assert_eq!(see(&stack), TWO_LOCKS_OTHERWISE);
+        let mut refused = with_result(&counters(&stack), "refused");
+        refused.iter_mut().for_each(|(reason, count)| *count -= before[reason]);
+        refused.retain(|_, count| *count > 0);
+        assert_eq!(refused, foretold.refused_otherwise, "as replay foretold of the other policy");
+        stack.put_policy(&enforce);
 
         // 4. The Gateway.
         restart(&mut stack, &after);
@@ -224,6 +244,92 @@ fn over_minimal(file: &Value) -> Value {
     block
 }
 
+/// The policy without report mode.
+fn enforced(report: &Value) -> Value {
+    let mut enforce = report.clone();
+    assert_eq!(enforce["filter"].as_object_mut().unwrap().remove("mode"), Some(json!("report")));
+    enforce
+}
+
+/// What `replay` says of the log of stage 1.
+struct Foretold {
+    /// How often enforcing refuses, by reason.
+    refused: BTreeMap<String, u64>,
+    /// The other policy, and how often that one refuses.
+    other: Value,
+    refused_otherwise: BTreeMap<String, u64>,
+}
+
+/// Runs the commands of the page on the log that Envoy wrote so far, and holds them against the counters.
+fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
+    let section = Section::of(PAGE, "2. Ask the access log");
+    let mut other = report.clone();
+    other["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!([USER, OTHER]);
+    assert!(
+        section.text.contains(&format!("`\"allowUsers\": [\"{USER}\", \"{OTHER}\"]`")),
+        "the page has the same other policy"
+    );
+
+    // A line is written when a request or a WebSocket has ended; those that work all the while go on meanwhile.
+    let counted = counters(stack);
+    let would = with_result(&counted, "would_refuse");
+    let mut lines = Vec::new();
+    eventually("all of it in the access log", || {
+        lines = stack.envoy().lines(Source::Access);
+        let refused = lines.iter().filter(|line| !line.contains(r#""reason":null"#)).count() as u64;
+        refused == would.values().sum::<u64>() && lines.len() as u64 >= counted.values().sum::<u64>()
+    });
+    let folder = Scratch::new("log");
+    let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    put("policy.json", &report.to_string());
+    put("other.json", &other.to_string());
+    put("access.log", &format!("{}\n", lines.join("\n")));
+
+    let commands = commands(&section.text);
+    let [alone, against] = [0, 1].map(|at| {
+        let words: Vec<_> = commands[at].line.split(' ').collect();
+        assert_eq!(words[0], "openclaw-trusted-proxy", "{commands:?}");
+        let [text, json] = [&[][..], &["--json"]].map(|more| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-trusted-proxy"));
+            let output = command.args(&words[1..]).args(more).current_dir(folder.path()).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        });
+        for (reason, count) in &would {
+            assert!(text.contains(&format!(" {count}  would_refuse {reason}\n")), "{words:?}: {text}");
+        }
+        (text, serde_json::from_str::<Value>(&json).unwrap())
+    });
+    assert_eq!(commands.len(), 2, "{commands:?}");
+
+    for (_, answer) in [&alone, &against] {
+        let decisions = answer["decisions"].as_array().unwrap().iter();
+        let by_result = |result: &'static str| {
+            let of_this = decisions.clone().filter(move |one| one["result"] == result);
+            of_this.map(|one| (one["reason"].as_str().unwrap_or_default().to_owned(), one["count"].as_u64().unwrap()))
+        };
+        assert_eq!(by_result("would_refuse").collect::<BTreeMap<_, _>>(), would, "{answer:#}");
+        let admitted: u64 = by_result("admitted").map(|(_, count)| count).sum();
+        assert!(counted["admitted"] <= admitted, "{answer:#}");
+        eventually("as many to be counted", || admitted <= counters(stack)["admitted"]);
+        assert_eq!(answer["lines"], lines.len());
+        for what in ["notJudged", "neverReachedTheFilter"] {
+            assert_eq!(answer[what], json!([]), "{answer:#}");
+        }
+        assert_eq!(answer["loggedOtherwise"]["count"], 0, "replay decides as the filter did: {answer:#}");
+    }
+    // One change: the other user, to whom enforcing would not object.
+    let (text, answer) = against;
+    let changes = answer["against"]["changes"].as_array().unwrap();
+    let [change] = changes.as_slice() else { panic!("{answer:#}") };
+    assert_eq!(change["to"]["result"], "admitted", "{change:#}");
+    let (reason, count) = (change["from"]["reason"].as_str().unwrap(), change["count"].as_u64().unwrap());
+    assert!(text.contains(&format!("would_refuse {reason} -> admitted")), "{text}");
+    let mut refused_otherwise = would.clone();
+    assert_eq!(refused_otherwise.remove(reason), Some(count));
+    Foretold { refused: would, other, refused_otherwise }
+}
+
 /// The bootstrap with what the page adds to it. Envoy connects to the Gateway itself: a relay would take connections that the
 /// Gateway does not.
 fn hold_requests(bootstrap: &str, relay: SocketAddr, gateway: SocketAddr) -> String {
@@ -231,14 +337,39 @@ fn hold_requests(bootstrap: &str, relay: SocketAddr, gateway: SocketAddr) -> Str
     let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
     let mut text = bootstrap.replace(&port(relay), &port(gateway));
     assert_ne!(text, bootstrap);
-    for (index, place) in ["timeout: 0s\n", "connect_timeout: 5s\n"].into_iter().enumerate() {
-        let line = text.lines().find(|line| line.trim_start() == place.trim_end()).expect("the place is there");
-        let (line, indent) = (format!("{line}\n"), " ".repeat(line.len() - line.trim_start().len()));
-        let block: String = section.block("yaml", index).lines().map(|line| format!("{indent}{line}\n")).collect();
-        assert_eq!(text.matches(&line).count(), 1, "{place}");
-        text = text.replace(&line, &format!("{line}{block}"));
+    for (index, place) in ["timeout: 0s", "connect_timeout: 5s"].into_iter().enumerate() {
+        text = beside(&text, place, &section.block("yaml", index), Side::After);
     }
     text
+}
+
+/// The bootstrap with the recorder, and what it recorded in the access log.
+fn record(bootstrap: &str) -> String {
+    let section = Section::of("replay.md", "The log");
+    let text = beside(bootstrap, "- name: openclaw_trusted_proxy", &section.block("yaml", 0), Side::Before);
+    let log = section.block("yaml", 1);
+    // The other line is there already.
+    let [new, old] = log.lines().collect::<Vec<_>>()[..] else { panic!("two lines: {log}") };
+    beside(&text, old, new, Side::After)
+}
+
+enum Side {
+    Before,
+    After,
+}
+
+/// The text with a block beside a line of it, and as far to the right.
+fn beside(text: &str, line: &str, block: &str, side: Side) -> String {
+    let found: Vec<_> = text.lines().filter(|other| other.trim_start() == line).collect();
+    let [found] = found.as_slice() else { panic!("{} lines are `{line}`", found.len()) };
+    let indent = " ".repeat(found.len() - line.len());
+    let block: String = block.lines().map(|line| format!("{indent}{line}\n")).collect();
+    let found = format!("{found}\n");
+    let both = match side {
+        Side::Before => [block, found.clone()].concat(),
+        Side::After => [found.clone(), block].concat(),
+    };
+    text.replacen(&found, &both, 1)
 }
 
 /// The counters of decisions that are not 0: result and reason.
@@ -257,6 +388,13 @@ fn counters(stack: &Stack) -> BTreeMap<String, u64> {
         })
         .filter(|(_, count)| *count > 0)
         .collect()
+}
+
+/// Those with this result, by reason.
+fn with_result(counters: &BTreeMap<String, u64>, result: &str) -> BTreeMap<String, u64> {
+    let of_this =
+        |(name, count): (&String, &u64)| Some((name.strip_prefix(result)?.strip_prefix(' ')?.to_owned(), *count));
+    counters.iter().filter_map(of_this).collect()
 }
 
 fn bearer(token: &str) -> (String, Vec<u8>) {
@@ -281,9 +419,7 @@ fn invoke(address: SocketAddr, peer: Option<&str>, headers: &[(String, Vec<u8>)]
 impl Client {
     fn headers(&self) -> Headers {
         let mut all = vec![("x-forwarded-for".to_owned(), b"203.0.113.7".to_vec())];
-        if self.user {
-            all.push(("x-forwarded-user".to_owned(), USER.as_bytes().to_vec()));
-        }
+        all.extend(self.user.map(|user| ("x-forwarded-user".to_owned(), user.as_bytes().to_vec())));
         all
     }
 

@@ -73,7 +73,7 @@ pub struct Command {
     pub output: String,
 }
 
-/// The commands of a page: all lines of blocks `sh`, and those with a `$` in blocks `console`.
+/// The commands of a page: all lines of blocks `sh`, then those with a `$` in blocks `console`.
 pub fn commands(text: &str) -> Vec<Command> {
     let (mut all, mut goes_on) = (Vec::<Command>::new(), false);
     let shells = blocks(text, "sh").concat();

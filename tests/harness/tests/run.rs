@@ -2,15 +2,17 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use harness::document::{self, page};
 use harness::echo::{self, Echo};
 use harness::envoy::{self, Scratch, eventually};
 use harness::wire::{self, Connection, Response, values};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 const VARIABLES: [&str; 6] = ["HTTP_PORT", "HTTPS_PORT", "ADMIN_PORT", "UPSTREAM", "POLICY", "ENVOY"];
 
@@ -52,6 +54,34 @@ fn a_bad_policy_is_told_with_all_its_errors_before_anything_starts() {
     for part in ["policy.json", "gateway.auth.mode", "gateway.trustedProxies[0]"] {
         assert!(said.contains(part), "`{part}`: {said}");
     }
+}
+
+#[test]
+fn the_quick_start_does_what_it_shows() {
+    let readme = page("README.md");
+    let commands = document::commands(&readme);
+    let [run, curls @ ..] = commands.as_slice() else { panic!("no commands") };
+    let arguments = run.line.strip_prefix("make ").unwrap();
+    // What it needs is there: else this would build the module anew under the tests that read it.
+    let mut make = Command::new("make");
+    make.args(arguments.split(' ')).args(["--old-file=setup", "--old-file=wasm"]);
+    make.args(["HTTP_PORT=0", "HTTPS_PORT=0", "ADMIN_PORT=0"]).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let running = Running::of(as_set(make, &[]));
+    let address = running.address("http ").to_string();
+    let mut tried = 0;
+    for command in curls.iter().filter(|command| command.line.starts_with("curl ")) {
+        assert!(command.line.contains("http://127.0.0.1:10000/"), "{command:?}");
+        let answer = Curl::parse(&command.line.replace("127.0.0.1:10000", &address)).send().text();
+        // Dots stand for what is left out.
+        let mut rest = answer.trim_end();
+        for part in command.output.trim_end().split("...") {
+            let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("no {part} in {answer}"));
+            rest = after;
+        }
+        assert_eq!(rest, "", "{answer}");
+        tried += 1;
+    }
+    assert_eq!(tried, 2, "{commands:?}");
 }
 
 #[test]
@@ -158,7 +188,11 @@ fn shipped_policy() -> String {
 }
 
 fn program(variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_run"));
+    as_set(Command::new(env!("CARGO_BIN_EXE_run")), variables)
+}
+
+/// A command that gets these variables, free ports, and nothing else that somebody may have set.
+fn as_set(mut command: Command, variables: &[(&str, &str)]) -> Command {
     let envoy = envoy::program().unwrap_or_else(|problem| panic!("{problem}"));
     for name in VARIABLES {
         command.env_remove(name);
@@ -187,7 +221,12 @@ struct Running {
 
 impl Running {
     fn start(variables: &[(&str, &str)]) -> Self {
-        let mut child = program(variables).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(program(variables))
+    }
+
+    fn of(mut command: Command) -> Self {
+        // Where it is run by make, both are ended together.
+        let mut child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let outputs: [Box<dyn std::io::Read + Send>; 2] =
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
@@ -227,7 +266,7 @@ impl Running {
 
     fn end(&mut self, signal: Signal) -> ExitStatus {
         let id = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(id, signal).unwrap();
+        kill_process_group(id, signal).unwrap();
         self.child.wait().unwrap()
     }
 }

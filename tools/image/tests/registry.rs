@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use harness::daemon::Daemon;
+use harness::document::{commands, page};
 use harness::envoy::{Scratch, root};
 use harness::wire::{self, Response};
 use image::images::{ARTIFACT_SUFFIX, bill_tag};
@@ -121,6 +122,33 @@ fn what_was_pushed_comes_back_under_the_same_digests() {
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(registry.get("tags/list", "*/*").json()["tags"].as_array().unwrap().len(), 4);
     registry.daemon.listens(registry.address);
+}
+
+#[test]
+fn the_command_of_the_page_pushes_the_image() {
+    let registry = Registry::start();
+    let shown = commands(&page("docs/image.md"));
+    let [command] = shown.as_slice() else { panic!("{shown:?}") };
+    let (target, to) = command.line.split_once(" TO=").unwrap();
+    let (_, repository) = to.split_once('/').unwrap();
+    let place = format!("{}/{repository}", registry.address);
+    // The bill of materials is there: else the module would be built anew under the tests that read it.
+    let line = format!("{target} TO={place} SKOPEO_OPTIONS={INSECURE} --old-file=sbom");
+    let mut make = Command::new("sh");
+    make.args(["-c", &line]).current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    let output = make.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // First what is in the image, each with its digest, then what was pushed.
+    let printed: Vec<_> = said.lines().filter_map(|line| line.split_once('\t')).collect();
+    let [tag, artifact, ..] = printed.as_slice() else { panic!("{said}") };
+    assert_eq!((tag.0, artifact.0, printed.len()), (VERSION, &*format!("{VERSION}{ARTIFACT_SUFFIX}"), 4), "{said}");
+    for (tag, digest) in &printed {
+        assert!(said.contains(&format!("\n{place}:{tag}\n")), "{said}");
+        let path = format!("/v2/{repository}/manifests/{tag}");
+        let manifest = wire::get(registry.address, &path, &[("accept", MANIFEST)]).unwrap();
+        assert_eq!(manifest.header("docker-content-digest").as_deref(), Some(*digest), "{tag}");
+    }
 }
 
 #[test]
