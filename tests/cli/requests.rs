@@ -42,7 +42,20 @@ fn a_curl_command_is_read_as_curl_reads_it() {
         ),
         ("curl https://a/ -H 'Accept:' -H 'X-Empty;' -H X-A:\\ b", &["x-empty: ", "x-a: b"]),
         ("curl https://a/ -H $'x-quoted: it\\'s \\u00e9'", &["x-quoted: it's \u{c3}\u{a9}"]),
+        ("curl https://a/ -H $'x-both: \\ud83d\\ude00'", &["x-both: \u{f0}\u{9f}\u{98}\u{80}"]),
         ("curl \"https://a/\" \\\n  -H \"x-a: \\\"b\\\"\"", &["x-a: \"b\""]),
+        // As browsers copy it for Windows' command line.
+        (
+            "curl ^\"https://claw.example.com/x?y=1^&z=^%^20^\" ^\r\n  -H ^\"sec-ch-ua: ^\\^\"Chromium^\\^\";v=^\\^\"140^\\^\"^\" ^\r\n  \
+             -b ^\"session=s3cr3t^\" ^\r\n  --data-raw ^\"^{^\\^\"a^\\^\":1^}^\"",
+            &[
+                ":method: POST",
+                ":path: /x?***",
+                ":authority: claw.example.com",
+                "sec-ch-ua: \"Chromium\";v=\"140\"",
+                "cookie: ***",
+            ],
+        ),
         ("/usr/bin/curl -H 'Host: other.example.com' https://a/", &[":authority: other.example.com"]),
         ("curl --http2 -o /dev/null -w '%{http_code}' -m 5 https://a/", &[":path: /"]),
     ];
@@ -85,6 +98,25 @@ fn the_same_request_is_the_same_however_it_is_described() {
         others.sort();
         assert_eq!(others, lines, "{what}");
         assert_eq!(other["rules"], by_head["rules"], "{what}");
+    }
+}
+
+/// `chromium.har` is what Chromium 156 recorded of a page, a request of that page's, and its WebSocket.
+#[test]
+fn a_recording_of_a_real_browser_is_read() {
+    for (entry, method, path, upgrade) in
+        [("/chat", "GET", "/chat", false), ("/tools/invoke", "POST", "/tools/invoke", false), ("3", "GET", "/", true)]
+    {
+        let answer = explain(&[&["--har", "chromium.har", "--entry", entry][..], &IDENTITY[..]].concat(), b"");
+        let request = &answer["request"];
+        assert_eq!(
+            (&request["method"], &request["path"], &request["upgrade"]),
+            (&method.into(), &path.into(), &upgrade.into())
+        );
+        // It was recorded at another address than the Control UI of this configuration has; a page alone has no origin.
+        let reason = if entry == "/chat" { Value::Null } else { "trusted_proxy_origin_not_allowed".into() };
+        assert_eq!(answer["reason"], reason, "{entry}");
+        assert!(!answer.to_string().contains("s3cr3t"), "{answer}");
     }
 }
 

@@ -455,7 +455,7 @@ impl<'t> Parser<'t> {
 }
 
 /// White space of ECMAScript 5, line ends included.
-fn is_blank(c: char) -> bool {
+pub fn is_blank(c: char) -> bool {
     is_line_end(c) || c == '\u{FEFF}' || (c.is_whitespace() && c != '\u{85}')
 }
 

@@ -90,7 +90,7 @@ const SHORT: [(char, &str); 27] = [
 
 /// Reads a curl command.
 pub fn parse(command: &str) -> Result<Sent, Malformed> {
-    let words = words(command)?;
+    let words = if is_for_windows(command) { words(&without_carets(command)) } else { words(command) }?;
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_default();
     if program.rsplit('/').next() != Some("curl") && program != "curl.exe" {
@@ -287,6 +287,21 @@ impl Command {
     }
 }
 
+/// Browsers copy for Windows' command line as well: every quote that opens or closes an argument has a caret before it.
+fn is_for_windows(command: &str) -> bool {
+    command.split_ascii_whitespace().take_while(|word| !word.contains('\'')).any(|word| word.starts_with("^\""))
+}
+
+/// What is left once that command line has read it: a caret takes its meaning from the character behind it.
+fn without_carets(command: &str) -> String {
+    let mut chars = command.chars();
+    std::iter::from_fn(|| match chars.next()? {
+        '^' => chars.next(),
+        c => Some(c),
+    })
+    .collect()
+}
+
 /// Splits a command as a shell does: blanks, backslashes, both quotes, and `$'…'`, in which browsers copy.
 fn words(command: &str) -> Result<Vec<String>, Malformed> {
     let unclosed = || Malformed::new("a quote is not closed", "quote the whole command, and each argument in it");
@@ -366,7 +381,20 @@ fn ansi_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<c
                 chars.next();
                 number = Some(number.unwrap_or(0_u32).wrapping_mul(16) | digit);
             }
-            number.and_then(char::from_u32).ok_or_else(bad)
+            let number = number.ok_or_else(bad)?;
+            // Browsers write what is beyond U+FFFF as two halves.
+            let rest: String = chars.clone().take(6).collect();
+            let low = rest.strip_prefix("\\u").and_then(|low| u16::from_str_radix(low, 16).ok());
+            let units = [u16::try_from(number).ok(), low];
+            match char::from_u32(number) {
+                Some(c) => Ok(c),
+                None => {
+                    let both =
+                        char::decode_utf16(units.into_iter().flatten()).next().and_then(Result::ok).ok_or_else(bad)?;
+                    chars.by_ref().take(6).for_each(drop);
+                    Ok(both)
+                }
+            }
         }
         _ => Err(bad()),
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{name_of, read_text};
-use crate::json5::{Node, Value};
+use crate::json5::{Node, Value, is_blank};
 use crate::output::Failure;
 
 const OWN: &str = "the environment";
@@ -159,33 +159,30 @@ fn parse(text: &str) -> Vec<(String, String)> {
     variables
 }
 
-/// One assignment at the front of a text, and what is behind its line.
+/// One assignment at the front of a text, and what is behind its line. Blanks around the parts may be line breaks.
 fn assignment(text: &str) -> Option<(&str, String, &str)> {
-    let start = text.trim_start_matches([' ', '\t']);
-    let start = start
-        .strip_prefix("export")
-        .filter(|rest| rest.starts_with([' ', '\t']))
-        .unwrap_or(start)
-        .trim_start_matches([' ', '\t']);
+    let start = text.trim_start_matches(is_blank);
+    let start = start.strip_prefix("export").filter(|rest| rest.starts_with(is_blank)).unwrap_or(start);
+    let start = start.trim_start_matches(is_blank);
     let end = start.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))).unwrap_or(start.len());
     let (name, rest) = start.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
-    let value = match rest.trim_start_matches([' ', '\t']).strip_prefix('=') {
+    let value = match rest.trim_start_matches(is_blank).strip_prefix('=') {
         Some(value) => value,
-        None => rest.strip_prefix(':').filter(|value| value.starts_with([' ', '\t']))?,
+        None => rest.strip_prefix(':')?.strip_prefix(is_blank)?,
     };
-    let value = value.trim_start_matches([' ', '\t']);
-    if let Some(quote) = value.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))
-        && let Some((inner, behind)) = value.get(1..).and_then(|inner| cut_quoted(inner, quote))
+    let quoted = value.trim_start_matches(is_blank);
+    if let Some(quote) = quoted.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))
+        && let Some((inner, behind)) = quoted.get(1..).and_then(|inner| cut_quoted(inner, quote))
     {
         let (after, next) = behind.split_once('\n').unwrap_or((behind, ""));
-        let after = after.trim();
+        let after = after.trim_matches(is_blank);
         if after.is_empty() || after.starts_with('#') {
             let text = if quote == '"' { inner.replace("\\n", "\n").replace("\\r", "\r") } else { inner.to_owned() };
             return Some((name, text, next));
         }
     }
     let (line, next) = value.split_once('\n').unwrap_or((value, ""));
-    let plain = line.split('#').next().unwrap_or_default().trim();
+    let plain = line.split('#').next().unwrap_or_default().trim_matches(is_blank);
     let quoted = ['"', '\'', '`'].iter().find_map(|quote| plain.strip_prefix(*quote)?.strip_suffix(*quote));
     Some((name, quoted.unwrap_or(plain).to_owned(), next))
 }
@@ -208,7 +205,7 @@ mod tests {
     use super::*;
 
     /// A file, and what a variable `A` is in it.
-    const FILES: [(&str, Option<&str>); 26] = [
+    const FILES: [(&str, Option<&str>); 38] = [
         ("A=b", Some("b")),
         ("A = b ", Some("b")),
         ("  export A=b", Some("b")),
@@ -235,6 +232,18 @@ mod tests {
         ("A.=b", None),
         ("\n\n\tA=b", Some("b")),
         ("exportA=b", None),
+        ("\u{FEFF}A=b", Some("b")),
+        ("\u{A0}A\u{A0}=\u{A0}b", Some("b")),
+        ("\u{B}A=b", Some("b")),
+        ("A\n=b", Some("b")),
+        ("A\n\nB=b", None),
+        ("export\nA=b", Some("b")),
+        ("A=\n'b'", Some("b")),
+        ("A=\n\n`b`", Some("b")),
+        ("A:\nb", Some("b")),
+        ("A=\nB=b", Some("")),
+        ("A=\n b", Some("")),
+        ("A= \u{FEFF}", Some("")),
     ];
 
     fn value_of_a(text: &str) -> Option<String> {
