@@ -297,6 +297,40 @@ fn the_access_log_tells_who_answered_and_the_page_lists_its_fields() {
     assert_eq!(listed, fields, "docs/observability.md lists the fields of the access log");
 }
 
+#[test]
+fn report_mode_is_told_by_the_gauges_the_dump_and_the_log_before_any_request() {
+    let enforcing = shipped_policy();
+    let mut reporting = enforcing.clone();
+    reporting["filter"]["mode"] = json!("report");
+    let page = Section::of("observability.md", "Metrics").text;
+    const DUMP: &str = "/config_dump?resource=ecds_filters";
+    assert!(page.contains(DUMP), "{page}");
+    let told = [&enforcing, &enforcing, &reporting].map(|policy| {
+        let (_echo, envoy) = example(policy);
+        // The audit's lines come with the policy.
+        envoy.line(Source::Log, |line| line.contains("critical gateway.trusted_proxy_auth"));
+        let in_log = envoy.lines(Source::Log).iter().any(|line| line.contains("critical filter.report_mode"));
+        let ask = |path: &str| envoy.process().ask(path).unwrap().text();
+        let dump: Value = serde_json::from_str(&ask(DUMP)).unwrap();
+        let policy = dump
+            .pointer("/configs/0/ecds_filter/typed_config/config/configuration/value")
+            .unwrap_or_else(|| panic!("{dump:#}"));
+        let policy: Value = serde_json::from_str(policy.as_str().unwrap()).unwrap();
+        let metrics = ask("/stats/prometheus");
+        let gauge = |name: &str| {
+            let start = format!("openclaw_trusted_proxy_policy_{name}{{}} ");
+            let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
+            value.unwrap_or_else(|| panic!("no {start}: {metrics}")).to_owned()
+        };
+        (gauge("fingerprint"), gauge("enforced"), policy["filter"]["mode"].clone(), in_log)
+    });
+    let [one, other, report] = told;
+    assert_eq!(one, other);
+    assert_eq!((&*one.1, &one.2, one.3), ("1", &Value::Null, false));
+    assert_eq!((&*report.1, &report.2, report.3), ("0", &json!("report"), true));
+    assert_ne!(one.0, report.0);
+}
+
 fn shipped_policy() -> Value {
     let file = envoy::root().join("envoy/policy.json");
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()

@@ -394,6 +394,25 @@ fn told(report: &Value) -> BTreeMap<String, ([Option<String>; 2], Option<String>
 }
 
 #[test]
+fn a_compressed_log_is_told_from_a_log_of_noise() {
+    let folder = harness::envoy::Scratch::new("replay");
+    fs::write(folder.path().join("policy.json"), config(json!({}), json!({})).to_string()).unwrap();
+    for (bytes, code, said) in [
+        (&b"\x1F\x8B\x08\0"[..], 2, "access.log: is compressed"),
+        (b"\x28\xB5\x2F\xFD", 2, "is compressed"),
+        (b"\xFD7zXZ", 2, "is compressed"),
+        (b"\x1F", 1, ""),
+        (b"\x8B\x1F\n", 1, ""),
+        (b"", 0, ""),
+    ] {
+        fs::write(folder.path().join("access.log"), bytes).unwrap();
+        let ran = tool(folder.path(), &["replay", "policy.json", "access.log"]);
+        assert_eq!(ran.code, code, "{bytes:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(said) && (code == 2) != ran.stdout.contains(" line"), "{bytes:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
 fn nothing_is_guessed_where_the_log_lacks_something() {
     let folder = harness::envoy::Scratch::new("replay");
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();

@@ -27,6 +27,9 @@ Examples:
 
 Exit codes: 0 every request was judged, 1 some lines could not be, 2 no answer.";
 
+/// How files of gzip, zstd and xz begin.
+const COMPRESSED: [&[u8]; 3] = [b"\x1F\x8B", b"\x28\xB5", b"\xFD\x37"];
+
 /// Judge the requests of an Envoy access log: counts by result and reason, with examples, and what another policy would change
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -81,13 +84,25 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         let place = input::name_of(&args.log);
         Failure::new(place, format!("cannot be read: {error}"), "check the path, and that you may read the file")
     };
-    let (log, length): (Box<dyn Read + Send>, u64) = if args.log.as_os_str() == "-" {
+    let (mut log, length): (Box<dyn Read + Send>, u64) = if args.log.as_os_str() == "-" {
         (Box::new(io::stdin()), 0)
     } else {
         let file = File::open(&args.log).map_err(|error| unreadable(&error))?;
         let length = file.metadata().map_or(0, |data| data.len());
         (Box::new(file), length)
     };
+    // Logs that were rotated: else each line of noise would be one that could not be judged.
+    let mut head = Vec::new();
+    log.by_ref().take(2).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
+    if COMPRESSED.contains(&head.as_slice()) {
+        let place = input::name_of(&args.log);
+        return Err(Failure::new(
+            place,
+            "is compressed",
+            "unpack it on the way: zcat LOG | openclaw-trusted-proxy replay POLICY -",
+        ));
+    }
+    let log = io::Cursor::new(head).chain(log);
     let tally =
         lines::tally(log, length, &judge, against.as_ref(), args.examples).map_err(|error| unreadable(&error))?;
     report::write(&tally, against.is_some(), out)?;
