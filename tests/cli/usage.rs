@@ -1,8 +1,10 @@
 //! Arguments, exit codes, colour, JSON, and readers that go away.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use harness::document;
 use serde_json::Value;
 
 use crate::{PROGRAM, command, files, run, shell, tool, tool_reading};
@@ -28,6 +30,39 @@ fn every_example_of_the_help_runs() {
         }
     }
     assert!(examples > 8, "only {examples} examples");
+}
+
+/// What stands for something of the reader's own in such a command.
+const PLACEHOLDERS: [(&str, &str); 4] = [
+    ("POLICY", "policy.json"),
+    ("IP", "10.0.0.2"),
+    ("'…'", "'curl https://claw.example.com/'"),
+    ("--hsts 300 …", "--hsts 300 --cert cert.pem --key key.pem openclaw.json"),
+];
+
+#[test]
+fn every_command_in_a_sentence_of_the_documentation_runs() {
+    let mut commands = BTreeSet::new();
+    for path in document::pages() {
+        commands.extend(document::quoted(&document::page(&path)));
+    }
+    commands.retain(|command| command.starts_with("openclaw-trusted-proxy "));
+    assert!(commands.len() > 6, "{commands:?}");
+    let mut used = BTreeSet::new();
+    for command in commands {
+        let mut line = command.clone();
+        for (index, (placeholder, value)) in PLACEHOLDERS.iter().enumerate() {
+            used.extend(line.contains(placeholder).then_some(index));
+            line = line.replace(placeholder, value);
+        }
+        // A subcommand alone names it.
+        if line.split(' ').count() == 2 {
+            line += " --help";
+        }
+        let run = shell(&line);
+        assert!(run.code < 2 && run.stderr.is_empty(), "{line}\nends with {}: {}", run.code, run.stderr);
+    }
+    assert_eq!(used.len(), PLACEHOLDERS.len(), "{used:?}");
 }
 
 #[test]
