@@ -122,6 +122,30 @@ fn cases() -> Vec<Case> {
                 Theirs("gateway.trusted_proxy_auth", ERROR),
             ],
         ),
+        plain("every address is trusted", json!({"gateway": {"trustedProxies": ["0.0.0.0/0", "::/0"]}}), &[]),
+        plain("a user without a name", json!({"gateway": {"auth": {"trustedProxy": {"allowUsers": [""]}}}}), &[]),
+        plain("a blank origin", json!({"gateway": {"controlUi": {"allowedOrigins": ["  "]}}}), &[]),
+        plain(
+            "a funnel, and a password",
+            json!({"gateway": {
+                "bind": "loopback", "trustedProxies": ["127.0.0.1"], "tailscale": {"mode": "funnel"},
+                "auth": {"password": "s3cr3t", "trustedProxy": {"allowLoopback": true}},
+            }}),
+            &[],
+        ),
+        plain("an automatic address", json!({"gateway": {"bind": "auto"}}), &[]),
+        Case {
+            name: "all that JSON5 allows, behind a byte order mark",
+            files: vec![(
+                "openclaw.json",
+                "\u{FEFF}/* a */ {gateway: {'mode': 'local', \"bi\\u006ed\": 'la\\\nn', trustedProxies: ['10.0.0.1',], // b\n\
+                 auth: {mode: 'trusted-proxy', trustedProxy: {userHeader: 'x-forwarded-user', allowUsers: [],},},\n\
+                 controlUi: {allowedOrigins: ['\\x2a'],},},}\u{A0}"
+                    .to_owned(),
+            )],
+            environment: json!({}),
+            differs: &[],
+        },
         Case {
             name: "includes and variables",
             files: vec![
