@@ -41,14 +41,20 @@ fn the_manifests_hold_against_the_schemas_and_a_wrong_field_does_not() {
     for document in &documents {
         assert_eq!(schemas.problems(document), Vec::<String>::new());
     }
-    // The kind, the path of an object, what is laid over it, and a part of what the schema says.
+    // The kind, the path of an object, what is laid over it (null takes a field out), and a part of what the schema says.
     let wrong = [
         ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"failOpen": "no"}), "failOpen"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"failureStrategy": "FAIL_RELOAD"}), "failureStrategy"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0/code", json!({"type": "HTTP"}), "code"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0/code", json!({"type": "ConfigMap"}), "ConfigMap"),
         ("EnvoyExtensionPolicy", "/spec/targetRefs/0", json!({"kind": "Service"}), "Service"),
-        ("EnvoyExtensionPolicy", "/spec/targetRefs/0", json!({"sectionName": "https"}), "sectionName"),
+        ("EnvoyExtensionPolicy", "/spec/targetRefs/0", json!({"group": "apps"}), "was expected"),
+        (
+            "EnvoyExtensionPolicy",
+            "/spec",
+            json!({"targetRef": {"group": "g", "kind": "Gateway", "name": "n"}}),
+            "targetRef",
+        ),
         ("SecurityPolicy", "/spec/oidc", json!({"clientSecret": "hunter2"}), "hunter2"),
         ("SecurityPolicy", "/spec/oidc/denyRedirect/headers/0", json!({"type": "Equal"}), "Equal"),
         ("SecurityPolicy", "/spec/jwt/providers/0", json!({"audience": "openclaw"}), "audience"),
@@ -58,12 +64,28 @@ fn the_manifests_hold_against_the_schemas_and_a_wrong_field_does_not() {
             json!({"localJWKS": {"type": "Inline", "inline": "{}"}}),
             "providers/0",
         ),
+        ("SecurityPolicy", "/spec/oidc", json!({"clientIDRef": {"name": "openclaw-oidc"}}), "oneOf"),
+        ("SecurityPolicy", "/spec/oidc", json!({"cookieDomain": "Example.com"}), "Example.com"),
+        ("SecurityPolicy", "/metadata", json!({"namespace": "open claw"}), "open claw"),
         ("ClientTrafficPolicy", "/spec/path", json!({"escapedSlashesAction": "Keep"}), "Keep"),
         ("ClientTrafficPolicy", "/spec/headers", json!({"withUnderscoresAction": "REJECT_REQUEST"}), "REJECT_REQUEST"),
+        ("ClientTrafficPolicy", "/spec/tls", json!({"minVersion": 1.2}), "1.2"),
         ("Gateway", "/spec/listeners/0", json!({"port": 0}), "0"),
+        ("HTTPRoute", "/spec/rules/0/timeouts", json!({"request": "none"}), "none"),
+        ("EnvoyExtensionPolicy", "", json!({"metadata": null}), "metadata"),
+        ("EnvoyExtensionPolicy", "/spec", json!({"targetRefs": null}), "oneOf"),
+        ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"code": null}), "code"),
+        ("EnvoyExtensionPolicy", "/spec/wasm/0/code/image", json!({"url": null}), "url"),
+        ("SecurityPolicy", "/spec/oidc", json!({"clientSecret": null}), "clientSecret"),
+        ("SecurityPolicy", "/spec/oidc/provider", json!({"issuer": null}), "issuer"),
+        ("SecurityPolicy", "/spec/jwt/providers/0", json!({"name": null}), "name"),
+        ("ClientTrafficPolicy", "/spec/targetRefs/0", json!({"kind": null}), "kind"),
+        ("Gateway", "/spec", json!({"gatewayClassName": null}), "gatewayClassName"),
+        ("Gateway", "/spec/listeners/0", json!({"protocol": null}), "protocol"),
+        ("HTTPRoute", "/spec/rules/0/backendRefs/0", json!({"name": null}), "name"),
     ];
     for (kind, path, over, said) in wrong {
-        let mut document = of_kind(&documents, kind).clone();
+        let mut document = documents.iter().find(|one| one["kind"] == kind).expect("one of this kind").clone();
         lay(document.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")), &over);
         let problems = schemas.problems(&document).concat();
         assert!(problems.contains(said), "{kind}: {over}: {problems:?}");

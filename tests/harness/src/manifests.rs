@@ -32,8 +32,15 @@ pub fn of_kind<'d>(documents: &'d [Value], kind: &str) -> &'d Value {
     }
 }
 
+/// What a kind's documents are held against.
+type ByKind = Map<String, Value>;
+
 /// Schemas by API version and kind.
-pub struct Schemas(Map<String, Value>);
+pub struct Schemas {
+    schemas: ByKind,
+    /// What the schemas do not say; a kind need not have any.
+    rules: ByKind,
+}
 
 impl Schemas {
     /// All that are kept in `tests/data/crds`.
@@ -41,24 +48,36 @@ impl Schemas {
     /// # Panics
     /// If they cannot be read.
     pub fn load() -> Self {
-        let mut all = Map::new();
-        for file in ["istio.json", "envoy-gateway.json"] {
-            let file = root().join("tests/data/crds").join(file);
-            let text =
-                fs::read_to_string(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-            let schemas: Map<String, Value> = serde_json::from_str(&text).expect("JSON");
-            all.extend(schemas);
+        let all = |files: &[&str]| files.iter().flat_map(|file| by_kind(file)).collect();
+        Self {
+            schemas: all(&["istio.json", "envoy-gateway.json", "kubernetes.json"]),
+            rules: all(&["envoy-gateway.rules.json"]),
         }
-        Self(all)
+    }
+
+    /// API version and kind of all of them.
+    pub fn kinds(&self) -> impl Iterator<Item = (String, String)> {
+        let split = |name: &String| name.rsplit_once('/').map(|(version, kind)| (version.to_owned(), kind.to_owned()));
+        self.schemas.keys().filter_map(split)
     }
 
     /// What is wrong with a document: each as a path and what the schema says.
     pub fn problems(&self, document: &Value) -> Vec<String> {
         let text = |key: &str| document[key].as_str().unwrap_or_default();
         let name = format!("{}/{}", text("apiVersion"), text("kind"));
-        let Some(schema) = self.0.get(&name) else { return vec![format!("no schema for {name}")] };
-        let validator =
-            jsonschema::validator_for(schema).unwrap_or_else(|error| panic!("the schema of {name}: {error}"));
-        validator.iter_errors(document).map(|error| format!("{name}{}: {error}", error.instance_path())).collect()
+        let Some(schema) = self.schemas.get(&name) else { return vec![format!("no schema for {name}")] };
+        let held = [Some(schema), self.rules.get(&name)].into_iter().flatten().flat_map(|schema| {
+            let validator =
+                jsonschema::validator_for(schema).unwrap_or_else(|error| panic!("the schema of {name}: {error}"));
+            let errors = validator.iter_errors(document);
+            errors.map(|error| format!("{name}{}: {error}", error.instance_path())).collect::<Vec<_>>()
+        });
+        held.collect()
     }
+}
+
+fn by_kind(file: &str) -> ByKind {
+    let file = root().join("tests/data/crds").join(file);
+    let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
