@@ -24,6 +24,8 @@ PROVIDER := .tools/provider
 HOST_TESTS := envoy websocket trap
 HOSTS ?= $(ENVOY_HOSTS)
 PROMETHEUS := .tools/prometheus
+KUBECTL := .tools/kubectl
+CRDS := .tools/crds
 # The test targets to which the feature `gateway` adds tests.
 GATEWAY_TESTS := gateway clients browser placements istio audit recording
 # Where cargo builds; it may be told otherwise.
@@ -41,7 +43,7 @@ else
 endif
 export ENVOY
 
-.PHONY: help test-hosts image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli fuzz-coverage observability prometheus
+.PHONY: help test-hosts test-manifests kubectl image push test-image registry component test-proxies proxies fuzz nightly mutants run test attack check wasm setup clean cargo target own-envoy soak trap sbom bill reproduce bench h2load lint audit test-gateway clients browsers namespaces cli fuzz-coverage observability prometheus
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
@@ -74,6 +76,31 @@ test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSock
 
 test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(PROVIDER)/.installed $(GATEWAY)/.installed ## identity proxies before it, with the files of envoy/proxies: nginx, Caddy, HAProxy, Traefik, Envoy's own login
 	@$(CARGO) test --locked --features proxies --test proxies
+
+test-manifests: kubectl $(CRDS)/.installed ## the Kubernetes manifests by a real kubectl, old and new, and by the packages that their schemas are from
+	@$(CARGO) test --locked --features manifests --test manifests
+
+# Debian's package is taken apart, not installed: its kubectl is old, and must not stand in the way of a newer one. The tests run both.
+kubectl:
+	@test ! -x $(KUBECTL)/usr/bin/kubectl || exit 0; \
+	  if command -v apt-get >/dev/null; then \
+	    echo 'getting kubectl into $(KUBECTL) with apt-get (8 MB, once)'; \
+	    rm -rf $(KUBECTL) && mkdir -p $(KUBECTL) && cd $(KUBECTL) && \
+	      { test "$$(id -u)" != 0 || apt-get update -qq; } && apt-get -o APT::Sandbox::User=root download -qq kubernetes-client && dpkg-deb -x kubernetes-client_*.deb . && rm kubernetes-client_*.deb; \
+	    test -x usr/bin/kubectl && exit 0; \
+	  fi; \
+	  command -v kubectl >/dev/null || { echo 'kubectl is missing: install it (on Debian, as root: apt-get install kubernetes-client)' >&2; exit 1; }
+
+# The packages that the schemas of Kubernetes kinds are from, for tools/crds.
+$(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	@echo 'installing the schemas of Kubernetes kinds into $(CRDS) (33 MB, once)'
+	@rm -rf $(CRDS)
+	@mkdir -p $(CRDS)
+	@cp tools/crds/package.json tools/crds/package-lock.json $(CRDS)
+	@npm ci --prefix $(CRDS) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
+	  || { echo 'the schemas could not be installed: npm ci failed, see above' >&2; exit 1; }
+	@touch $@
 
 observability: setup wasm prometheus ## a real Prometheus asks real Envoys, with rules and dashboard of envoy/observability; PICTURE=write draws it
 	@$(CARGO) test --locked --package openclaw-trusted-proxy --features prometheus --test observability

@@ -12,6 +12,8 @@ pub mod gateway;
 #[cfg(feature = "clients")]
 pub mod jwt;
 #[cfg(feature = "manifests")]
+pub mod kube;
+#[cfg(feature = "manifests")]
 pub mod manifests;
 pub mod netns;
 pub mod parts;

@@ -1,0 +1,138 @@
+//! What the pages do with kubectl, done with every kubectl that is here, on a stand-in for an API server.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use harness::document;
+use harness::envoy::{Scratch, root};
+use harness::kube::{ApiServer, kubectls};
+use harness::manifests;
+use serde_json::Value;
+
+/// The pages with commands of kubectl, and the manifests that they apply.
+const PAGES: [(&str, &[&str]); 2] = [
+    ("envoy-gateway.md", &["envoy/envoy-gateway/gateway.yaml"]),
+    ("istio.md", &["envoy/istio/sidecar.yaml", "envoy/istio/ingress.yaml"]),
+];
+
+/// A folder as the pages take it for granted: the repository's files, and what is the operator's own.
+fn place() -> Scratch {
+    let folder = Scratch::new("kubectl");
+    symlink(root().join("envoy"), folder.path().join("envoy")).unwrap();
+    harness::envoy::certificate(folder.path(), &["claw.example.com"]).unwrap();
+    for (ours, theirs) in [("cert.pem", "claw.pem"), ("key.pem", "claw.key")] {
+        fs::rename(folder.path().join(ours), folder.path().join(theirs)).unwrap();
+    }
+    fs::write(folder.path().join("client-secret"), "a secret of the provider's").unwrap();
+    folder
+}
+
+/// The commands of a page, in its order.
+fn commands(page: &str) -> String {
+    let all = document::commands(&document::page(&format!("docs/{page}")));
+    all.into_iter().map(|command| command.line + "\n").filter(|line| line.starts_with("kubectl ")).collect()
+}
+
+/// Runs commands as a person would, in a shell; ends at the first that fails.
+fn run(server: &ApiServer, kubectl: &Path, folder: &Path, commands: &str) -> Output {
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", commands]).current_dir(folder);
+    server.attend(&mut shell, kubectl, folder);
+    shell.output().expect("a shell")
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
+#[test]
+fn what_the_pages_say_applies_the_manifests_and_makes_what_they_refer_to() {
+    for kubectl in kubectls() {
+        for (page, files) in PAGES {
+            let (server, folder) = (ApiServer::start(), place());
+            let output = run(&server, &kubectl, folder.path(), &commands(page));
+            assert!(output.status.success(), "{kubectl:?}, {page}: {}", said(&output));
+            let documents: Vec<Value> = files.iter().flat_map(|file| manifests::read(file)).collect();
+            for document in &documents {
+                let (kind, metadata) = (document["kind"].as_str().unwrap(), &document["metadata"]);
+                let (name, namespace) = (metadata["name"].as_str().unwrap(), metadata["namespace"].as_str());
+                let kept = server.object(kind, namespace, name).unwrap_or_else(|| panic!("{page}: no {kind} {name}"));
+                assert_eq!(kept["spec"], document["spec"], "{page}: {kind} {name}");
+            }
+            for (namespace, name, keys) in secrets(&documents) {
+                let secret = server.object("Secret", Some(&namespace), &name);
+                let secret = secret.unwrap_or_else(|| panic!("{page}: nothing makes the secret {name} in {namespace}"));
+                for key in keys {
+                    assert!(secret["data"][key].is_string(), "{page}: {name} has no {key}");
+                }
+            }
+            // Again, as after an edit: nothing is in the way.
+            let again = commands(page).lines().filter(|line| line.contains(" apply ")).collect::<Vec<_>>().join("\n");
+            let output = run(&server, &kubectl, folder.path(), &again);
+            assert!(output.status.success(), "{kubectl:?}, {page}: {}", said(&output));
+            assert_eq!(said(&output).matches(" unchanged").count(), documents.len(), "{}", said(&output));
+        }
+    }
+}
+
+/// Namespace, name and keys of the secrets that manifests refer to.
+fn secrets(documents: &[Value]) -> Vec<(String, String, &'static [&'static str])> {
+    const TLS: &[&str] = &["tls.crt", "tls.key"];
+    let mut all = Vec::new();
+    for document in documents {
+        let spec = &document["spec"];
+        let mut add = |name: &Value, keys| {
+            if let Some(name) = name.as_str() {
+                // Istio looks for it where the ingress gateway's pods are; its own namespace here.
+                all.push((document["metadata"]["namespace"].as_str().unwrap().to_owned(), name.to_owned(), keys));
+            }
+        };
+        for listener in spec["listeners"].as_array().into_iter().flatten() {
+            for reference in listener["tls"]["certificateRefs"].as_array().into_iter().flatten() {
+                add(&reference["name"], TLS);
+            }
+        }
+        for server in spec["servers"].as_array().into_iter().flatten() {
+            add(&server["tls"]["credentialName"], TLS);
+        }
+        add(&spec["oidc"]["clientSecret"]["name"], &["client-secret"]);
+    }
+    assert!(!all.is_empty(), "the manifests refer to secrets");
+    all
+}
+
+#[test]
+fn a_wrong_manifest_makes_kubectl_fail() {
+    // The page, what stands in a manifest, what is written there instead, and a part of what kubectl says.
+    let wrong = [
+        ("envoy-gateway.md", "failOpen: false", "failClosed: true", "failClosed"),
+        ("envoy-gateway.md", "type: Image", "type: Picture", "Picture"),
+        ("envoy-gateway.md", "  gatewayClassName: eg\n", "", "gatewayClassName"),
+        ("envoy-gateway.md", "kind: ClientTrafficPolicy", "kind: ClientPolicy", "ClientPolicy"),
+        ("envoy-gateway.md", "namespace: openclaw\n", "namespace: elsewhere\n", "\"elsewhere\" not found"),
+        ("istio.md", "failStrategy: FAIL_RELOAD", "failStrategy: FAIL_SOMETIMES", "FAIL_SOMETIMES"),
+        ("istio.md", "pluginConfig:", "plugin_config:", "plugin_config"),
+        ("istio.md", "mtls: { mode: STRICT }", "mtls: { mode: STRICT", "converting YAML to JSON"),
+    ];
+    for kubectl in kubectls() {
+        for (page, right, instead, words) in wrong {
+            let (server, folder) = (ApiServer::start(), place());
+            fs::remove_file(folder.path().join("envoy")).unwrap();
+            let (_, files) = PAGES.iter().find(|(one, _)| *one == page).unwrap();
+            let mut replaced = false;
+            for file in *files {
+                let text = fs::read_to_string(root().join(file)).unwrap();
+                let to = folder.path().join(file);
+                fs::create_dir_all(to.parent().unwrap()).unwrap();
+                replaced |= text.contains(right);
+                fs::write(to, text.replace(right, instead)).unwrap();
+            }
+            assert!(replaced, "{page} no longer has {right}");
+            let output = run(&server, &kubectl, folder.path(), &commands(page));
+            assert!(!output.status.success(), "{kubectl:?} took {instead}");
+            assert!(said(&output).contains(words), "{kubectl:?}: {instead}: {}", said(&output));
+        }
+    }
+}
