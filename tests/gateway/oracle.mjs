@@ -59,7 +59,7 @@ class Wire extends Duplex {
   unref() { return this; }
 }
 
-const gateway = await load(path.join(process.env.OPENCLAW_PKG, "dist"));
+const gateway = await load(fs.realpathSync(path.join(process.env.OPENCLAW_PKG, "dist")));
 os.networkInterfaces = () => ({});
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
   let answer;

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Stdio;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use harness::envoy::Scratch;
-use harness::gateway::{installed, script};
+use harness::oracle::{self, ask};
 use harness::wire::{Headers, latin1, values};
 use openclaw_trusted_proxy::config::compile;
 use openclaw_trusted_proxy::policy::peer::{Address, Peer};
@@ -154,12 +149,10 @@ fn on_the_wire(case: &Case) -> Headers {
 }
 
 fn question(case: &Case, headers: &Headers) -> Value {
-    let headers: Vec<_> = headers.iter().map(|(name, value)| [name.clone(), BASE64.encode(value)]).collect();
-    json!({
-        "surface": if case.websocket { "ws" } else { "http" },
-        "remoteAddr": case.peer, "method": case.method, "path": case.path, "headers": headers,
-        "config": {"gateway": case.gateway}, "route": route(case),
-    })
+    let config = json!({"gateway": case.gateway});
+    let mut asked = oracle::question(case.websocket, &case.peer, &case.method, &case.path, headers, &config);
+    asked["route"] = json!(route(case));
+    asked
 }
 
 /// Which of the Gateway's rules for scopes is that of a path. Written down apart from the filter's own table. What the Gateway
@@ -326,32 +319,4 @@ fn is_plain(path: &str) -> bool {
 
 fn strings(list: &Value) -> Vec<String> {
     list.as_array().map(Vec::as_slice).unwrap_or_default().iter().filter_map(Value::as_str).map(str::to_owned).collect()
-}
-
-/// What the Gateway's own functions say.
-fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
-    let scratch = Scratch::new("oracle");
-    let mut child = script("oracle.mjs")
-        .env("OPENCLAW_PKG", installed().0)
-        .env("OPENCLAW_STATE_DIR", scratch.path())
-        .env("TMPDIR", scratch.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let questions: Vec<String> = questions.map(|question| question.to_string()).collect();
-    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let answers: Vec<Value> = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for question in &questions {
-                // If the other side is gone, the answers are too few.
-                drop(writeln!(input, "{question}"));
-            }
-            drop(input);
-        });
-        BufReader::new(output).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
-    });
-    assert!(child.wait().unwrap().success(), "the Gateway's functions could not be run: see above");
-    assert_eq!(answers.len(), questions.len());
-    answers
 }

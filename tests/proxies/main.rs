@@ -9,6 +9,7 @@
     clippy::arithmetic_side_effects
 )]
 
+mod gateways;
 mod login;
 mod oidc;
 mod place;
@@ -64,6 +65,7 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
         vec![(user_header, "eve@example.com"), ("x-forwarded-for", "192.0.2.99"), ("x-webauth-user", "root")],
         vec![(user_header, "eve@example.com"), (user_header, "mallory@example.com")],
     ];
+    let mut arrived = Vec::new();
     for more in &lies {
         for (seen, is_websocket) in both(&with(users.nick, more)).into_iter().zip([false, true]) {
             let Seen::Arrived(upstream) = seen else { panic!("nick with {more:?}: {seen:?}") };
@@ -72,8 +74,10 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
             assert!(values(&upstream, "x-webauth-user").is_empty(), "{upstream:?}");
             let scopes: &[&str] = if is_websocket { &[] } else { &["operator.write"] };
             assert_eq!(values(&upstream, "x-openclaw-scopes"), scopes, "{more:?}");
+            arrived.push((is_websocket, upstream));
         }
     }
+    place.gateway_takes(&arrived, "nick@example.com");
     let arrived = place.requests();
     assert_eq!(arrived, 2 * lies.len());
 

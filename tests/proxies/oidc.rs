@@ -181,12 +181,17 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
         assert_eq!(values(upstream, "x-openclaw-scopes"), scopes, "{upstream:?}");
     };
     assert_nick(&upstream, &["operator.write"]);
+    let mut arrived = vec![(false, upstream)];
     let answer = place.fetch(&json!({"x-forwarded-user": "eve@example.com", "x-webauth-user": "root"}));
     assert_eq!(answer["status"], 200, "{answer}");
     let upstream = echo::received(&serde_json::from_str(answer["body"].as_str().unwrap()).unwrap());
     assert_nick(&upstream, &["operator.write"]);
     assert!(values(&upstream, "x-webauth-user").is_empty(), "{upstream:?}");
-    assert_nick(&place.websocket().unwrap(), &[]);
+    arrived.push((false, upstream));
+    let upstream = place.websocket().unwrap();
+    assert_nick(&upstream, &[]);
+    arrived.push((true, upstream));
+    place::gateway_takes("envoy-oauth2", &arrived, "nick@example.com");
 
     // Eve is known to the provider, and not on the list.
     place.chromium.ask(&json!({"op": "signOut"}));

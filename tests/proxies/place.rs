@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use harness::echo::{self, Echo};
 use harness::envoy::{self, Envoy, Example, Ports, Scratch, eventually};
 use harness::netns::Network;
+use harness::oracle;
 use harness::tungstenite::{self, Message, WebSocket, client};
 use harness::wire::{self, Connection, Headers, Response};
 use serde_json::Value;
@@ -38,6 +39,7 @@ pub fn file(name: &str) -> String {
 }
 
 pub struct Place {
+    proxy: String,
     network: Network,
     echo: Echo,
     scratch: Scratch,
@@ -76,7 +78,12 @@ impl Place {
         fs::write(example.bootstrap(), bootstrap).unwrap();
         let envoy = Envoy::run(scratch, &example.bootstrap());
         network.enter("proxy");
-        Self { network, echo, scratch: Scratch::new("proxy"), _envoy: envoy }
+        Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), _envoy: envoy }
+    }
+
+    /// What arrived is what a Gateway with the openclaw.json of this proxy lets in as this user, from Envoy and from nobody else.
+    pub fn gateway_takes(&self, arrived: &[(bool, Headers)], user: &str) {
+        gateway_takes(&self.proxy, arrived, user);
     }
 
     /// The folder of the proxy.
@@ -132,6 +139,28 @@ impl Place {
     pub fn to_envoy(&self, from: &str) -> TcpStream {
         let address = if from == "envoy" { "127.0.0.1:10000" } else { ENVOY };
         self.network.on(from, || wire::open(address.parse().unwrap()).unwrap())
+    }
+}
+
+/// What arrived, as plain requests and as WebSockets, is what a Gateway with the openclaw.json of this folder lets in as this user,
+/// from Envoy and from nobody else.
+pub fn gateway_takes(folder: &str, arrived: &[(bool, Headers)], user: &str) {
+    let config: Value = serde_json::from_str(&file(&format!("{folder}/openclaw.json"))).unwrap();
+    let questions = |from: &'static str| {
+        arrived.iter().map({
+            let config = &config;
+            move |(is_websocket, headers)| oracle::question(*is_websocket, from, "GET", "/", headers, config)
+        })
+    };
+    let answers = oracle::ask(questions("10.0.0.2").chain(questions("10.0.0.1")));
+    let (from_envoy, from_proxy) = answers.split_at(arrived.len());
+    for ((is_websocket, headers), answer) in arrived.iter().zip(from_envoy) {
+        assert_eq!((&answer["ok"], &answer["user"]), (&true.into(), &user.into()), "{folder}: {answer}, {headers:?}");
+        let scopes = answer["scopes"].as_array().unwrap();
+        assert!(*is_websocket || scopes.iter().eq(["operator.write"]), "{folder}: {answer}");
+    }
+    for answer in from_proxy {
+        assert_eq!(answer["ok"], false, "{folder}: past Envoy: {answer}");
     }
 }
 

@@ -32,8 +32,17 @@ fn check(proxy: &Documented<'_>) {
         let headers = [&own[..], headers].concat();
         [place::ask(place.to_envoy(from), &headers), place::open(place.to_envoy(from), proxy.host, &headers)]
     };
-    for seen in both(proxy.adds, proxy.from) {
+    // A browser may say more than the proxy takes off: other proxies' names for a user, and other spellings of this one's.
+    let dotted = proxy.user_header.replacen('-', ".", 1);
+    let lies = [("x-webauth-user", "root"), ("remote-user", "root"), (dotted.as_str(), "eve@example.com")];
+    let lying = [proxy.adds, &lies].concat();
+    let seen = [both(proxy.adds, proxy.from), both(&lying, proxy.from)];
+    let mut arrived = Vec::new();
+    for (seen, is_websocket) in seen.into_iter().flatten().zip([false, true].into_iter().cycle()) {
         let Seen::Arrived(upstream) = seen else { panic!("{}: {seen:?}", proxy.folder) };
+        for (name, _) in lies {
+            assert!(values(&upstream, name).is_empty(), "{}: {name}", proxy.folder);
+        }
         assert_eq!(values(&upstream, proxy.user_header), ["nick@example.com"]);
         assert_eq!(values(&upstream, "x-forwarded-for"), values(&owned(proxy.adds), "x-forwarded-for"));
         // Of what the proxy says besides, no identity goes on but what is required.
@@ -46,8 +55,10 @@ fn check(proxy: &Documented<'_>) {
         for name in managed.iter().filter(|name| **name != proxy.user_header) {
             assert!(values(&upstream, name).is_empty(), "{}: {name}", proxy.folder);
         }
+        arrived.push((is_websocket, upstream));
     }
-    assert_eq!(place.requests(), 2);
+    assert_eq!(place.requests(), arrived.len());
+    place.gateway_takes(&arrived, "nick@example.com");
 
     let refused = |reason: &str, headers: &[(&str, &str)], from| {
         let [page, socket] = both(headers, from);
@@ -56,6 +67,7 @@ fn check(proxy: &Documented<'_>) {
         assert_eq!(socket, Seen::Closed(1008, text), "{}: {headers:?}", proxy.folder);
     };
     refused(proxy.nobody, proxy.adds_for_nobody, proxy.from);
+    refused(proxy.nobody, &[proxy.adds_for_nobody, &lies].concat(), proxy.from);
     // A proxy that adds its header to the client's own, instead of replacing it, is stopped.
     let twice = [&[(proxy.user_header, "nick@example.com")], proxy.adds].concat();
     refused("trusted_proxy_user_repeated", &twice, proxy.from);
@@ -63,7 +75,7 @@ fn check(proxy: &Documented<'_>) {
     for host in ["browser", "stranger", "gateway"] {
         refused("trusted_proxy_untrusted_source", proxy.adds, host);
     }
-    assert_eq!(place.requests(), 2, "what is refused must not reach the upstream");
+    assert_eq!(place.requests(), arrived.len(), "what is refused must not reach the upstream");
 }
 
 fn owned(headers: &[(&str, &str)]) -> harness::wire::Headers {

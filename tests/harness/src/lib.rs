@@ -16,6 +16,7 @@ pub mod kube;
 #[cfg(feature = "manifests")]
 pub mod manifests;
 pub mod netns;
+pub mod oracle;
 pub mod parts;
 pub mod pki;
 pub mod prometheus;

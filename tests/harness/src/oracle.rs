@@ -1,0 +1,77 @@
+//! The installed OpenClaw Gateway, asked without being started.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::envoy::Scratch;
+use crate::gateway::{installed, script};
+use crate::wire::Headers;
+
+/// A request, for [`ask`]. `path` is that of a plugin, unless `route` is laid over it; `config` is an openclaw.json.
+pub fn question(is_websocket: bool, peer: &str, method: &str, path: &str, headers: &Headers, config: &Value) -> Value {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| [name.clone(), BASE64.encode(value)]).collect();
+    json!({
+        "surface": if is_websocket { "ws" } else { "http" },
+        "remoteAddr": peer, "method": method, "path": path, "headers": headers, "config": config, "route": "plugin",
+    })
+}
+
+/// What the Gateway's own functions say of requests, see `tests/gateway/oracle.mjs`.
+///
+/// # Panics
+/// If they cannot be run.
+pub fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
+    let scratch = Scratch::new("oracle");
+    let mut child = script("oracle.mjs")
+        .env("OPENCLAW_PKG", installed().0)
+        .env("OPENCLAW_STATE_DIR", scratch.path())
+        .env("TMPDIR", scratch.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the Gateway's Node runs");
+    let questions: Vec<String> = questions.map(|question| question.to_string()).collect();
+    let (mut input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for question in &questions {
+                // If the other side is gone, the answers are too few.
+                drop(writeln!(input, "{question}"));
+            }
+            drop(input);
+        });
+        let lines = BufReader::new(output).lines().map(|line| line.expect("a line"));
+        lines.map(|line| serde_json::from_str(&line).expect("JSON")).collect()
+    });
+    assert!(child.wait().is_ok_and(|status| status.success()), "the Gateway's functions could not be run: see above");
+    assert_eq!(answers.len(), questions.len(), "the Gateway's functions ended early: see above");
+    answers
+}
+
+/// Whether the Gateway calls the text of an openclaw.json valid, or what it says.
+///
+/// # Panics
+/// If it cannot be run.
+pub fn validate(text: &str) -> Result<(), String> {
+    let folder = Scratch::new("validate");
+    let file = folder.path().join("theirs.json");
+    fs::write(&file, text).expect("the folder can be written to");
+    let (package, node) = installed();
+    let mut command = Command::new(node);
+    command.arg(package.join("openclaw.mjs")).args(["config", "validate"]).env("OPENCLAW_CONFIG_PATH", &file);
+    for name in ["OPENCLAW_STATE_DIR", "OPENCLAW_HOME", "HOME", "TMPDIR"] {
+        command.env(name, folder.path());
+    }
+    let output = command.env("OPENCLAW_OFFLINE", "1").env("OPENCLAW_NO_AUTO_UPDATE", "1").output();
+    let output = output.expect("the Gateway's Node runs");
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+}
