@@ -12,10 +12,12 @@
     clippy::arithmetic_side_effects
 )]
 
+use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use harness::echo::{self, Echo};
-use harness::envoy::Envoy;
+use harness::envoy::{self, Envoy, Scratch};
 use harness::gateway::lay;
 use harness::jwt::{self, Key};
 use harness::manifests::{self, Schemas, of_kind};
@@ -254,6 +256,9 @@ fn routes(documents: &[Value], everywhere: bool) -> Value {
 }
 
 fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy {
+    let folder = Scratch::new("envoy-gateway");
+    let certificate = folder.path().to_owned();
+    envoy::certificate(&certificate, &["claw.example.com"]).unwrap();
     let documents = manifests::read(FILE);
     let traffic = &of_kind(&documents, "ClientTrafficPolicy")["spec"];
     let security = of_kind(&documents, "SecurityPolicy");
@@ -281,11 +286,28 @@ fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy 
             "route_config": routes(&documents, everywhere),
         });
         lay(&mut all, &settings);
-        parts::listener(name, vec![parts::manager(name, filters, &all)], json!({}))
+        let mut manager = parts::manager(name, filters, &all);
+        let router = manager["typed_config"]["http_filters"].as_array_mut().and_then(|all| all.last_mut()).unwrap();
+        router["typed_config"]["suppress_envoy_headers"] = json!(traffic["headers"]["enableEnvoyHeaders"] == false);
+        parts::listener(name, vec![manager], json!({}))
     };
     let mut proxied = listener("proxyProtocol", true, json!({}));
     proxied["listener_filters"] = json!([parts::proxy_lines()]);
+    let mut terminated = listener("TLS", true, json!({}));
+    terminated["filter_chains"][0]["transport_socket"] = parts::typed(
+        "envoy.transport_sockets.tls",
+        "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        json!({"common_tls_context": {
+            "tls_params": {"tls_minimum_protocol_version": action(&traffic["tls"]["minVersion"], &[("1.2", "TLSv1_2")])},
+            "alpn_protocols": traffic["tls"]["alpnProtocols"],
+            "tls_certificates": [{
+                "certificate_chain": {"filename": certificate.join("cert.pem")},
+                "private_key": {"filename": certificate.join("key.pem")},
+            }],
+        }}),
+    );
     let listeners = vec![
+        terminated,
         listener("https", true, json!({})),
         listener("on one route", false, json!({})),
         listener("clientIPDetection", true, json!({"xff_num_trusted_hops": 1})),
@@ -298,7 +320,9 @@ fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy 
         |name: &str, value: &str| json!({"name": name, "generic_secret": {"secret": {"inline_string": value}}});
     bootstrap["static_resources"]["secrets"] =
         json!([secret("token", "a client secret"), secret("hmac", "for the cookies")]);
-    Envoy::start(&bootstrap.to_string())
+    let file = folder.path().join("envoy.yaml");
+    fs::write(&file, bootstrap.to_string()).unwrap();
+    Envoy::run(folder, &file)
 }
 
 const UPGRADE: [(&str, &str); 4] = [
@@ -438,6 +462,26 @@ fn every_route_of_the_gateway_has_the_filter_and_one_that_has_not_lets_everybody
     assert_eq!(kept.json()["path"], "/v1/models/openclaw%2Fmain", "{kept:?}");
     let (_, refused) = request(from, envoy.address("https"), "/", &[signed_in[0], ("x_forwarded_user", NICK)]);
     assert_eq!(refused.status, 400, "{refused:?}");
+    assert_eq!(kept.header("x-envoy-upstream-service-time"), None, "{kept:?}");
+    // TLS, and HTTP/1.1 over it for browsers, which would like HTTP/2: a refused WebSocket can say why.
+    let certificate = fs::read(envoy.folder().join("cert.pem")).unwrap();
+    let evil = [("host", "claw.example.com"), signed_in[0], ("origin", "https://evil.example.net")];
+    let honest = [evil[0], evil[1], ("origin", "https://claw.example.com")];
+    let refused = wire::First::Close(1008, "origin not allowed: trusted_proxy_origin_not_allowed".to_owned());
+    for (headers, expected) in [(honest, None), (evil, Some(refused))] {
+        let stream = wire::open_from(from, envoy.address("TLS")).unwrap();
+        let mut stream = wire::tls_over(stream, "claw.example.com", &certificate, &["h2", "http/1.1"]).unwrap();
+        stream.flush().unwrap();
+        assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+        let mut connection = Connection::new(stream);
+        connection.send(&wire::request("GET", "/", &[&headers[..], &UPGRADE].concat())).unwrap();
+        assert_eq!(connection.response("GET").unwrap().status, 101);
+        match (wire::first_message(connection), expected) {
+            (seen, Some(expected)) => assert_eq!(seen, expected),
+            (wire::First::Text(text), None) => assert!(text.contains(NICK), "{text}"),
+            (seen, None) => panic!("{seen:?}"),
+        }
+    }
     // Another host is not this Gateway's.
     let mut connection = Connection::new(wire::open_from(from, envoy.address("https")).unwrap());
     connection.send(&wire::request("GET", "/", &[("host", "other.example.com"), signed_in[0]])).unwrap();

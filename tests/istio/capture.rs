@@ -75,6 +75,22 @@ fn capture_leads_all_traffic_through_the_filter_and_a_port_exclusion_leads_aroun
     }
     assert_eq!((on_loopback.requests(), on_lan.requests()), (2, 2));
 
+    // A probe that Istio rewrote comes from its agent in the pod, past the sidecar and at the pod's address. What binds to loopback is
+    // not there; an `exec` probe asks where it is.
+    let agent = IpAddr::from([127, 0, 0, 6]);
+    assert!(
+        wire::open_from(agent, SocketAddr::new(POD, ON_LOOPBACK)).is_err(),
+        "on loopback: out of the agent's reach"
+    );
+    assert_eq!(
+        ask(agent, SocketAddr::new(POD, ON_LAN), "/healthz", &[]),
+        Outcome::Admitted(None),
+        "on the pod's address"
+    );
+    let own = IpAddr::from([127, 0, 0, 1]);
+    let asked = ask(own, SocketAddr::new(own, ON_LOOPBACK), "/healthz", &[]);
+    assert_eq!(asked, Outcome::Admitted(None), "a probe that is run in the pod");
+
     // traffic.sidecar.istio.io/excludeInboundPorts
     for port in [ON_LOOPBACK, ON_LAN] {
         iptables(&format!("-I ISTIO_INBOUND -p tcp --dport {port} -j RETURN"));

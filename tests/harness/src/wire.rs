@@ -298,7 +298,7 @@ pub enum First {
 ///
 /// # Panics
 /// If it is something else.
-pub fn first_message(connection: Connection) -> First {
+pub fn first_message<S: Read + Write>(connection: Connection<S>) -> First {
     use tungstenite::Message;
     use tungstenite::protocol::{Role, WebSocket};
     let (stream, rest) = connection.into_parts();
@@ -330,6 +330,17 @@ pub fn open_tls(
     certificate: &[u8],
     protocol: &str,
 ) -> io::Result<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
+    tls_over(open(address)?, name, certificate, &[protocol])
+}
+
+/// As [`open_tls`], over an open connection, and with any number of protocols.
+#[cfg(feature = "clients")]
+pub fn tls_over(
+    stream: TcpStream,
+    name: &str,
+    certificate: &[u8],
+    protocols: &[&str],
+) -> io::Result<rustls::StreamOwned<rustls::ClientConnection, TcpStream>> {
     use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
     use std::sync::Arc;
 
@@ -341,8 +352,8 @@ pub fn open_tls(
         .map_err(invalid)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).map_err(invalid)?;
     let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
-    Ok(rustls::StreamOwned::new(session, open(address)?))
+    Ok(rustls::StreamOwned::new(session, stream))
 }
