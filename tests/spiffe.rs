@@ -248,6 +248,49 @@ fn outcome(response: &wire::Response) -> Result<(), String> {
     }
 }
 
+/// The table of docs/spiffe.md: door, what is shown, and what comes of it.
+fn table(page: &str) -> Vec<(&'static str, &'static str, Outcome)> {
+    let doors = |listener: &str| -> &[&'static str] {
+        match listener {
+            "as above, or `trusted_ca` with one authority" => &["as the page shows", "certificate"],
+            "`trusted_ca`, without `require_client_certificate`" => &["optional"],
+            "`trusted_ca` with two authorities in one file" => &["two authorities in one file"],
+            "`trust_chain_verification: ACCEPT_UNTRUSTED`" => &["accepts what it cannot verify"],
+            "`require_client_certificate` without a `validation_context`" => &["requires, without saying by whom"],
+            other => panic!("a listener of the page that nothing tries: {other}"),
+        }
+    };
+    let shown = |column: &str| match column {
+        "right identity" => "the ingress gateway",
+        "another identity" => "another workload",
+        "the right one second" => "the right one second",
+        "none" => "no certificate",
+        "expired" => "expired",
+        "another authority, the right name" => "another authority, the right name",
+        "signed by itself" => "signed by itself",
+        other => panic!("a column of the page that nothing tries: {other}"),
+    };
+    let outcome = |cell: &str| match cell.split(':').next().unwrap() {
+        "in" | "**in**" => Ok(()),
+        "refused" => CERTIFICATE,
+        "TLS fails" => HANDSHAKE,
+        other => panic!("{other}"),
+    };
+    let mut rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let head = rows.find(|row| row.starts_with("the listener |")).expect("the table's head");
+    let columns: Vec<_> = head.split(" | ").skip(1).map(shown).collect();
+    let mut all = Vec::new();
+    for row in rows.filter(|row| !row.starts_with("---")) {
+        let (listener, cells) = row.split_once(" | ").expect("cells");
+        let cells: Vec<_> = cells.split(" | ").map(outcome).collect();
+        assert_eq!(cells.len(), columns.len(), "{row}");
+        for door in doors(listener) {
+            all.extend(columns.iter().zip(&cells).map(|(shown, outcome)| (*door, *shown, *outcome)));
+        }
+    }
+    all
+}
+
 #[test]
 fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websockets() {
     let stack = start();
@@ -312,9 +355,12 @@ fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websock
         ("does not ask", "the ingress gateway", listed, CERTIFICATE),
         ("does not ask", "no certificate", listed, CERTIFICATE),
     ];
+    let of_the_page = table(&page("docs/spiffe.md"));
+    assert!(of_the_page.len() >= 6 * 7, "{of_the_page:?}");
+    let of_the_page = of_the_page.into_iter().map(|(door, shown, expected)| (door, shown, listed, expected));
     let mut wrong = Vec::new();
     let mut admitted = 0;
-    for (door, shown, source, expected) in cases {
+    for (door, shown, source, expected) in cases.iter().copied().chain(of_the_page) {
         for protocol in PROTOCOLS {
             let name = route(door, shown, source, protocol);
             for (what, seen) in [("plain", stack.plainly(&name)), ("WebSocket", stack.by_websocket(&name))] {
