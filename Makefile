@@ -92,14 +92,17 @@ kubectl:
 	  command -v kubectl >/dev/null || { echo 'kubectl is missing: install it (on Debian, as root: apt-get install kubernetes-client)' >&2; exit 1; }
 
 # The packages that the schemas of Kubernetes kinds are from, for tools/crds.
-$(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json
+$(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json tools/crds/requirements.txt
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
-	@echo 'installing the schemas of Kubernetes kinds into $(CRDS) (33 MB, once)'
+	@echo 'installing the schemas of Kubernetes kinds into $(CRDS) (70 MB, once)'
 	@rm -rf $(CRDS)
 	@mkdir -p $(CRDS)
 	@cp tools/crds/package.json tools/crds/package-lock.json $(CRDS)
 	@npm ci --prefix $(CRDS) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
 	  || { echo 'the schemas could not be installed: npm ci failed, see above' >&2; exit 1; }
+	@python3 -m venv $(CRDS)/venv
+	@$(CRDS)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python --requirement tools/crds/requirements.txt
 	@touch $@
 
 observability: setup wasm prometheus ## a real Prometheus asks real Envoys, with rules and dashboard of envoy/observability; PICTURE=write draws it

@@ -1,41 +1,54 @@
-//! The npm packages of `tools/crds`.
+//! The packages that the schemas in `tests/data/crds` are from.
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use harness::envoy::{Scratch, root};
 use harness::gateway::lay;
 use harness::manifests;
 use serde_json::{Value, json};
 
-/// Runs a tool of `tools/crds` with Node: what it wrote to standard output.
-fn node(tool: &str, more: &[&Path], input: &str) -> String {
+/// Where the packages are.
+fn packages() -> PathBuf {
     let packages = root().join(".tools/crds");
     assert!(
         packages.join(".installed").is_file(),
         "the packages are missing: run `make test-manifests`, which gets them"
     );
+    packages
+}
+
+/// A tool of `tools/crds` that wants Node.
+fn node(tool: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(root().join("tools/crds").join(tool)).arg(packages).args(more);
+    command.arg(root().join("tools/crds").join(tool)).arg(packages());
+    command
+}
+
+/// What a command writes to standard output.
+fn output(command: &mut Command, input: &str) -> String {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("node is missing: install Node (on Debian: apt-get install nodejs)");
+    let program = command.get_program().to_owned();
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{program:?} is missing ({error}): install it"));
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    assert!(status.success(), "{tool}: {}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap()
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn the_schemas_are_those_of_the_packages() {
     let folder = Scratch::new("crds");
-    node("extract.mjs", &[folder.path()], "");
-    for name in ["envoy-gateway.json", "kubernetes.json"] {
+    output(node("extract.mjs").arg(folder.path()), "");
+    let istio = output(Command::new(packages().join("venv/bin/python")).arg(root().join("tools/crds/extract.py")), "");
+    fs::write(folder.path().join("istio.json"), istio).unwrap();
+    for name in ["envoy-gateway.json", "istio.json", "kubernetes.json"] {
         let kept = format!("tests/data/crds/{name}");
-        let [made, kept_text] =
-            [folder.path().join(name), root().join(&kept)].map(|file| fs::read_to_string(file).unwrap());
-        assert!(made == kept_text, "{kept} is not what tools/crds/extract.mjs writes: run it, its head says how");
+        let read = |file: PathBuf| fs::read_to_string(file).unwrap();
+        let is_same = read(folder.path().join(name)) == read(root().join(&kept));
+        assert!(is_same, "{kept} is not what the tools in tools/crds write: run them, their heads say how");
     }
 }
 
@@ -58,7 +71,7 @@ fn the_packages_own_validators_take_the_manifests_and_no_wrong_ones() {
         documents.push(document);
     }
     let told: Vec<Vec<String>> =
-        serde_json::from_str(&node("validate.mjs", &[], &Value::from(documents).to_string())).unwrap();
+        serde_json::from_str(&output(&mut node("validate.mjs"), &Value::from(documents).to_string())).unwrap();
     let (of_right, of_wrong) = told.split_at(right.len());
     assert_eq!(of_right, vec![Vec::<String>::new(); right.len()]);
     for ((kind, over, said), problems) in wrong.iter().zip(of_wrong) {

@@ -1,13 +1,14 @@
 """Writes the schemas of tests/data/crds/istio.json from the wheel `cloudcoil-models-istio`, which is made from Istio's own CRDs.
 
-  python extract.py cloudcoil_models_istio-1.31.0.1-py3-none-any.whl >tests/data/crds/istio.json
+  make .tools/crds/.installed && .tools/crds/venv/bin/python tools/crds/extract.py >tests/data/crds/istio.json
 
-Wants pydantic 2 and nothing else of what the wheel asks for: the models are read with stand-ins for its base classes.
+Wants pydantic and nothing else of what the wheel asks for: the models are read with stand-ins for its base classes.
 """
 
 import importlib
 import json
 import sys
+import sysconfig
 import types
 from typing import ClassVar
 
@@ -65,10 +66,11 @@ def slim(node):
     return [slim(one) for one in node] if isinstance(node, list) else node
 
 
-def main(wheel):
+def main():
+    packages = sysconfig.get_paths()["purelib"]
     stand_in("cloudcoil")
     stand_in("cloudcoil.models")
-    stand_in("cloudcoil.models.istio", [f"{wheel}/cloudcoil/models/istio"])
+    stand_in("cloudcoil.models.istio", [f"{packages}/cloudcoil/models/istio"])
     stand_in("cloudcoil.apimachinery", ObjectMeta=Metadata)
     stand_in("cloudcoil.pydantic", BaseModel=Strict, UNSET=None)
     stand_in("cloudcoil.resources", Resource=Strict)
@@ -85,4 +87,4 @@ def main(wheel):
     print("{\n" + ",\n".join(lines) + "\n}")
 
 
-main(sys.argv[1])
+main()
