@@ -8,10 +8,9 @@
 // packages' TypeScript types say the fields a second time: a field that only one of the two has is an error.
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
-import { dirname, join, relative, resolve } from "node:path";
 import { createRequire } from "node:module";
+import { dirname, join, relative, resolve } from "node:path";
 import { argv } from "node:process";
-
 
 const [PACKAGES, TO] = argv.slice(2).map((folder) => resolve(folder));
 const MODULES = join(PACKAGES, "node_modules");
@@ -21,13 +20,14 @@ const FULL = new Map();
 // The kinds that are used here, by file: package, folder of its types, API version, prefix of its schemas.
 const KINDS = {
   "envoy-gateway.json": [
-    ["@kubernetes-models/envoy-gateway", "gateway.envoyproxy.io/v1alpha1", "ComGithubEnvoyproxyGatewayApiV1alpha1", ["ClientTrafficPolicy", "EnvoyExtensionPolicy", "SecurityPolicy"]],
+    [
+      "@kubernetes-models/envoy-gateway", "gateway.envoyproxy.io/v1alpha1", "ComGithubEnvoyproxyGatewayApiV1alpha1",
+      ["ClientTrafficPolicy", "EnvoyExtensionPolicy", "SecurityPolicy"],
+    ],
     ["@kubernetes-models/gateway-api", "gateway.networking.k8s.io/v1", "IoK8sSigsGatewayApiApisV1", ["Gateway", "HTTPRoute"]],
   ],
   "kubernetes.json": [["kubernetes-models", "v1", "IoK8sApiCoreV1", ["Namespace", "Secret"]]],
 };
-// Written by the cluster, not by people.
-const LEFT_OUT = ["status"];
 // Of ObjectMeta, what people write.
 const METADATA = {
   additionalProperties: false,
@@ -202,7 +202,8 @@ class Types {
     const text = this.#files.get(schema) ?? "";
     // A struct without fields has no interface.
     const isEmpty = /^export type I\w+ = \{\};/m.test(text);
-    const [, parents, body] = isEmpty ? [undefined, undefined, ""] : text.match(/^export interface I\w+ (?:extends ([\w, ]+) )?\{\n([^]*?)^\}/m) ?? [];
+    const found = text.match(/^export interface I\w+ (?:extends ([\w, ]+) )?\{\n([^]*?)^\}/m);
+    const [, parents, body] = isEmpty ? ["", undefined, ""] : found ?? [];
     if (body === undefined) throw new Error(`${schema} has no interface in the packages' types`);
     const fields = new Map();
     for (const parent of parents?.split(", ") ?? []) {
@@ -230,7 +231,8 @@ function whole([name, version, prefix, kinds]) {
     const main = Module.of(file).reference(definitions).$ref.replace("#/$defs/", "");
     for (const [name, schema] of Object.entries(definitions)) TYPES.check(FULL.get(name), schema);
     const { [main]: schema, ...$defs } = definitions;
-    for (const field of LEFT_OUT) delete schema.properties[field];
+    // Written by the cluster, not by people.
+    delete schema.properties.status;
     schema.properties.metadata = METADATA;
     schema.required = [...new Set([...schema.required, "metadata"])];
     return [`${version}/${kind}`, { $defs: used($defs, schema), ...schema }];
