@@ -43,7 +43,22 @@ fn the_manifests_hold_against_the_schemas_and_a_wrong_field_does_not() {
     for document in &documents {
         assert_eq!(schemas.problems(document), Vec::<String>::new());
     }
-    // The kind, the path of an object, what is laid over it (null takes a field out), and a part of what the schema says.
+    // What the page and the file's comments offer instead, laid over an object by its kind and path; null takes a field out.
+    let instead = [
+        ("ClientTrafficPolicy", "/spec", json!({"proxyProtocol": {}})),
+        ("ClientTrafficPolicy", "/spec/tls", json!({"clientValidation": {"caCertificateRefs": [{"name": "mesh"}]}})),
+        (
+            "EnvoyExtensionPolicy",
+            "/spec/wasm/0/code",
+            json!({"type": "HTTP", "image": null, "http": {"url": "https://files.example.com/filter.wasm", "sha256": "0".repeat(64)}}),
+        ),
+    ];
+    for (kind, path, over) in instead {
+        let mut document = of_kind(&documents, kind).clone();
+        lay(document.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")), &over);
+        assert_eq!(schemas.problems(&document), Vec::<String>::new(), "{kind}: {over}");
+    }
+    // The kind, the path of an object, what is laid over it, and a part of what the schema says.
     let wrong = [
         ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"failOpen": "no"}), "failOpen"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"failureStrategy": "FAIL_RELOAD"}), "failureStrategy"),
