@@ -241,6 +241,9 @@ fn while_plugins_share_a_vm_they_look_for_ended_ones_once_a_minute() {
     assert!(host.configure_root(other, config(json!({})).to_string().as_bytes()));
     host.tick_root(other);
     assert_eq!(host.tick_period().as_secs(), 60);
+    // It asked about the others, and then spoke for itself again.
+    let last = host.calls().iter().rfind(|call| call.name == "proxy_set_tick_period_milliseconds");
+    assert_eq!(last.map(|call| call.context), Some(other));
     host.remove_root(other);
     host.tick();
     assert_eq!(host.tick_period().as_secs(), 0, "nobody is left to look for");

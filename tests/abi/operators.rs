@@ -55,6 +55,10 @@ fn admitted_requests_are_counted_together_at_the_next_tick_and_none_is_lost() {
         assert_eq!(host.metric(ADMITTED), Some(so_far));
         assert_eq!(host.tick_period(), Duration::ZERO, "until there is something to tell again");
     }
+    let told = |host: &Host| host.calls().iter().filter(|call| call.name == crate::COUNT).count();
+    let so_far = told(&host);
+    host.tick();
+    assert_eq!(told(&host), so_far, "nothing happened since");
     // A plugin that ends tells what it has.
     let other = host.add_root();
     assert!(host.configure_root(other, config(json!({})).to_string().as_bytes()));
