@@ -163,6 +163,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_length_has_a_bit_of_its_own_up_to_62() {
+        let bits: std::collections::BTreeSet<_> = (0..70).map(|length| length_bit(&vec![b'/'; length])).collect();
+        assert_eq!(bits.len(), 64);
+        assert!(bits.iter().all(|bit| bit.count_ones() == 1));
+    }
+
+    #[test]
     fn a_plain_path_reads_the_same_to_everybody() {
         for path in ["/", "/a", "/a/b.c", "/a/...", "/a;b=c", "/tools/invoke", "/a/"] {
             assert!(is_plain(path.as_bytes()), "{path}");
