@@ -504,6 +504,33 @@ fn a_plugin_that_envoy_replaced_is_missed_and_let_go() {
 }
 
 #[test]
+fn no_admitted_request_is_lost_from_the_counters_while_policies_follow_each_other() {
+    const EACH: usize = 25;
+    let (_echo, envoy, example) = example(&shipped_policy());
+    let mut sent = 0;
+    for round in 0..4 {
+        for _ in 0..EACH {
+            assert_eq!(get(envoy.address("http"), "/", &[NICK, CLIENT]).status, 200);
+            sent += 1;
+        }
+        // At once: what was counted since the last tick is still with the plugin that goes.
+        edit(
+            &envoy,
+            &example,
+            &shipped_policy().replace("nick@example.com\"", &format!("nick@example.com\", \"{round}\"")),
+        );
+    }
+    let counted = || {
+        let text = envoy.process().ask("/stats/prometheus").unwrap().text();
+        let value =
+            text.lines().find_map(|line| line.strip_prefix("openclaw_trusted_proxy_decisions{result=\"admitted\"} "));
+        value.and_then(|value| value.parse::<usize>().ok())
+    };
+    eventually("every admitted request to be counted", || counted() == Some(sent));
+    assert_no_trap(&envoy);
+}
+
+#[test]
 fn the_command_in_filter_yaml_makes_what_make_run_makes() {
     let scratch = Scratch::new("by-hand");
     let shipped = envoy::root().join("envoy");
