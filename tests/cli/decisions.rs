@@ -11,7 +11,7 @@ use model::choices::{self, Choices};
 use model::{Kind, generate, subject};
 use openclaw_trusted_proxy::policy::refusal::Reason;
 use openclaw_trusted_proxy::policy::trace::{Rule, Verdict};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::tool_reading;
 
@@ -167,6 +167,29 @@ fn explain_decides_every_vector_as_the_filter_does() {
     });
     let wrong = wrong.into_inner().unwrap();
     assert!(wrong.is_empty(), "{} of {} wrong:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+}
+
+#[test]
+fn explain_tells_a_repeated_origin_from_one_that_is_not_listed() {
+    let configs = Configs::new("cli-origins");
+    let config = json!({"gateway": {
+        "trustedProxies": ["10.0.0.1"],
+        "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-forwarded-user"}},
+        "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
+    }});
+    const TWICE: &str = "more than once";
+    let claw = "https://claw.example.com";
+    for (origins, is_twice) in [(vec![claw, claw], true), (vec!["https://a,b"], true), (vec!["https://a"], false)] {
+        let mut headers = vec![
+            ("host".to_owned(), b"claw.example.com".to_vec()),
+            ("x-forwarded-for".to_owned(), b"203.0.113.7".to_vec()),
+            ("x-forwarded-user".to_owned(), b"nick@example.com".to_vec()),
+        ];
+        headers.extend(origins.iter().map(|origin| ("origin".to_owned(), origin.as_bytes().to_vec())));
+        let answer = explain(&configs.path(&config), "10.0.0.1", &[], &head("GET", "/", &headers)).unwrap();
+        assert_eq!(answer["reason"], "trusted_proxy_origin_not_allowed", "{origins:?}: {answer}");
+        assert_eq!(answer["fix"].to_string().contains(TWICE), is_twice, "{origins:?}: {answer}");
+    }
 }
 
 /// What cannot stand in the head of an HTTP/1.1 request, and so cannot be asked about.

@@ -158,11 +158,6 @@ impl ApiServer {
         command.env("PATH", path).env("KUBECONFIG", config).env("HOME", folder).env("TMPDIR", folder);
     }
 
-    /// What was applied: every object but the namespaces, as it came.
-    pub fn objects(&self) -> Vec<Value> {
-        self.state.objects().values().filter(|one| one["kind"] != "Namespace").cloned().collect()
-    }
-
     /// One object; a namespace has none around it.
     pub fn object(&self, kind: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
         let is = |one: &&Value| {
