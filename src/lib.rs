@@ -1,28 +1,29 @@
 //! A proxy-wasm filter for Envoy and Istio that guards an OpenClaw Gateway in trusted-proxy mode.
 //!
-//! A request walks through once, left to right:
+//! This crate is the shell: it reads what the host shows, asks the policy, and stamps or replies. The rules are in
+//! the crate `openclaw-trusted-proxy-policy`, which knows nothing about proxy-wasm. A request passes through once:
 //!
 //! ```text
-//! Envoy ── filter ───────────── policy ───────────── filter ── Envoy
-//!          reads what the host   decides: pure,       stamps, or
-//!          shows, once           no host, no I/O      replies
+//! Envoy ──> host ──> contexts ──> stream ──> policy ──> stream ──> host ──> Envoy
+//!           exports  which plugin  reads      decides     stamps,   calls
+//!                                  once                   or replies
 //! ```
 //!
-//! - [`config`]: the operator's words become an immutable policy, or every error at once.
-//! - [`policy`]: the rules; runs anywhere.
-//! - [`request`]: one request as borrowed bytes.
-//! - [`filter`]: the only part that knows proxy-wasm.
+//! Only `host` has `unsafe` code. The crate is empty for every target but `wasm32-wasip1`.
+#![cfg(all(target_os = "wasi", target_env = "p1"))]
 
-pub mod config;
-pub mod filter;
-pub mod policy;
-pub mod request;
-mod text;
+mod contexts;
+mod host;
+mod log;
+mod metrics;
+mod plugin;
+mod stream;
+#[cfg(feature = "trap-for-tests")]
+mod trap;
 
-#[cfg(all(target_os = "wasi", target_env = "p1"))]
 #[allow(missing_docs, reason = "the macro makes a public function")]
 mod entry {
     proxy_wasm::main! {{
-        crate::filter::start();
+        crate::contexts::start();
     }}
 }

@@ -9,10 +9,10 @@ use std::convert::Infallible;
 use std::hint::black_box;
 
 use divan::Bencher;
-use openclaw_trusted_proxy::config::compile;
-use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
-use openclaw_trusted_proxy::policy::{Edit, Policy};
-use openclaw_trusted_proxy::request::serialize;
+use policy::config::compile;
+use policy::headers::serialize;
+use policy::peer::socket_address;
+use policy::{Edit, Peer, Policy};
 use sizes::{HEADERS, SIZES, Size};
 
 type Headers = Vec<(String, String)>;

@@ -3,12 +3,11 @@
 
 use std::convert::Infallible;
 
-use openclaw_trusted_proxy::filter::reply::Reply;
-use openclaw_trusted_proxy::filter::report::Line;
-use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
-use openclaw_trusted_proxy::policy::refusal::Refusal;
-use openclaw_trusted_proxy::policy::{Admission, Edit, Kind, Mode, Policy};
-use openclaw_trusted_proxy::request::{self, Request};
+use policy::answer::reply::Reply;
+use policy::answer::report::Line;
+use policy::headers::serialize;
+use policy::peer::socket_address;
+use policy::{Admission, Edit, Kind, Mode, Peer, Policy, Refusal, Request};
 
 use crate::bindings::exports::openclaw::trusted_proxy::gate;
 
@@ -21,7 +20,7 @@ pub fn judge(policy: &Policy, given: &gate::Request) -> Result<gate::Verdict, St
         Peer::Unknown if !given.peer.is_empty() => return Err(format!("peer: {:?} is no IP address", given.peer)),
         peer => peer,
     };
-    let map = request::serialize(&headers(given)?);
+    let map = serialize(&headers(given)?);
     let mut request = policy.read(peer, &map).map_err(|_| "headers: they are too large".to_owned())?;
     request.destination = match given.destination.as_deref().map(|text| (text, socket_address(text.as_bytes()))) {
         Some((text, None)) => return Err(format!("destination: {text:?} is no IP address with a port")),
@@ -75,8 +74,8 @@ fn headers(given: &gate::Request) -> Result<Vec<(String, &[u8])>, String> {
     Ok(all)
 }
 
-/// A WebSocket without scopes may do what its user may, and a plain request may not: so it must be clear which one this is, as it is
-/// behind Envoy, which lets no other upgrade through.
+/// A WebSocket without scopes may do what its user may, and a plain request may not: so it must be clear which one
+/// this is, as it is behind Envoy, which lets no other upgrade through.
 fn check_upgrade(headers: &[(String, &[u8])]) -> Result<(), String> {
     let values = |wanted: &'static str| headers.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| *value);
     let mut upgrades = values("upgrade");

@@ -13,7 +13,7 @@ mod bindings {
 
 use bindings::exports::openclaw::trusted_proxy::gate;
 
-use openclaw_trusted_proxy::config::{Compiled, Severity, compile};
+use policy::config::{Compiled, Severity, compile};
 
 struct Component;
 
@@ -24,7 +24,7 @@ impl gate::Guest for Component {
         match compile(&configuration) {
             Ok(compiled) => Ok(gate::Policy::new(Policy(compiled))),
             Err(errors) => {
-                let problem = |error: &openclaw_trusted_proxy::config::ConfigError| gate::Problem {
+                let problem = |error: &policy::config::ConfigError| gate::Problem {
                     path: error.path.clone(),
                     problem: error.problem.clone(),
                     remedy: error.remedy.clone(),
@@ -39,7 +39,7 @@ struct Policy(Compiled);
 
 impl gate::GuestPolicy for Policy {
     fn findings(&self) -> Vec<gate::Finding> {
-        let finding = |finding: &openclaw_trusted_proxy::config::Finding| gate::Finding {
+        let finding = |finding: &policy::config::Finding| gate::Finding {
             id: finding.id.to_owned(),
             severity: match finding.severity {
                 Severity::Info => gate::Severity::Info,

@@ -22,7 +22,7 @@ use host::bindings::TrustedProxy;
 use host::bindings::exports::openclaw::trusted_proxy::gate::{
     Edit, Grounds, Header, Refusal, Request, Response, Severity, Verdict,
 };
-use openclaw_trusted_proxy::config;
+use policy::config;
 use serde_json::{Value, json};
 use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{Engine, ResourceLimiter, Store};

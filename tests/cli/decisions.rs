@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use harness::vectors::{self, Outcome};
 use model::choices::{self, Choices};
 use model::{Kind, generate, subject};
-use openclaw_trusted_proxy::policy::refusal::Reason;
-use openclaw_trusted_proxy::policy::trace::{Rule, Verdict};
+use policy::{Reason, Rule, Verdict};
 use serde_json::{Value, json};
 
 use crate::tool_reading;
@@ -127,7 +126,7 @@ fn check_steps(answer: &Value, what: &str) {
                     code == reason.code() || (**reason == Reason::MissingHeader && code.starts_with(reason.code()))
                 })
             });
-            assert_eq!(reason.and_then(|reason| Rule::of(*reason)), Some(Rule::ALL[settled]), "{what}: {answer}");
+            assert_eq!(reason.and_then(|reason| reason.rule()), Some(Rule::ALL[settled]), "{what}: {answer}");
             assert!(!answer["fix"].as_array().unwrap().is_empty(), "{what}: no remedy");
         }
     }

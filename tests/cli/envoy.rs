@@ -1,5 +1,5 @@
-//! `explain` beside a real Envoy with the module, as `envoy/` sets it up: the same decisions, and what `explain` says that
-//! Envoy adds and drops before the filter looks is what Envoy adds and drops.
+//! `explain` beside a real Envoy with the module, as `envoy/` sets it up: the same decisions, and what `explain`
+//! says that Envoy adds and drops before the filter looks is what Envoy adds and drops.
 
 use std::collections::BTreeMap;
 use std::fs;

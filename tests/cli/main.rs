@@ -1,29 +1,24 @@
 //! The command-line tool, as a program: what it prints, how it ends, and that it decides as the filter does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
 
 mod decisions;
 mod envoy;
 mod install;
+mod recording;
 mod requests;
 mod transcripts;
 mod usage;
 
+use std::ffi::OsStr;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The program.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_openclaw-trusted-proxy");
+use harness::envoy::root;
+use harness::tool::program;
 
 /// The folder with the files that the cases name.
 fn files() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/files")
+    root().join("tests/cli/files")
 }
 
 /// What a run of the program came to.
@@ -35,7 +30,7 @@ struct Run {
 }
 
 /// A command in the folder of files, with nothing of our environment but the path.
-fn command(program: &str) -> Command {
+fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(files()).env_clear();
     command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
@@ -57,20 +52,20 @@ fn run(mut command: Command, stdin: &[u8]) -> Run {
 }
 
 /// Runs the program with these arguments.
-fn tool<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Run {
+fn tool<S: AsRef<OsStr>>(arguments: &[S]) -> Run {
     tool_reading(arguments, b"")
 }
 
 /// The same with something on its standard input.
-fn tool_reading<S: AsRef<std::ffi::OsStr>>(arguments: &[S], stdin: &[u8]) -> Run {
-    let mut command = command(PROGRAM);
+fn tool_reading<S: AsRef<OsStr>>(arguments: &[S], stdin: &[u8]) -> Run {
+    let mut command = command(program());
     command.args(arguments);
     run(command, stdin)
 }
 
 /// Runs a line of a shell in which the program is found by its name.
 fn shell(line: &str) -> Run {
-    let folder = Path::new(PROGRAM).parent().unwrap();
+    let folder = program().parent().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = command("sh");
     command.args(["-c", line]).env("PATH", format!("{}:{path}", folder.display()));

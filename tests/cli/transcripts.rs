@@ -5,10 +5,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use harness::envoy::root;
+
 use crate::shell;
 
-/// Runs every command of a transcript: lines that start with `$ `, each followed by what it prints and, unless that is 0, its
-/// exit code. Other lines stay. In Markdown only blocks that are marked `console` count.
+/// Runs every command of a transcript: lines that start with `$ `, each followed by what it prints and, unless that
+/// is 0, its exit code. Other lines stay. In Markdown only blocks that are marked `console` count.
 fn again(text: &str, markdown: bool) -> (String, usize) {
     let (mut new, mut commands) = (String::new(), 0);
     let (mut inside, mut skips_output) = (!markdown, false);
@@ -66,7 +68,7 @@ fn check(path: &Path, markdown: bool) -> usize {
 
 #[test]
 fn every_transcript_is_what_the_program_prints() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/transcripts");
+    let folder = root().join("tests/cli/transcripts");
     let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     let commands: usize = paths.iter().map(|path| check(path, false)).sum();
@@ -75,6 +77,6 @@ fn every_transcript_is_what_the_program_prints() {
 
 #[test]
 fn every_example_of_the_documentation_is_what_the_program_prints() {
-    let commands = check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md"), true);
+    let commands = check(&root().join("docs/cli.md"), true);
     assert!(commands >= 5, "only {commands} commands in docs/cli.md");
 }

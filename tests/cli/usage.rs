@@ -7,7 +7,10 @@ use std::path::Path;
 use harness::document;
 use serde_json::Value;
 
-use crate::{PROGRAM, command, files, run, shell, tool, tool_reading};
+use harness::envoy::root;
+use harness::tool::program;
+
+use crate::{command, files, run, shell, tool, tool_reading};
 
 #[test]
 fn every_example_of_the_help_runs() {
@@ -208,7 +211,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut tool = command(PROGRAM);
+        let mut tool = command(program());
         tool.args(arguments).stdout(writer);
         let run = run(tool, b"");
         let expected = if arguments.contains(&"missing.json") { 2 } else { 141 };
@@ -263,7 +266,7 @@ fn the_gateways_secrets_are_found_wherever_they_are_set_and_never_shown() {
     ] {
         fs::write(&path, config).unwrap();
         fs::write(folder.join(".env"), beside).unwrap();
-        let mut tool = command(PROGRAM);
+        let mut tool = command(program());
         tool.arg("check").arg(&path).args(arguments);
         tool.envs(variable.split_once('='));
         let run = run(tool, b"");
@@ -297,9 +300,9 @@ fn ids(text: &str) -> std::collections::BTreeSet<String> {
 
 #[test]
 fn the_documentation_lists_every_check_of_the_tool() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-    let source = "src/bin/openclaw-trusted-proxy/check";
+    let source = "cli/src/check";
     let known = ids(&(read(&format!("{source}.rs")) + &read(&format!("{source}/deployment.rs"))));
     assert!(known.len() > 10, "{known:?}");
     assert_eq!(ids(&read("docs/cli.md")), known);

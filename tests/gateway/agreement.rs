@@ -41,9 +41,9 @@ const USERS: &[(&str, &[&str])] = &[
     ("jÃ¶rg", EVERYTHING),
 ];
 
-/// One Gateway for all tests here. The Gateway's list of proxies serves both hops: it names Envoy, which is on this machine, and the
-/// proxies in front of it.
-/// One test has it at a time, since a test may change the filter's settings; then it must put them back.
+/// One Gateway for all tests here. The Gateway's list of proxies serves both hops: it names Envoy, which is on this
+/// machine, and the proxies in front of it. One test has it at a time, since a test may change the filter's
+/// settings; then it must put them back.
 pub fn stack() -> MutexGuard<'static, Stack> {
     static STACK: OnceLock<Mutex<Stack>> = OnceLock::new();
     let stack = STACK.get_or_init(|| {
@@ -178,8 +178,9 @@ fn rebase_case(case: &Case, index: usize) -> Question {
     )
 }
 
-/// Makes a request for the one configuration here out of one for another: the headers that a configuration names take the names that
-/// this one gives them, and the path becomes one that tells what the Gateway made of the request.
+/// Makes a request for the one configuration here out of one for another: the headers that a configuration names
+/// take the names that this one gives them, and the path becomes one that tells what the Gateway made of the
+/// request.
 #[allow(clippy::too_many_arguments, reason = "two kinds of cases, taken apart")]
 fn rebase(
     name: String,
@@ -253,7 +254,8 @@ fn compare_responses(stack: &Stack, question: &Question, arrived: &mut usize) ->
     if (through.status, answer(&through)) != (direct.status, answer(&direct)) {
         return Err(format!("through the filter {through:?}\ndirectly {direct:?}"));
     }
-    // The Gateway alone, with the headers as they were before the filter: it must not refuse what the filter let pass, nor grant less.
+    // The Gateway alone, with the headers as they were before the filter: it must not refuse what the filter let
+    // pass, nor grant less.
     let alone = send(stack.gateway().address(), None, question, &unfiltered(question, &arrival))?;
     if alone.status != direct.status {
         return Err(format!("LAXER: without the filter the Gateway answers {alone:?}\nwith it {direct:?}"));

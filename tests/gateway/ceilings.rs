@@ -1,4 +1,5 @@
-//! What a user may do at most (`scopes.users`, `scopes.groups`), at a Gateway which by itself would grant them everything.
+//! What a user may do at most (`scopes.users`, `scopes.groups`), at a Gateway which by itself would grant them
+//! everything.
 
 use std::io::Write as _;
 

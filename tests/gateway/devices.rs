@@ -45,7 +45,8 @@ fn phones_and_nodes_get_in_with_their_own_tokens_where_the_filter_leaves_websock
     let anonymous = json!({"anonymousPaths": ["/health", "/healthz", "ws:/"]});
     let token = || Seen::In("device-token".to_owned());
     let unidentified = || Seen::Gateway("AUTH_IDENTITY_HEADER_REQUIRED".to_owned());
-    // Settings; what a device with its token sees, one without, one from a peer that is no proxy; and what a signed-in user sees.
+    // Settings; what a device with its token sees, one without, one from a peer that is no proxy; and what a
+    // signed-in user sees.
     let table = [
         (json!({}), Seen::Filter, Seen::Filter, Seen::Filter, Seen::In("trusted-proxy".to_owned())),
         (
@@ -139,7 +140,8 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
     stack.put_filter(&json!({}));
 }
 
-/// Pairs a device: the user makes a setup code, the device brings its token, and the user approves where the Gateway asks for it.
+/// Pairs a device: the user makes a setup code, the device brings its token, and the user approves where the
+/// Gateway asks for it.
 fn pair(stack: &Stack, user: &mut Session, device: &Device, profile: &str) -> String {
     let params = json!({"publicUrl": "https://claw.example.com", "includeQr": false, "bootstrapProfile": profile});
     let code = user.call("device.pair.setupCode", &params).unwrap();

@@ -1,4 +1,5 @@
-// Two folders of the Gateway's are always in /tmp: its locks, named after its database, and one that it fills if it fails.
+// Two folders of the Gateway's are always in /tmp: its locks, named after its database, and one that it fills if it
+// fails.
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import path from "node:path";

@@ -1,19 +1,17 @@
 //! The filter before a real Gateway, through a real Envoy, and against the Gateway's own functions.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 mod agreement;
+mod audit;
+mod browser;
 mod ceilings;
+mod clients;
 mod devices;
 mod generate;
 mod http2;
+mod istio;
 mod migration;
+mod placements;
+mod rendered;
 mod verdicts;
 
 /// Past the capture of tests that pass: what was compared is worth some lines.

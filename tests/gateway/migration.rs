@@ -1,4 +1,5 @@
-//! docs/migration.md, walked with a real Gateway and the blocks of that page: from a token to the proxy's users, and back.
+//! docs/migration.md, walked with a real Gateway and the blocks of that page: from a token to the proxy's users,
+//! and back.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use harness::document::{Section, commands};
 use harness::envoy::{Scratch, Source, eventually};
 use harness::gateway::{Denied, Gateway, Options, Session, Stack, installed};
+use harness::tool::program;
 use harness::wire::{self, Connection, Headers, Response};
 use serde_json::{Value, json};
 
@@ -203,7 +205,8 @@ fn a_running_gateway_that_finds_a_token_beside_the_new_mode_goes_down_and_stays_
     assert!(validated.contains("Config valid"), "the Gateway's own check does not see it: {validated}");
     let answers = || TcpStream::connect(gateway.address()).is_ok();
     assert!(!answers(), "it does not serve");
-    // Nothing tells that it will not: so it is given the time in which a Gateway that watches its file begins to restart.
+    // Nothing tells that it will not: so it is given the time in which a Gateway that watches its file begins to
+    // restart.
     gateway.put_config(&json!({"auth": {"token": null}}));
     thread::sleep(Duration::from_secs(3));
     assert!(!gateway.log().split(complaint).last().unwrap().contains("config change detected"), "{}", gateway.log());
@@ -290,7 +293,7 @@ fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
         let words: Vec<_> = commands[at].line.split(' ').collect();
         assert_eq!(words[0], "openclaw-trusted-proxy", "{commands:?}");
         let [text, json] = [&[][..], &["--json"]].map(|more| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_openclaw-trusted-proxy"));
+            let mut command = Command::new(program());
             let output = command.args(&words[1..]).args(more).current_dir(folder.path()).output().unwrap();
             assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8(output.stdout).unwrap()
@@ -330,8 +333,8 @@ fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
     Foretold { refused: would, other, refused_otherwise }
 }
 
-/// The bootstrap with what the page adds to it. Envoy connects to the Gateway itself: a relay would take connections that the
-/// Gateway does not.
+/// The bootstrap with what the page adds to it. Envoy connects to the Gateway itself: a relay would take
+/// connections that the Gateway does not.
 fn hold_requests(bootstrap: &str, relay: SocketAddr, gateway: SocketAddr) -> String {
     let section = Section::of(PAGE, "Holding requests while the Gateway restarts");
     let port = |address: SocketAddr| format!("port_value: {} }}", address.port());

@@ -2,18 +2,20 @@
 //
 //   OPENCLAW_PKG=… OPENCLAW_STATE_DIR=… node oracle.mjs        JSON lines in and out, in the same order
 //
-// In: {"surface": "http" or "ws", "remoteAddr", "method", "path", "headers": [[name, base64 of the value], …], "config": {"gateway": …},
-// "route": "api", "plugin" or "control-ui-read"}. Out: {"ok", "user", "reason", "scopes"}.
+// In: {"surface": "http" or "ws", "remoteAddr", "method", "path", "headers": [[name, base64 of the value], …],
+// "config": {"gateway": …}, "route": "api", "plugin" or "control-ui-read"}. Out: {"ok", "user", "reason",
+// "scopes"}.
 //
-// A request is parsed by Node's own HTTP server, so joining, decoding and trimming of headers are Node's. The functions are the
-// package's; what the handlers around them do is done here, in their order. A WebSocket is one of a client with a device that asks for
-// every scope: such a client needs no Origin, and what it gets shows the limit of the scopes header.
+// A request is parsed by Node's own HTTP server, so joining, decoding and trimming of headers are Node's. The
+// functions are the package's; what the handlers around them do is done here, in their order. A WebSocket is one of
+// a client with a device that asks for every scope: such a client needs no Origin, and what it gets shows the limit
+// of the scopes header.
 //
-// The package's files are named after hashes: a function is found by the `//#region <source file>` marker above it. One that its
-// file does not export is exported in memory, by a hook on module loading. Nothing is written.
+// The package's files are named after hashes: a function is found by the `//#region <source file>` marker above it.
+// One that its file does not export is exported in memory, by a hook on module loading. Nothing is written.
 //
-// Left out, so that the case alone decides: the addresses of this machine, rate limits, credentials in the environment, and what
-// needs a Gateway's state (profiles, pairing).
+// Left out, so that the case alone decides: the addresses of this machine, rate limits, credentials in the
+// environment, and what needs a Gateway's state (profiles, pairing).
 import fs from "node:fs";
 import http from "node:http";
 import { registerHooks } from "node:module";

@@ -1,6 +1,8 @@
 // What the Gateway's own readers make of texts.
 //
-//   node read.mjs PACKAGE json5|dotenv        a JSON text a line in, what it comes to a line out: a text, or null where it is refused
+//   node read.mjs PACKAGE json5|dotenv
+//
+// Reads a JSON text a line. Writes what the Gateway reads of it, a line each: a text, or null where it is refused.
 //
 // Of a dotenv file: the variable A.
 import { readFileSync } from "node:fs";

@@ -2,8 +2,8 @@
 //
 //   node run.mjs PACKAGE FOLDER [MORE...]
 //
-// FOLDER holds openclaw.json and takes the Gateway's state; it and MORE are removed at the end. The test holds the other end
-// of the standard input: however the test ends, the system closes it, and the Gateway ends as well.
+// FOLDER holds openclaw.json and takes the Gateway's state; it and MORE are removed at the end. The test holds the
+// other end of the standard input: however the test ends, the system closes it, and the Gateway ends as well.
 import { spawn } from "node:child_process";
 import { mkdirSync, realpathSync, rmSync } from "node:fs";
 import path from "node:path";

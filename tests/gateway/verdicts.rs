@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use harness::oracle::{self, ask};
 use harness::wire::{Headers, latin1, values};
-use openclaw_trusted_proxy::config::compile;
-use openclaw_trusted_proxy::policy::peer::{Address, Peer};
-use openclaw_trusted_proxy::policy::{Edit, Kind};
-use openclaw_trusted_proxy::request::serialize;
+use policy::config::compile;
+use policy::headers::serialize;
+use policy::peer::Address;
+use policy::{Edit, Kind, Peer};
 use serde_json::{Value, json};
 
 use crate::generate::{Case, Random, case};
@@ -155,8 +155,9 @@ fn question(case: &Case, headers: &Headers) -> Value {
     asked
 }
 
-/// Which of the Gateway's rules for scopes is that of a path. Written down apart from the filter's own table. What the Gateway
-/// does not serve by itself may be a plugin's, and so may `//` and `/./`: plugins see paths as they came.
+/// Which of the Gateway's rules for scopes is that of a path. Written down apart from the filter's own table. What
+/// the Gateway does not serve by itself may be a plugin's, and so may `//` and `/./`: plugins see paths as they
+/// came.
 fn route(case: &Case) -> &'static str {
     let path = case.path.split('?').next().unwrap_or_default();
     let enabled = |name: &str| case.gateway["http"]["endpoints"][name]["enabled"] == true;

@@ -1,4 +1,5 @@
-//! What `tests/mutants/judge` says of results that are made up here: each of its complaints is heard, and a good run passes.
+//! What `tests/mutants/judge` says of results that are made up here: each of its complaints is heard, and a good
+//! run passes.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
@@ -19,7 +20,7 @@ struct Run {
 impl Run {
     /// So many caught mutants, at different lines of a file that exists.
     fn with_caught(count: usize) -> Self {
-        let caught = (1..=count).map(|line| mutant("src/text.rs", line)).collect();
+        let caught = (1..=count).map(|line| mutant("policy/src/text.rs", line)).collect();
         Self { caught, accepted: "# a comment\n\n".to_owned(), ..Self::default() }
     }
 
@@ -66,14 +67,14 @@ fn mutant(file: &str, line: usize) -> String {
     format!("{file}:{line}:5: replace same -> bool with true\n")
 }
 
-const SURVIVOR: &str = "src/text.rs: replace same -> bool with true";
+const SURVIVOR: &str = "policy/src/text.rs: replace same -> bool with true";
 
 #[test]
 fn a_run_passes_with_what_is_accepted_for_a_reason_and_with_nothing_else() {
-    let line = |number| mutant("src/text.rs", number);
+    let line = |number| mutant("policy/src/text.rs", number);
     let accepted = format!("{SURVIVOR} # equivalent: a reason");
     let gone = "src/nowhere.rs: replace x -> bool with true # equivalent: a reason";
-    let elsewhere = "src/request.rs: replace x -> bool with true # equivalent: a reason";
+    let elsewhere = "policy/src/request.rs: replace x -> bool with true # equivalent: a reason";
     let again = Run { previously_caught: (1..=20).map(line).collect(), unviable: vec![line(7)], ..Run::default() };
     let alike = Run { unviable: vec![line(300)], ..Run::with_caught(20) };
     let hung = Run { timeout: vec![line(1)], ..Run::with_caught(0) };

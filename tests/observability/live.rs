@@ -7,8 +7,8 @@ use harness::document::Section;
 use harness::echo::Echo;
 use harness::envoy::{Scratch, eventually, free_port, root, substitute};
 use harness::prometheus::Prometheus;
-use openclaw_trusted_proxy::config::compile;
-use openclaw_trusted_proxy::policy::refusal::Reason;
+use policy::Reason;
+use policy::config::compile;
 use serde_json::{Value, json};
 
 use crate::fleet::{BAD, GOOD, Member, PORTLESS, STRANGER, traffic};

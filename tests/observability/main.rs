@@ -2,14 +2,6 @@
 //!
 //! `docs/observability.svg` is drawn from this. To draw it anew, from a longer run: `PICTURE=write make observability`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
-
 mod fleet;
 mod live;
 mod picture;

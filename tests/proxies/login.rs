@@ -1,5 +1,6 @@
-//! A stand-in for what proxies ask about a request: oauth2-proxy's `/oauth2/auth` (202 with the headers of `--set-xauthrequest`, or 401) and,
-//! on every other path, a forward-auth service (200 with X-Forwarded-User, or a way to the sign-in). Who is signed in has a cookie.
+//! A stand-in for what proxies ask about a request: oauth2-proxy's `/oauth2/auth` (202 with the headers of
+//! `--set-xauthrequest`, or 401) and, on every other path, a forward-auth service (200 with X-Forwarded-User, or a
+//! way to the sign-in). Who is signed in has a cookie.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -42,7 +43,8 @@ impl Login {
 impl Drop for Login {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        // One more connection, so that it looks. It may be on another host by now, and is then not reached: the socket ends with the process.
+        // One more connection, so that it looks. It may be on another host by now, and is then not reached: the
+        // socket ends with the process.
         if TcpStream::connect(self.address).is_ok()
             && let Some(accepting) = self.accepting.take()
         {

@@ -1,13 +1,6 @@
-//! The identity proxies of `envoy/proxies/`: real ones with the very files that stand there, and for those that cannot be installed the
-//! headers that they are documented to send. Before each: a browser. Behind each: a real Envoy with the filter, and an echo.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects
-)]
+//! The identity proxies of `envoy/proxies/`: real ones with the very files that stand there, and for those that
+//! cannot be installed the headers that they are documented to send. Before each: a browser. Behind each: a real
+//! Envoy with the filter, and an echo.
 
 mod gateways;
 mod login;
@@ -152,7 +145,8 @@ fn nginx_with_auth_request() {
     check(&place, "x-auth-request-email", &of_login(), 302);
 }
 
-/// Caddy's ways with a header that the login did not send differ from release to release; its file must be right for all.
+/// Caddy's ways with a header that the login did not send differ from release to release; its file must be right
+/// for all.
 #[test]
 fn caddy_with_forward_auth_old_and_new() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();

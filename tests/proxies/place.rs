@@ -1,4 +1,5 @@
-//! The hosts of docs/gateway.md's placement B, with an Envoy, an echo in the Gateway's place, and the files of `envoy/proxies/`.
+//! The hosts of docs/gateway.md's placement B, with an Envoy, an echo in the Gateway's place, and the files of
+//! `envoy/proxies/`.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -81,7 +82,8 @@ impl Place {
         Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), _envoy: envoy }
     }
 
-    /// What arrived is what a Gateway with the openclaw.json of this proxy lets in as this user, from Envoy and from nobody else.
+    /// What arrived is what a Gateway with the openclaw.json of this proxy lets in as this user, from Envoy and
+    /// from nobody else.
     pub fn gateway_takes(&self, arrived: &[(bool, Headers)], user: &str) {
         gateway_takes(&self.proxy, arrived, user);
     }
@@ -142,8 +144,8 @@ impl Place {
     }
 }
 
-/// What arrived, as plain requests and as WebSockets, is what a Gateway with the openclaw.json of this folder lets in as this user,
-/// from Envoy and from nobody else.
+/// What arrived, as plain requests and as WebSockets, is what a Gateway with the openclaw.json of this folder lets
+/// in as this user, from Envoy and from nobody else.
 pub fn gateway_takes(folder: &str, arrived: &[(bool, Headers)], user: &str) {
     let config: Value = serde_json::from_str(&file(&format!("{folder}/openclaw.json"))).unwrap();
     let questions = |from: &'static str| {

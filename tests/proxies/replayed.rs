@@ -1,4 +1,5 @@
-//! Proxies that cannot be installed from where tests may fetch: the headers that their documentation says they add, sent by their host.
+//! Proxies that cannot be installed from where tests may fetch: the headers that their documentation says they add,
+//! sent by their host.
 
 use harness::wire::values;
 
@@ -32,7 +33,8 @@ fn check(proxy: &Documented<'_>) {
         let headers = [&own[..], headers].concat();
         [place::ask(place.to_envoy(from), &headers), place::open(place.to_envoy(from), proxy.host, &headers)]
     };
-    // A browser may say more than the proxy takes off: other proxies' names for a user, and other spellings of this one's.
+    // A browser may say more than the proxy takes off: other proxies' names for a user, and other spellings of this
+    // one's.
     let dotted = proxy.user_header.replacen('-', ".", 1);
     let lies = [("x-webauth-user", "root"), ("remote-user", "root"), (dotted.as_str(), "eve@example.com")];
     let lying = [proxy.adds, &lies].concat();

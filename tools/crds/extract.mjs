@@ -1,11 +1,13 @@
-// Writes the schemas of tests/data/crds/envoy-gateway.json and kubernetes.json from npm packages: `@kubernetes-models/envoy-gateway` and
-// `@kubernetes-models/gateway-api`, which are made from the Go types of Envoy Gateway and of the Gateway API, and `kubernetes-models`.
+// Writes the schemas of tests/data/crds/envoy-gateway.json and kubernetes.json from npm packages:
+// `@kubernetes-models/envoy-gateway` and `@kubernetes-models/gateway-api`, which are made from the Go types of
+// Envoy Gateway and of the Gateway API, and `kubernetes-models`.
 //
 //   make .tools/crds/.installed && node tools/crds/extract.mjs .tools/crds tests/data/crds
 //
-// Those packages ship no JSON schemas, but what Ajv compiled them to: JavaScript in which each schema is a function, each keyword an
-// error that the function may report, and each subschema a call. They are read back out of that code, which is not run. The
-// packages' TypeScript types say the fields a second time: a field that only one of the two has is an error.
+// Those packages ship no JSON schemas, but what Ajv compiled them to: JavaScript in which each schema is a
+// function, each keyword an error that the function may report, and each subschema a call. They are read back out
+// of that code, which is not run. The packages' TypeScript types say the fields a second time: a field that only
+// one of the two has is an error.
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";

@@ -1,6 +1,6 @@
-// Asks the validators of the npm packages (tools/crds/package.json) about Kubernetes documents: a JSON list of them comes in, and the
-// list of what is wrong with each goes out: [{path, keyword, message}]. They know types and limits; fields that do not exist are none of
-// their business.
+// Asks the validators of the npm packages (tools/crds/package.json) about Kubernetes documents: a JSON list of them
+// comes in, and the list of what is wrong with each goes out: [{path, keyword, message}]. They know types and
+// limits; fields that do not exist are none of their business.
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";

@@ -60,8 +60,8 @@ fn listener(name: &str, mut filters: Vec<Value>, action: &Value) -> Value {
     })
 }
 
-/// These filters `passes` times over, each time behind a mutation that takes the scopes away again: so each pass has the
-/// same to do, and the signal is that much larger than the noise. Without filters, the mutations alone.
+/// These filters `passes` times over, each time behind a mutation that takes the scopes away again: so each pass
+/// has the same to do, and the signal is that much larger than the noise. Without filters, the mutations alone.
 pub fn repeated(filters: &[Value], passes: usize) -> Vec<Value> {
     let reset = mutation(json!({ "remove": "x-openclaw-scopes" }));
     let mut chain = Vec::new();

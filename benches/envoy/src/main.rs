@@ -469,7 +469,8 @@ fn loading(plan: &Plan) -> Outcome<Vec<Table>> {
     }])
 }
 
-/// The module in wasmtime: how large its memory is with this policy in force, and what a decision takes, in instructions.
+/// The module in wasmtime: how large its memory is with this policy in force, and what a decision takes, in
+/// instructions.
 fn in_wasmtime(policy: &str) -> (usize, u64) {
     let mut host = harness::wasm::Host::new();
     host.allow_fuel(1_000_000_000_000);

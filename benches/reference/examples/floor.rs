@@ -1,6 +1,6 @@
-//! The floor: the same host calls as `sdk` makes for `calls`, made straight, by a module that has no more than a filter
-//! needs which keeps something per request: it is told of each request's beginning, headers and end. What the host hands
-//! over is freed, not looked at.
+//! The floor: the same host calls as `sdk` makes for `calls`, made straight, by a module that has no more than a
+//! filter needs which keeps something per request: it is told of each request's beginning, headers and end. What
+//! the host hands over is freed, not looked at.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;

@@ -1,4 +1,4 @@
-//! Real clients as child processes: browsers, and client libraries of other languages (tests/clients/).
+//! Real clients as child processes: browsers, and client libraries of other languages (tests/gateway/clients/).
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -39,8 +39,8 @@ impl Kind {
     pub const ALL: [Self; 5] = [Self::Chromium, Self::Firefox, Self::Node, Self::Ws, Self::Python];
 }
 
-/// A running client. Questions go in as JSON and answers come out, one at a time. It ends when dropped, and also when this
-/// process dies, since then its input ends.
+/// A running client. Questions go in as JSON and answers come out, one at a time. It ends when dropped, and also
+/// when this process dies, since then its input ends.
 pub struct Client {
     kind: Kind,
     child: Child,
@@ -63,7 +63,7 @@ impl Client {
     fn try_start(kind: Kind, certificate: &Path) -> Result<Self, String> {
         let scratch = Scratch::new("client");
         let folder = scratch.path();
-        let scripts = root().join("tests/clients");
+        let scripts = root().join("tests/gateway/clients");
         let mut command = match kind {
             Kind::Python => {
                 let mut command = Command::new(installed("venv/bin/python")?);
@@ -187,8 +187,9 @@ fn browser(variable: &str, name: &str) -> Result<PathBuf, String> {
 /// The cookie by which the sign-in of a [`Front`] knows who comes.
 pub const SESSION: &str = "session";
 
-/// The configuration in `envoy/` with a sign-in before the filter, since a script in a browser cannot choose headers: whoever has
-/// the cookie [`SESSION`] gets the user header with its value, and everybody gets a client address.
+/// The configuration in `envoy/` with a sign-in before the filter, since a script in a browser cannot choose
+/// headers: whoever has the cookie [`SESSION`] gets the user header with its value, and everybody gets a client
+/// address.
 pub struct Front {
     // Envoy ends before its folder goes.
     envoy: Envoy,
@@ -206,7 +207,8 @@ pub enum Over {
 }
 
 impl Front {
-    /// Starts Envoy before an upstream. Nick may come in, from the pages of this Envoy; `filter` is the policy's block of that name.
+    /// Starts Envoy before an upstream. Nick may come in, from the pages of this Envoy; `filter` is the policy's
+    /// block of that name.
     ///
     /// # Panics
     /// If it does not start, with what it said; if something is missing, with what to do.

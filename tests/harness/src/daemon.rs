@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::envoy::eventually;
 
-/// A running server, ended when dropped together with what it started, and by the system if this process dies first. What it says is
-/// kept, and shown if the test fails.
+/// A running server, ended when dropped together with what it started, and by the system if this process dies
+/// first. What it says is kept, and shown if the test fails.
 ///
 /// That last signal is bound to the thread that started it: a thread that ends takes its server along.
 pub struct Daemon {
@@ -111,8 +111,8 @@ impl Drop for Daemon {
     }
 }
 
-/// Lets a child die when the thread that starts it does, and leads a process group: Ctrl-C in a terminal reaches this program
-/// alone, which then ends the child itself.
+/// Lets a child die when the thread that starts it does, and leads a process group: Ctrl-C in a terminal reaches
+/// this program alone, which then ends the child itself.
 pub(crate) fn end_with_this_thread(command: &mut Command) {
     command.process_group(0);
     #[cfg(target_os = "linux")]

@@ -15,12 +15,22 @@ pub fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
 }
 
+/// The Makefile, with what it includes.
+///
+/// # Panics
+/// If a part cannot be read.
+pub fn makefile() -> String {
+    ["Makefile", "make/tools.mk", "make/release.mk"].map(page).concat()
+}
+
 /// The paths of all pages: the README, what stands beside it, and `docs/`.
 ///
 /// # Panics
 /// If `docs/` cannot be read.
 pub fn pages() -> Vec<String> {
-    let beside = ["README.md", "SECURITY.md", "CHANGELOG.md", "envoy/proxies/README.md"].map(str::to_owned);
+    let beside =
+        ["README.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "envoy/proxies/README.md", "tests/README.md"]
+            .map(str::to_owned);
     let docs = fs::read_dir(root().join("docs")).expect("docs/ can be read").filter_map(|entry| {
         let name = entry.expect("an entry of docs/").file_name().into_string().expect("a name of UTF-8");
         Path::new(&name).extension().is_some_and(|extension| extension == "md").then(|| format!("docs/{name}"))
@@ -141,7 +151,8 @@ impl Section {
     }
 }
 
-/// Compares a file of the repository with what it should be, which may depend on what it is, or writes it where `DOCS=write` is set.
+/// Compares a file of the repository with what it should be, which may depend on what it is, or writes it where
+/// `DOCS=write` is set.
 ///
 /// # Panics
 /// If it is something else; `test` says in the message which test writes it.
@@ -152,6 +163,9 @@ pub fn published(test: &str, path: &str, wanted: impl Fn(&str) -> String) {
     if std::env::var("DOCS").is_ok_and(|what| what == "write") {
         fs::write(&file, &wanted).unwrap_or_else(|error| panic!("{path}: {error}"));
     } else {
-        assert!(is == wanted, "{path} is out of date: `DOCS=write cargo test --test {test}` writes it anew");
+        assert!(
+            is == wanted,
+            "{path} is out of date: `DOCS=write cargo test -p openclaw-trusted-proxy-tests --test {test}` updates it"
+        );
     }
 }

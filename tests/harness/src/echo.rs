@@ -17,9 +17,9 @@ pub const HEAD_ANSWER: &str = "x-echo";
 
 /// A server on a free port of 127.0.0.1, until it is dropped.
 ///
-/// Whatever the request, the answer is 200 and the JSON `{"method", "path", "headers": [[name, value], …], "trailers": …, "body"}`:
-/// values read as Latin-1, copies kept, in order. A WebSocket is accepted, gets that JSON as its first message, and then
-/// every message back.
+/// Whatever the request, the answer is 200 and the JSON
+/// `{"method", "path", "headers": [[name, value], …], "trailers": …, "body"}`: values read as Latin-1, copies kept,
+/// in order. A WebSocket is accepted, gets that JSON as its first message, and then every message back.
 pub struct Echo {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -39,7 +39,8 @@ impl Echo {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), |_| {})
     }
 
-    /// Starts it at an address, where it may have been before; `on_request` sees the headers of each request that arrives.
+    /// Starts it at an address, where it may have been before; `on_request` sees the headers of each request that
+    /// arrives.
     pub fn start_at(address: SocketAddr, on_request: impl Fn(&Headers) + Send + Sync + 'static) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;

@@ -75,9 +75,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts Envoy with a bootstrap file, and returns when it is ready. `folder` takes a small file with the address of
-    /// the administration interface; `on_line` gets every line that Envoy writes. If it does not start, the error holds
-    /// what it said.
+    /// Starts Envoy with a bootstrap file, and returns when it is ready. `folder` takes a small file with the
+    /// address of the administration interface; `on_line` gets every line that Envoy writes. If it does not start,
+    /// the error holds what it said.
     pub fn start(
         program: &Path,
         bootstrap: &Path,

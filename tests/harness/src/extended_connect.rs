@@ -7,8 +7,8 @@ use http::{Method, Request, Version};
 
 use crate::wire;
 
-/// Opens one, sends bytes where it was admitted, and returns the status and what came: all of a refusal, else until it ends
-/// with `last`.
+/// Opens one, sends bytes where it was admitted, and returns the status and what came: all of a refusal, else until
+/// it ends with `last`.
 ///
 /// # Panics
 /// If there is no answer in time, or none that is HTTP/2.

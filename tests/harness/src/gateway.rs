@@ -1,4 +1,5 @@
-//! A real OpenClaw Gateway as a child process, and the whole of it: Envoy, the filter, a relay that counts, the Gateway.
+//! A real OpenClaw Gateway as a child process, and the whole of it: Envoy, the filter, a relay that counts, the
+//! Gateway.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -74,8 +75,8 @@ pub struct Options {
     pub remove: Vec<PathBuf>,
 }
 
-/// A running Gateway with a throw-away state, ended when dropped. A program of its own watches over it: it ends the Gateway
-/// and removes what it leaves also where nothing is dropped, as with statics, signals and aborts.
+/// A running Gateway with a throw-away state, ended when dropped. A program of its own watches over it: it ends the
+/// Gateway and removes what it leaves also where nothing is dropped, as with statics, signals and aborts.
 pub struct Gateway {
     watch: Child,
     address: SocketAddr,
@@ -96,8 +97,8 @@ impl Gateway {
         })
     }
 
-    /// Starts a Gateway, and returns when it answers. `config` is laid over an openclaw.json of [`Gateway::minimal`] and a
-    /// free port; without a key `gateway` it is taken for that block itself.
+    /// Starts a Gateway, and returns when it answers. `config` is laid over an openclaw.json of
+    /// [`Gateway::minimal`] and a free port; without a key `gateway` it is taken for that block itself.
     ///
     /// # Panics
     /// If it does not start, with what it said; if it is missing, with what to do.
@@ -163,7 +164,8 @@ impl Gateway {
         panic!("the Gateway did not start: {problem}\n{}", this.log());
     }
 
-    /// Lays `over` over its block `gateway` in openclaw.json, which it watches: it takes the change, or restarts by itself.
+    /// Lays `over` over its block `gateway` in openclaw.json, which it watches: it takes the change, or restarts by
+    /// itself.
     ///
     /// # Panics
     /// If the file cannot be written.
@@ -409,9 +411,11 @@ fn requests(client: &TcpStream, mut server: &TcpStream, shared: &RelayState) -> 
 // The stack
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Everything: the configuration in `envoy/` on free ports, the filter with a policy that matches, a [`Relay`], and a real Gateway.
+/// Everything: the configuration in `envoy/` on free ports, the filter with a policy that matches, a [`Relay`], and
+/// a real Gateway.
 ///
-/// The plain listener also takes the PROXY protocol, where a connection begins with it: so a test can come from any peer.
+/// The plain listener also takes the PROXY protocol, where a connection begins with it: so a test can come from any
+/// peer.
 pub struct Stack {
     // The order of the fields is that of their ends: from the front to the back.
     envoy: Option<Arc<Envoy>>,
@@ -423,8 +427,8 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything. `gateway` is laid over the Gateway's configuration (see [`Gateway::start`]), `filter` over the
-    /// block `filter` of a policy that pastes the Gateway's block.
+    /// Starts everything. `gateway` is laid over the Gateway's configuration (see [`Gateway::start`]), `filter`
+    /// over the block `filter` of a policy that pastes the Gateway's block.
     ///
     /// # Panics
     /// If something does not start, with what it said; if something is missing, with what to do.
@@ -432,8 +436,8 @@ impl Stack {
         Self::start_with(gateway, |gateway| json!({"gateway": gateway, "filter": filter}), |text, _, _| text.to_owned())
     }
 
-    /// As [`Stack::start`], with a policy made of the Gateway's block, and changes to Envoy's bootstrap, which get the addresses of the
-    /// relay and of the Gateway too.
+    /// As [`Stack::start`], with a policy made of the Gateway's block, and changes to Envoy's bootstrap, which get
+    /// the addresses of the relay and of the Gateway too.
     ///
     /// # Panics
     /// As [`Stack::start`].
@@ -571,7 +575,8 @@ pub fn with_proxy_protocol(bootstrap: &str) -> String {
 pub enum Denied {
     /// The answer to the upgrade was no 101.
     Status(u16),
-    /// It was opened, and closed with this code and reason. The error of the Gateway's answer to `connect`, if it gave one.
+    /// It was opened, and closed with this code and reason. The error of the Gateway's answer to `connect`, if it
+    /// gave one.
     Closed(u16, String, Option<Value>),
     /// Anything else, in words.
     Other(String),
@@ -590,8 +595,8 @@ pub fn control_ui() -> Value {
     json!({"client": {"id": "openclaw-control-ui", "version": "test", "platform": "test", "mode": "webchat", "buildId": "dev"}})
 }
 
-/// Opens a WebSocket over an open stream, with these headers besides those of the handshake where they name none of them, and reads
-/// the Gateway's challenge: the nonce.
+/// Opens a WebSocket over an open stream, with these headers besides those of the handshake where they name none of
+/// them, and reads the Gateway's challenge: the nonce.
 pub fn challenge<S: Read + Write>(
     stream: S,
     path: &str,
@@ -627,7 +632,8 @@ pub fn challenge<S: Read + Write>(
 }
 
 impl<S: Read + Write> Session<S> {
-    /// Opens a session. `connect` is laid over the parameters of an operator who asks for every scope; it names the client.
+    /// Opens a session. `connect` is laid over the parameters of an operator who asks for every scope; it names the
+    /// client.
     pub fn open(stream: S, path: &str, headers: &[(String, Vec<u8>)], connect: &Value) -> Result<Self, Denied> {
         let (socket, _) = challenge(stream, path, headers)?;
         Self::connect(socket, connect)

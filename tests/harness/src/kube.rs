@@ -1,5 +1,6 @@
-//! A stand-in for a Kubernetes API server, for a real kubectl: it holds every object against the schemas in `tests/data/crds`, strictly,
-//! and keeps it. Nothing else of a cluster is there: no controller, no admission, no rights.
+//! A stand-in for a Kubernetes API server, for a real kubectl: it holds every object against the schemas in
+//! `tests/data/crds`, strictly, and keeps it. Nothing else of a cluster is there: no controller, no admission, no
+//! rights.
 
 mod protobuf;
 
@@ -140,7 +141,8 @@ impl ApiServer {
         Self { address, state, accepting: Some(accepting) }
     }
 
-    /// Lets a command, and what it starts, find this kubectl and with it this server. What kubectl keeps, it keeps in this folder.
+    /// Lets a command, and what it starts, find this kubectl and with it this server. What kubectl keeps, it keeps
+    /// in this folder.
     ///
     /// # Panics
     /// If the folder cannot be written to.
@@ -242,8 +244,8 @@ impl State {
                 let all = all.into_iter().map(|(group, versions)| json!({"name": group, "versions": versions}));
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all.collect::<Vec<_>>()})
             }
-            // Protocol buffers are all that old clients take: field 1 of the document, its version, and no definition. What their own
-            // checks would find is found here.
+            // Protocol buffers are all that old clients take: field 1 of the document, its version, and no
+            // definition. What their own checks would find is found here.
             "/openapi/v2" => {
                 const TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
                 return Some((200, TYPE, b"\x0a\x032.0".to_vec()));

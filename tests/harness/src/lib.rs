@@ -21,6 +21,7 @@ pub mod parts;
 pub mod pki;
 pub mod prometheus;
 pub mod source;
+pub mod tool;
 pub mod vectors;
 #[cfg(feature = "wasm-host")]
 pub mod wasm;

@@ -48,7 +48,8 @@ impl Network {
             let file = File::open(format!("/run/netns/{name}")).expect("the namespace was just made");
             made.push(((*host).to_owned(), file));
         }
-        // Nobody lives at the switch: a name would not keep it, but its interfaces do, each the other end of one in a host.
+        // Nobody lives at the switch: a name would not keep it, but its interfaces do, each the other end of one in
+        // a host.
         made.push((String::new(), File::open(format!("/run/netns/{switch}")).expect("the namespace was just made")));
         Self { hosts: made }
     }

@@ -49,8 +49,8 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one on a free port of 127.0.0.1, and returns when it answers. Files that the configuration names stand in the
-    /// folder.
+    /// Starts one on a free port of 127.0.0.1, and returns when it answers. Files that the configuration names
+    /// stand in the folder.
     ///
     /// # Panics
     /// If it does not start, with what it said; if it is missing, with what to do.

@@ -1,6 +1,7 @@
 //! The decision vectors: one table of cases, judged the same way at every rung of the testing ladder
 //! (natively, in the release module on wasmtime, in a real Envoy).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -382,6 +383,31 @@ fn header_bytes(value: &Value) -> Result<Vec<u8>, String> {
     }
     let encoded = value["b64"].as_str().ok_or_else(|| format!("`{value}` is no header value"))?;
     BASE64.decode(encoded).map_err(|error| format!("`{encoded}`: {error}"))
+}
+
+/// Judges every vector, and shows each kind of failure once before it fails.
+/// # Panics
+/// If any was decided wrongly.
+pub fn judge_all(rung: &str, mut decide: impl FnMut(&Vector) -> Outcome) {
+    let cases = load();
+    let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for case in &cases {
+        if let Err(difference) = case.judge(&decide(case)) {
+            let kind = difference.split(['[', '(', '"', '{']).next().unwrap_or_default().to_owned();
+            wrong.entry(kind).or_default().push(format!("{}: {difference}", case.id));
+        }
+    }
+    for examples in wrong.values() {
+        println!("{:5}  {}", examples.len(), examples[0]);
+    }
+    let count: usize = wrong.values().map(Vec::len).sum();
+    println!("{rung}: {} cases, {count} wrong", cases.len());
+    assert_eq!(
+        count,
+        0,
+        "{rung}: {count} of {} cases are wrong; an example of each kind is printed above",
+        cases.len()
+    );
 }
 
 #[cfg(test)]

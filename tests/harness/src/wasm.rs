@@ -1,5 +1,6 @@
-//! A proxy-wasm host on wasmtime (ABI 0.2.1, as Envoy speaks it), for what a real Envoy cannot be made to do: answer a host
-//! call with an error, hand over malformed bytes, move the clock, count the calls. It runs the very file that ships.
+//! A proxy-wasm host on wasmtime (ABI 0.2.1, as Envoy speaks it), for what a real Envoy cannot be made to do:
+//! answer a host call with an error, hand over malformed bytes, move the clock, count the calls. It runs the very
+//! file that ships.
 //!
 //! The host is strict where Envoy is lenient: a trap, a call of an import that it does not know, a pointer out of
 //! memory and an endless loop each panic, and so fail the test.
@@ -27,8 +28,8 @@ const FUEL_PER_CALL: u64 = 1_000_000_000;
 /// The context of the plugin itself; Envoy, too, counts from one.
 const ROOT: u32 = 1;
 
-/// The path of the module under test: the file that ships, or what `OPENCLAW_WASM` names; with `OPENCLAW_WASM=build` the
-/// host here builds one itself.
+/// The path of the module under test: the file that ships, or what `OPENCLAW_WASM` names; with
+/// `OPENCLAW_WASM=build` the host here builds one itself.
 pub fn module_path() -> PathBuf {
     std::env::var_os("OPENCLAW_WASM").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/openclaw-trusted-proxy.wasm"),
@@ -240,8 +241,8 @@ impl Host {
 
     /// Ends a stream and hands out what became of it.
     ///
-    /// On the way it shows the module bodies, trailers and the response, as Envoy does with what the module has callbacks
-    /// for; a filter of requests' headers lets all of that pass.
+    /// On the way it shows the module bodies, trailers and the response, as Envoy does with what the module has
+    /// callbacks for; a filter of requests' headers lets all of that pass.
     pub fn finish(&mut self, id: u32) -> Exchange {
         let stream = self.stream(id);
         let went_on = stream.action == Some(Action::Continue) && stream.response.is_none();
@@ -330,8 +331,8 @@ impl Host {
         &self.store.data().calls
     }
 
-    /// The host calls since the last time that somebody took them. Whoever sends many requests takes them now and then: each
-    /// request is looked up among all.
+    /// The host calls since the last time that somebody took them. Whoever sends many requests takes them now and
+    /// then: each request is looked up among all.
     pub fn take_calls(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
     }

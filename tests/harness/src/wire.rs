@@ -98,8 +98,8 @@ pub fn open(address: SocketAddr) -> io::Result<TcpStream> {
     ready(TcpStream::connect(address)?)
 }
 
-/// An address of this machine that is not loopback. A connection from it to 127.0.0.1 stays inside the machine, and whoever
-/// accepts it sees a peer that is no process of its own. The error is one line that says what to do.
+/// An address of this machine that is not loopback. A connection from it to 127.0.0.1 stays inside the machine, and
+/// whoever accepts it sees a peer that is no process of its own. The error is one line that says what to do.
 pub fn own_address() -> Result<IpAddr, String> {
     // Asks the system which address it would use; nothing is sent.
     let found = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {

@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 
-use openclaw_trusted_proxy::config::{Compiled, compile};
-use openclaw_trusted_proxy::filter::reply::Reply;
-use openclaw_trusted_proxy::filter::report::Line;
-use openclaw_trusted_proxy::policy::peer::{Peer, socket_address};
-use openclaw_trusted_proxy::policy::{self, Edit, PeerAddress, Policy};
-use openclaw_trusted_proxy::request as filter;
+use policy::answer::reply::Reply;
+use policy::answer::report::Line;
+use policy::config::{Compiled, compile};
+use policy::headers::serialize;
+use policy::peer::socket_address;
+use policy::{Edit, Peer, PeerAddress, Policy};
 use serde_json::Value;
 
 use crate::headers::latin1;
@@ -22,7 +22,7 @@ pub fn compiled(config: &Value) -> Compiled {
 }
 
 /// A request as the filter hands it to the policy.
-fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> filter::Request<'a> {
+fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> policy::Request<'a> {
     let text = request.peer.as_deref().unwrap_or_default();
     let peer = match policy.peer_address() {
         PeerAddress::Connection => Peer::from_connection(text),
@@ -43,7 +43,7 @@ fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> filter::R
 
 /// What the policy makes of a request.
 pub fn decide(policy: &Policy, request: &Request) -> Outcome {
-    let map = filter::serialize(&request.headers);
+    let map = serialize(&request.headers);
     let judged = judged(policy, request, &map);
     match policy.decide(&judged) {
         Err(refusal) => Outcome::Refused(refusal.to_string()),
@@ -58,7 +58,8 @@ pub fn decide(policy: &Policy, request: &Request) -> Outcome {
     }
 }
 
-/// What is made of a refusal: the operator's log line, the plain reply, and the close of a WebSocket where it can be one.
+/// What is made of a refusal: the operator's log line, the plain reply, and the close of a WebSocket where it can
+/// be one.
 pub struct Shown {
     /// The log line.
     pub line: String,
@@ -70,7 +71,7 @@ pub struct Shown {
 
 /// What is made of a request that is refused.
 pub fn shown(policy: &Policy, request: &Request) -> Option<Shown> {
-    let map = filter::serialize(&request.headers);
+    let map = serialize(&request.headers);
     let judged = judged(policy, request, &map);
     let refusal = policy.decide(&judged).err()?;
     let peer = request.peer.as_deref().unwrap_or_default();
@@ -85,7 +86,7 @@ pub fn shown(policy: &Policy, request: &Request) -> Option<Shown> {
 fn upstream(
     policy: &Policy,
     admission: &policy::Admission<'_>,
-    judged: &filter::Request<'_>,
+    judged: &policy::Request<'_>,
     headers: &[(Vec<u8>, Vec<u8>)],
 ) -> Vec<(String, String)> {
     let mut seen: Vec<_> = headers.iter().map(|(name, value)| (latin1(name), latin1(value))).collect();
@@ -178,7 +179,7 @@ pub fn edits(policy: &Policy, request: &Request) -> Option<usize> {
 
 /// Hands every edit of an admitted request to `look`; false where it is refused.
 pub fn edits_of(policy: &Policy, request: &Request, mut look: impl FnMut(&Edit<'_>)) -> bool {
-    let map = filter::serialize(&request.headers);
+    let map = serialize(&request.headers);
     let judged = judged(policy, request, &map);
     let Ok(admission) = policy.decide(&judged) else { return false };
     let made = admission.stamp(policy, &judged, |edit| {

@@ -6,10 +6,9 @@
 
 use std::sync::OnceLock;
 
-use openclaw_trusted_proxy::config::{Compiled, compile};
-use openclaw_trusted_proxy::policy::peer::Peer;
-use openclaw_trusted_proxy::policy::{Edit, Policy};
-use openclaw_trusted_proxy::request;
+use policy::config::{Compiled, compile};
+use policy::headers::serialize;
+use policy::{Edit, Peer, Policy};
 use serde_json::{Value, json};
 
 use crate::choices::Choices;
@@ -169,7 +168,7 @@ pub fn header_map(data: &[u8]) {
     let peer = Peer::from_connection(b"10.0.0.1:40000");
     let Ok(judged) = compiled.policy.read(peer, map) else { return };
     let headers: Vec<_> = judged.headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-    assert_eq!(request::serialize(&headers), map, "what was read is not what was there");
+    assert_eq!(serialize(&headers), map, "what was read is not what was there");
     let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"host"));
     let request = Request { headers, ..good_request() };
     if has_host {

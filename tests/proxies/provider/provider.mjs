@@ -1,4 +1,5 @@
-// An OpenID provider at https://id.example.com, with oidc-provider's own pages for signing in: whoever gives a login `x` is x@example.com.
+// An OpenID provider at https://id.example.com, with oidc-provider's own pages for signing in: whoever gives a
+// login `x` is x@example.com.
 //
 //   node provider.mjs FOLDER        FOLDER has cert.pem and key.pem
 //

@@ -116,8 +116,8 @@ impl Release<'_> {
         layout.document(MANIFEST, &manifest)
     }
 
-    /// The bill of materials as an artifact that says which image it belongs to. Registries that keep account of such tell it to whoever
-    /// asks for the image's referrers; for all others it has the tag that cosign looks for.
+    /// The bill of materials as an artifact that says which image it belongs to. Registries that keep account of
+    /// such tell it to whoever asks for the image's referrers; for all others it has the tag that cosign looks for.
     fn refer(&self, layout: &mut Layout, annotations: &Map<String, Value>, image: &Value) {
         let name = annotations.get("org.opencontainers.image.title").and_then(Value::as_str).unwrap_or_default();
         let layer = titled(layout.blob(BILL, self.bill.to_vec()), &format!("{name}.cdx.json"));

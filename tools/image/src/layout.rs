@@ -50,7 +50,8 @@ impl Layout {
         descriptor
     }
 
-    /// Adds a document as a blob; returns its descriptor. Members are sorted by name, so that there is one way to write it.
+    /// Adds a document as a blob; returns its descriptor. Members are sorted by name, so that there is one way to
+    /// write it.
     pub fn document(&mut self, media_type: &str, document: &Value) -> Value {
         self.blob(media_type, document.to_string().into_bytes())
     }

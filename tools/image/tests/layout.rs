@@ -1,5 +1,5 @@
-//! The images as a layout on the disk: whole, to the letter of the image specification, the same in each build, and such as Istio and
-//! Envoy Gateway take.
+//! The images as a layout on the disk: whole, to the letter of the image specification, the same in each build, and
+//! such as Istio and Envoy Gateway take.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod consumer;

@@ -1,8 +1,9 @@
 //! Takes out of the built module what its host shall not call, and the code that only that needed.
 //!
-//! The SDK exports every callback that proxy-wasm knows. Envoy enters the VM for each that is exported, on every request, and
-//! each entry costs; what the filter has no use for is therefore not exported by what ships. And it puts the filter's own
-//! callbacks of requests in the place of the SDK's (`src/filter/contexts.rs` says why): both cannot have the same name before.
+//! The SDK exports every callback that proxy-wasm knows. Envoy enters the VM for each that is exported, on every
+//! request, and each entry costs; what the filter has no use for is therefore not exported by what ships. And it
+//! puts the filter's own callbacks of requests in the place of the SDK's (`src/contexts.rs` says why): both cannot
+//! have the same name before.
 //!
 //! usage: pack IN OUT
 

@@ -41,6 +41,8 @@ fn write(module: &Path, file: &Path) -> Result<(), String> {
 /// One package of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Package {
+    /// A package of this repository: no registry has it, and the module's own hash covers it.
+    is_own: bool,
     licence: String,
     repository: String,
     dependencies: BTreeSet<Id>,
@@ -79,6 +81,8 @@ fn read_tree(text: &str) -> Result<(Id, BTreeMap<Id, Package>), String> {
         }
         above.push(id.clone());
         packages.entry(id).or_insert_with(|| Package {
+            // cargo shows where such a package is; that path stays out of the bill.
+            is_own: words.next().is_some_and(|place| place.starts_with('(')),
             // Old manifests have a slash where SPDX has a word.
             licence: licence.replace('/', " OR "),
             repository: repository.to_owned(),
@@ -123,7 +127,7 @@ fn bill(
 ) -> Result<Value, String> {
     let std = format!("pkg:generic/rust-std@{}", rustc.release);
     let purl = |id: &Id| {
-        let kind = if id == root { "generic" } else { "cargo" };
+        let kind = if packages.get(id).is_some_and(|package| package.is_own) { "generic" } else { "cargo" };
         format!("pkg:{kind}/{}@{}", id.0, id.1)
     };
     let mut components = Vec::new();
@@ -134,7 +138,11 @@ fn bill(
         if id == root {
             continue;
         }
-        let checksum = checksums.get(id).ok_or_else(|| format!("Cargo.lock has no checksum of {} {}", id.0, id.1))?;
+        let hashes = match checksums.get(id) {
+            Some(checksum) => json!([{ "alg": "SHA-256", "content": checksum }]),
+            None if package.is_own => json!([]),
+            None => return Err(format!("Cargo.lock has no checksum of {} {}", id.0, id.1)),
+        };
         if package.licence.is_empty() {
             return Err(format!("{} {} names no licence", id.0, id.1));
         }
@@ -145,7 +153,7 @@ fn bill(
             "name": id.0,
             "version": id.1,
             "scope": "required",
-            "hashes": [{ "alg": "SHA-256", "content": checksum }],
+            "hashes": hashes,
             "licenses": [{ "expression": package.licence }],
             "purl": purl(id),
             "externalReferences": if known { json!([{ "type": "vcs", "url": package.repository }]) } else { json!([]) },
@@ -240,6 +248,17 @@ mod tests {
                 { "ref": std, "dependsOn": [] },
             ])
         );
+    }
+
+    #[test]
+    fn a_package_of_this_repository_is_listed_without_a_checksum() {
+        let tree = TREE.replace("b v2.0.0", "b v2.0.0 (/somewhere/b)");
+        let lock = "[[package]]\nname = \"a\"\nversion = \"1.2.3\"\nchecksum = \"aa\"\n";
+        let rustc = Rustc { release: "1.95.0".to_owned(), commit: "cc".to_owned() };
+        let bill = bill(b"module", &read_tree(&tree).unwrap(), &checksums(lock), &rustc).unwrap();
+        let own = &bill["components"][1];
+        assert_eq!((&own["purl"], &own["hashes"]), (&json!("pkg:generic/b@2.0.0"), &json!([])));
+        assert!(!bill.to_string().contains("/somewhere"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use harness::echo::Echo;
 use harness::envoy::{self, Example, Ports, Process, Source};
-use openclaw_trusted_proxy::config;
+use policy::config;
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 

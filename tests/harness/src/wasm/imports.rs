@@ -1,5 +1,5 @@
-//! The functions that the module may call. Each call is recorded with its arguments and its status; a test can choose the
-//! status, and the call then does nothing else.
+//! The functions that the module may call. Each call is recorded with its arguments and its status; a test can
+//! choose the status, and the call then does nothing else.
 
 use wasmtime::{Caller, Extern, Linker, Memory, Result, bail, format_err};
 

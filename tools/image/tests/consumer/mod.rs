@@ -1,5 +1,6 @@
-//! What Istio's agent and Envoy Gateway do with an image before they hand its module to Envoy, by the rules of their fetchers (istio/istio
-//! `pkg/wasm/imagefetcher.go`, envoyproxy/gateway `internal/wasm/imagefetcher.go`): an ordinary image first, else an artifact of two layers.
+//! What Istio's agent and Envoy Gateway do with an image before they hand its module to Envoy, by the rules of
+//! their fetchers (istio/istio `pkg/wasm/imagefetcher.go`, envoyproxy/gateway `internal/wasm/imagefetcher.go`): an
+//! ordinary image first, else an artifact of two layers.
 
 use std::io::Read as _;
 use std::path::Path;

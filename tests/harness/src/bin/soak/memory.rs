@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 
-/// V8 reserves this much address space for each memory of a module, so that it can grow in place. What is in use of it
-/// is readable; the rest is not, and shows as one large hole. So the kernel's list of mappings tells the size of each VM.
+/// V8 reserves this much address space for each memory of a module, so that it can grow in place. What is in use of
+/// it is readable; the rest is not, and shows as one large hole. So the kernel's list of mappings tells the size of
+/// each VM.
 const RESERVED: u64 = 8 << 30;
 const KIB: u64 = 1 << 10;
 

@@ -1,0 +1,82 @@
+//! One thing that `check` has to say.
+
+use policy::config::Severity;
+use serde_json::{Value, json};
+
+use crate::input::Configuration;
+use crate::output::{Problem, Style};
+
+/// How bad it is: the audit's severities, and above them what cannot work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Info,
+    Warn,
+    Critical,
+    Error,
+}
+
+impl Level {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Critical => "critical",
+            Self::Error => "error",
+        }
+    }
+
+    pub const fn style(self) -> Style {
+        match self {
+            Self::Info => Style::Strong,
+            Self::Warn => Style::Doubtful,
+            Self::Critical | Self::Error => Style::Bad,
+        }
+    }
+}
+
+impl From<Severity> for Level {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Info => Self::Info,
+            Severity::Warn => Self::Warn,
+            Severity::Critical => Self::Critical,
+        }
+    }
+}
+
+/// A finding.
+#[derive(Debug)]
+pub struct Finding {
+    /// The check: the Gateway's own id where it has one, `filter.…` for what the filter itself says, `check.…` for what
+    /// only this tool looks at; none where a value is simply wrong.
+    pub id: Option<&'static str>,
+    pub level: Level,
+    pub problem: Problem,
+}
+
+impl Finding {
+    /// What cannot work.
+    pub const fn error(id: Option<&'static str>, problem: Problem) -> Self {
+        Self { id, level: Level::Error, problem }
+    }
+
+    /// A finding about a place of the configuration; of one that is not there, about what is around it.
+    pub fn new(
+        configuration: &Configuration,
+        id: &'static str,
+        level: Level,
+        path: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { id: Some(id), level, problem: configuration.problem(path, problem, remedy) }
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut value = json!({"id": self.id, "severity": self.level.word()});
+        if let (Value::Object(all), Value::Object(problem)) = (&mut value, self.problem.to_json()) {
+            all.extend(problem);
+        }
+        value
+    }
+}

@@ -1,0 +1,110 @@
+//! What the Gateway's own audit says: by way of the filter's code where that knows it, else from here.
+
+use policy::config::Finding as Audit;
+
+use super::finding::{Finding, Level};
+use crate::input::{Configuration, Kind};
+use crate::json5::{Node, Value};
+use crate::output::Problem;
+
+/// The finding that is always there.
+pub const REMINDER: &str = "gateway.trusted_proxy_auth";
+
+/// Where a finding of the audit stands that does not say so itself.
+const PLACES: [(&str, &str); 19] = [
+    (REMINDER, "gateway.auth.mode"),
+    ("gateway.trusted_proxy_no_allowlist", "gateway.auth.trustedProxy.allowUsers"),
+    ("gateway.trusted_proxy_allow_loopback", "gateway.auth.trustedProxy.allowLoopback"),
+    ("gateway.control_ui.allowed_origins_wildcard", "gateway.controlUi.allowedOrigins"),
+    ("gateway.control_ui.allowed_origins_required", "gateway.controlUi.allowedOrigins"),
+    ("gateway.control_ui.host_header_origin_fallback", "gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback"),
+    ("gateway.real_ip_fallback_enabled", "gateway.allowRealIpFallback"),
+    ("filter.report_mode", "filter.mode"),
+    ("filter.trusted_peers", "filter.trustedPeers"),
+    ("filter.peer_trust_certificate", "filter.peerTrust"),
+    ("filter.default_ceiling", "filter.scopes.users[\"*\"]"),
+    ("filter.removed_proxies", "gateway.trustedProxies"),
+    ("filter.password_in_configuration", "gateway.auth.password"),
+    ("filter.attribution_off", "filter.attribution"),
+    ("filter.edge", "filter.edge"),
+    ("filter.websocket_delegate", "filter.webSocketRefusal"),
+    ("filter.anonymous_paths", "filter.anonymousPaths"),
+    ("filter.trusted_proxies", "filter.trustedProxies"),
+    ("filter.required_headers", "gateway.auth.trustedProxy.requiredHeaders"),
+];
+
+/// The id under which the Gateway's audit has what is an error to the filter.
+pub fn id_of(problem: &Problem) -> Option<&'static str> {
+    match (problem.place.as_str(), problem.problem.as_str()) {
+        (_, text) if text.contains("mixed_trusted_proxy_token") => Some("mixed_trusted_proxy_token"),
+        ("gateway.trustedProxies", "names no proxy") => Some("gateway.trusted_proxy_no_proxies"),
+        ("gateway.auth.trustedProxy.userHeader", "is missing" | "is blank") => {
+            Some("gateway.trusted_proxy_no_user_header")
+        }
+        _ => None,
+    }
+}
+
+/// The filter's audit findings, each with its place.
+pub fn add_audit(configuration: &Configuration, audit: &[Audit], findings: &mut Vec<Finding>) {
+    for Audit { id, severity, text } in audit {
+        // Nothing was pasted: that the Gateway has a password is its own business.
+        if configuration.kind == Kind::OpenClaw && *id == "filter.password_in_configuration" {
+            continue;
+        }
+        let first = text.split(' ').next().unwrap_or_default();
+        let own = ["gateway.", "filter."].iter().any(|start| first.starts_with(start)).then_some(first);
+        let listed = PLACES.iter().find(|(other, _)| other == id).map(|(_, path)| *path);
+        let path = own.or(listed).unwrap_or_default();
+        let text = own.map_or(text.as_str(), |path| text.get(path.len()..).unwrap_or(text)).trim_start();
+        findings.push(Finding::new(configuration, id, (*severity).into(), path, text, ""));
+    }
+}
+
+/// What the Gateway's audit says of the gateway block, and the filter does not read.
+pub fn add_gateways_own(configuration: &Configuration, findings: &mut Vec<Finding>) {
+    let at = |path: &[&str]| configuration.at(path);
+    let approve = ["gateway", "auth", "trustedProxy", "deviceAutoApprove"];
+    let approves = at(&[&approve[..], &["enabled"]].concat()).is_some_and(|node| node.value == Value::Bool(true));
+    if approves {
+        findings.push(Finding::new(
+            configuration,
+            "gateway.trusted_proxy_device_auto_approve",
+            Level::Warn,
+            "gateway.auth.trustedProxy.deviceAutoApprove",
+            "new devices are approved by the proxy's word alone",
+            "make sure that the proxy is the only way in, and that allowUsers names who may come",
+        ));
+        let is_admin = |node: &Node| node.text().is_some_and(|text| text.trim() == "operator.admin");
+        let scopes = at(&[&approve[..], &["scopes"]].concat());
+        if matches!(scopes.map(|node| &node.value), Some(Value::List(items)) if items.iter().any(is_admin)) {
+            findings.push(Finding::new(
+                configuration,
+                "gateway.trusted_proxy_device_auto_approve_admin",
+                Level::Critical,
+                "gateway.auth.trustedProxy.deviceAutoApprove.scopes",
+                "every user whom the proxy names can approve a device with operator.admin",
+                "take operator.admin out, and approve such devices by hand",
+            ));
+        }
+    }
+    match at(&["gateway", "tailscale", "mode"]).and_then(Node::text) {
+        Some("funnel") => findings.push(Finding::new(
+            configuration,
+            "gateway.tailscale_funnel",
+            Level::Critical,
+            "gateway.tailscale.mode",
+            "Tailscale Funnel opens the Gateway to the internet, past Envoy and the filter",
+            "set it to \"off\": with a proxy that authenticates there must be no other way in",
+        )),
+        Some("serve") => findings.push(Finding::new(
+            configuration,
+            "gateway.tailscale_serve",
+            Level::Info,
+            "gateway.tailscale.mode",
+            "Tailscale Serve opens the Gateway to the tailnet, past Envoy and the filter",
+            "set it to \"off\", unless the tailnet is meant to come that way",
+        )),
+        _ => {}
+    }
+}

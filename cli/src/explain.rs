@@ -1,0 +1,243 @@
+//! `explain`: what the filter would do with one request, rule by rule.
+
+mod answer;
+mod curl;
+mod fix;
+mod har;
+mod http1;
+mod sent;
+
+use std::path::PathBuf;
+
+use policy::headers::serialize;
+use policy::peer::{Address, socket_address};
+use policy::{Peer, PeerAddress, Policy, Request};
+
+use crate::input;
+use crate::output::{Failure, Outcome, Output};
+use answer::Answer;
+use sent::Sent;
+
+const HELP: &str = "\
+The request is what Envoy's peer, your proxy, sends: give --peer, and the headers with
+-H, or the whole request with --request, --har or --curl; -H then replaces headers of
+the same name. What Envoy itself adds before the filter looks (the peer to
+X-Forwarded-For, X-Forwarded-Proto, X-Request-Id) is added, unless --as-seen is given.
+Values that may be secrets are shown as ***.
+
+Examples:
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 --ws \\
+    --request request.http -H 'origin: https://claw.example.com'
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    --method POST --path /tools/invoke --json
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    --har recording.har --entry /control-ui-config.json \\
+    -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    --curl \"curl https://claw.example.com/ -H 'x-forwarded-user: nick'\"
+
+Exit codes: 0 the request passes, 1 it is refused, 2 no answer.";
+
+/// Explain the decision about one request: every rule with what it saw, the verdict, and what the upstream would get
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    /// An openclaw.json, or a plugin configuration; - is standard input
+    file: PathBuf,
+    #[command(flatten)]
+    options: input::Options,
+
+    /// Who opened the connection to Envoy: IP, or IP:PORT as Envoy shows it (port 0: taken from a header)
+    #[arg(long, value_name = "IP[:PORT]", help_heading = "The request")]
+    peer: String,
+    /// A header; may be given more than once
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "The request")]
+    headers: Vec<String>,
+    /// The method [default: GET]
+    #[arg(long, value_name = "METHOD", help_heading = "The request")]
+    method: Option<String>,
+    /// The path, with its query [default: /]
+    #[arg(long, value_name = "PATH", help_heading = "The request")]
+    path: Option<String>,
+    /// A WebSocket handshake: adds the headers of one where they are missing
+    #[arg(long, help_heading = "The request")]
+    ws: bool,
+    /// Over HTTP/2, where a handshake has no key and a refusal is an ordinary response
+    #[arg(long, help_heading = "The request")]
+    http2: bool,
+    /// A file with the head of an HTTP/1.1 request; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["har", "curl"], help_heading = "The request")]
+    request: Option<PathBuf>,
+    /// A HAR file, as a browser's developer tools save it
+    #[arg(long, value_name = "FILE", conflicts_with = "curl", help_heading = "The request")]
+    har: Option<PathBuf>,
+    /// The entry of the HAR file: its number, from 1, or a part of its URL
+    #[arg(long, value_name = "N|URL", requires = "har", help_heading = "The request")]
+    entry: Option<String>,
+    /// A curl command, in one argument
+    #[arg(long, value_name = "COMMAND", help_heading = "The request")]
+    curl: Option<String>,
+    /// The headers are as the filter sees them: add nothing that Envoy adds
+    #[arg(long, help_heading = "The request")]
+    as_seen: bool,
+
+    /// The identity that Envoy verified (filter.assertion)
+    #[arg(long, value_name = "VALUE", help_heading = "The connection")]
+    assertion: Option<String>,
+    /// A URI SAN of the certificate that the peer showed over mutual TLS; Envoy shows the filter the first
+    #[arg(long, value_name = "URI", help_heading = "The connection")]
+    certificate_uri_san: Vec<String>,
+    /// The address at which the connection was accepted (filter.rejectSameHost)
+    #[arg(long, value_name = "IP", help_heading = "The connection")]
+    destination: Option<String>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    let configuration = input::read(&args.file, &args.options)?;
+    let policy = configuration.policy()?.policy;
+    let (peer_text, peer) = read_peer(&args.peer, &policy);
+    let mut sent = read_request(args)?;
+    let mut notes = Vec::new();
+    if peer == Peer::Unknown {
+        notes.push(format!("--peer {peer_text:?} is no address as Envoy shows one: 10.0.0.1:4711 or [fd00::1]:4711, or without a port here"));
+    }
+    let headers = sent.as_the_filter_sees_it(peer, args.as_seen, &mut notes);
+    let map = serialize(&headers);
+    let Ok(mut request) = policy.read(peer, &map) else {
+        // Serialized by ourselves a line ago.
+        return Err(Failure::new("the request", "has more headers than a header map holds", "leave some out"));
+    };
+    request.destination = match &args.destination {
+        Some(text) if policy.needs_destination() => Some(read_destination(text)?),
+        _ => None,
+    };
+    if policy.needs_destination() && args.destination.is_none() {
+        notes.push(
+            "filter.rejectSameHost asks for the address that the peer connected to: give it with --destination".into(),
+        );
+    }
+    if policy.assertion_path().is_some() {
+        request.assertion = args.assertion.as_deref().map(str::as_bytes);
+        if args.assertion.is_none() {
+            notes.push("filter.assertion asks for the identity that Envoy verified: give it with --assertion".into());
+        }
+    }
+    if policy.needs_certificate() {
+        request.certificate = args.certificate_uri_san.first().map(String::as_bytes);
+        if args.certificate_uri_san.is_empty() {
+            notes.push("filter.trustedPeers asks for the peer's certificate: give its first URI SAN with --certificate-uri-san".into());
+        }
+    }
+    note_what_is_not_asked(args, &policy, &request, &mut notes);
+    Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).write(out)
+}
+
+/// The peer as Envoy would show it: a bare address gets a port, since it came from a socket.
+fn read_peer(text: &str, policy: &Policy) -> (String, Peer) {
+    let bare = Address::parse(text.as_bytes());
+    match (policy.peer_address(), bare) {
+        (PeerAddress::FilterState(_), _) => (text.to_owned(), Peer::from_filter_state(text.as_bytes())),
+        (PeerAddress::Connection, Some(address)) => {
+            let text =
+                if address.ip().is_ipv6() { format!("[{text}]:40000") } else { format!("{}:40000", address.ip()) };
+            let peer = Peer::from_connection(text.as_bytes());
+            (text, peer)
+        }
+        (PeerAddress::Connection, None) => (text.to_owned(), Peer::from_connection(text.as_bytes())),
+    }
+}
+
+fn read_destination(text: &str) -> Result<Address, Failure> {
+    let address = Address::parse(text.as_bytes()).or_else(|| socket_address(text.as_bytes()));
+    address.ok_or_else(|| Failure::new("--destination", format!("{text:?} is no address"), "write an IP address"))
+}
+
+/// The request from wherever it is described, and what the arguments say over it.
+fn read_request(args: &Args) -> Result<Sent, Failure> {
+    let mut sent = if let Some(path) = &args.request {
+        http1::parse(&input::read_bytes(path)?).map_err(|error| error.at(&input::name_of(path)))?
+    } else if let Some(path) = &args.har {
+        har::read(&input::read_text(path)?, args.entry.as_deref()).map_err(|error| error.at(&input::name_of(path)))?
+    } else if let Some(command) = &args.curl {
+        curl::parse(command).map_err(|error| error.at("--curl"))?
+    } else {
+        Sent::default()
+    };
+    let mut own = Vec::new();
+    for header in &args.headers {
+        own.push(sent::parse_header(header).map_err(|error| error.at("-H"))?);
+    }
+    sent.headers.retain(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
+    sent.headers.extend(own);
+    if let Some(method) = &args.method {
+        sent.method.clone_from(method);
+    }
+    if let Some(path) = &args.path {
+        sent.path.clone_from(path);
+    }
+    sent.http2 |= args.http2;
+    sent.check().map_err(|error| error.at("the request"))?;
+    if args.ws {
+        sent.make_websocket();
+    }
+    Ok(sent)
+}
+
+/// Says what was given and plays no part.
+fn note_what_is_not_asked(args: &Args, policy: &Policy, request: &Request<'_>, notes: &mut Vec<String>) {
+    for (given, asked, note) in [
+        (
+            args.assertion.is_some(),
+            policy.assertion_path().is_some(),
+            "--assertion plays no part: there is no filter.assertion",
+        ),
+        (
+            !args.certificate_uri_san.is_empty(),
+            policy.needs_certificate(),
+            "--certificate-uri-san plays no part: there are no filter.trustedPeers that are asked",
+        ),
+        (
+            args.destination.is_some(),
+            policy.needs_destination(),
+            "--destination plays no part: filter.rejectSameHost is off",
+        ),
+    ] {
+        if given && !asked {
+            notes.push(note.to_owned());
+        }
+    }
+    if args.certificate_uri_san.len() > 1 && policy.needs_certificate() {
+        notes.push("only the first --certificate-uri-san counts: Envoy shows the filter no other".to_owned());
+    }
+    if !policy::path::is_plain(request.path()) {
+        notes.push(
+            "the path is judged as it stands here; an Envoy with normalize_path and merge_slashes resolves it first"
+                .to_owned(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_description_of_a_request_makes_it_panic(
+            text in "(curl|GET / HTTP/1.1|\r\n|: |-H|-d|--url|https://|['\"\\\\$ ]|\\PC){0,30}",
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let _ = super::curl::parse(&format!("curl {text}"));
+            let _ = super::curl::parse(&text);
+            let _ = super::http1::parse(text.as_bytes());
+            let _ = super::http1::parse(&[b"GET / HTTP/1.1\n", &bytes[..]].concat());
+            let _ = super::har::read(&text, None);
+            let _ = super::sent::parse_header(&text);
+        }
+    }
+}

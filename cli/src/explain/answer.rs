@@ -1,0 +1,313 @@
+//! The decision, and everything that follows from it.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+
+use policy::answer::reply::Reply;
+use policy::{Edit, Kind, Mode, Policy, Refusal, Request, Step, Verdict};
+use serde_json::{Value, json};
+
+use super::fix;
+use super::sent::{Header, Sent};
+use crate::input::{Configuration, is_secret};
+use crate::output::{Failure, Outcome, Output, Style, visible};
+
+/// All that there is to say about one request.
+pub struct Answer<'a> {
+    policy: &'a Policy,
+    request: &'a Request<'a>,
+    peer: &'a str,
+    http2: bool,
+    steps: Vec<Step>,
+    verdict: &'static str,
+    /// What was refused, or would be, or is left to the Gateway.
+    refusal: Option<Refusal<'a>>,
+    user: Option<&'a [u8]>,
+    scopes: Option<String>,
+    scopes_because: Option<String>,
+    /// The request's headers as they came to the filter, and as they go on.
+    upstream: Option<Upstream>,
+    client: Option<Reply>,
+    fixes: Vec<String>,
+    notes: Vec<String>,
+}
+
+/// What the upstream gets.
+#[derive(Default)]
+struct Upstream {
+    headers: Vec<Header>,
+    set: Vec<Header>,
+    removed: Vec<String>,
+}
+
+impl<'a> Answer<'a> {
+    /// Has the policy decide.
+    pub fn new(
+        configuration: &Configuration,
+        policy: &'a Policy,
+        request: &'a Request<'a>,
+        peer: &'a str,
+        sent: &Sent,
+        mut notes: Vec<String>,
+    ) -> Self {
+        let (decision, steps) = policy.trace(request);
+        let enforces = policy.mode() == Mode::Enforce;
+        let mut upstream = Upstream { headers: headers_of(request), ..Upstream::default() };
+        let mut answer = Self {
+            policy,
+            request,
+            peer,
+            http2: sent.http2,
+            steps,
+            verdict: "refused",
+            refusal: None,
+            user: None,
+            scopes: None,
+            scopes_because: None,
+            upstream: None,
+            client: None,
+            fixes: Vec::new(),
+            notes: Vec::new(),
+        };
+        match decision {
+            Ok(admission) => {
+                (answer.verdict, answer.user, answer.refusal) = match admission.kind() {
+                    Kind::Identified(user) => ("admitted", Some(user), None),
+                    Kind::Anonymous => ("anonymous", None, None),
+                    Kind::Delegated(refusal) => ("delegated", None, Some(refusal)),
+                };
+                answer.scopes = admission.scopes().map(|scopes| text_of(scopes.header().as_bytes()));
+                answer.scopes_because = policy.explain_scopes(request, &admission);
+                if enforces {
+                    let Ok(()) = admission.stamp(policy, request, |edit| {
+                        upstream.apply(edit);
+                        Ok::<(), Infallible>(())
+                    });
+                    if sent.http2 && request.is_websocket() && !request.fields.websocket_key.is_present() {
+                        upstream.apply(Edit::Set { name: b"sec-websocket-key", value: b"(a new one)" });
+                    }
+                }
+                answer.upstream = Some(upstream);
+            }
+            Err(refusal) => {
+                answer.user = refusal.user;
+                answer.refusal = Some(refusal);
+                answer.fixes = fix::fixes(configuration, policy, request, &refusal);
+                if enforces {
+                    let hide = policy.hides_reasons();
+                    let closed =
+                        if policy.closes_websockets() { Reply::websocket(&refusal, request, hide) } else { None };
+                    let closed = closed.filter(|_| !sent.http2);
+                    answer.client = Some(closed.unwrap_or_else(|| Reply::http(&refusal, Some(request), hide)));
+                } else {
+                    answer.verdict = "would_refuse";
+                    answer.upstream = Some(upstream);
+                }
+            }
+        }
+        if !enforces {
+            notes.push("filter.mode is \"report\": nothing is refused, and no header is touched".to_owned());
+        }
+        answer.notes = notes;
+        answer
+    }
+
+    /// Writes it, and says whether the request passes.
+    pub fn write(&self, out: &mut Output) -> Result<Outcome, Failure> {
+        if out.is_json() {
+            out.json(&self.to_json())?;
+        } else {
+            self.write_text(out)?;
+        }
+        let refused = matches!(self.verdict, "refused" | "would_refuse");
+        Ok(if refused { Outcome::Found } else { Outcome::Fine })
+    }
+
+    fn to_json(&self) -> Value {
+        let pairs = |headers: &[Header]| -> Vec<Value> {
+            headers.iter().map(|(name, value)| json!([name, self.shown(name, value)])).collect()
+        };
+        json!({
+            "verdict": self.verdict,
+            "reason": self.refusal.map(|refusal| refusal.to_string()),
+            "mode": if self.policy.mode() == Mode::Enforce { "enforce" } else { "report" },
+            "user": self.user.map(text_of),
+            "scopes": self.scopes,
+            "scopesBecause": self.scopes_because,
+            "request": {
+                "peer": self.peer,
+                "method": text_of(self.request.method()),
+                "path": text_of(self.request.path()),
+                "protocol": self.protocol(),
+                "upgrade": self.request.is_upgrade(),
+            },
+            "rules": self.steps.iter().map(|step| json!({
+                "rule": step.rule.number(),
+                "asks": step.rule.question(),
+                "verdict": step.verdict.word(),
+                "saw": step.saw,
+            })).collect::<Vec<_>>(),
+            "upstream": self.upstream.as_ref().map(|upstream| json!({
+                "headers": pairs(&upstream.headers),
+                "set": pairs(&upstream.set),
+                "removed": upstream.removed,
+            })),
+            "client": self.client.as_ref().map(|reply| {
+                let closed = close_text(reply);
+                json!({
+                    "status": reply.status,
+                    "closeCode": closed.as_ref().map(|(code, _)| code),
+                    "closeReason": closed.as_ref().map(|(_, reason)| reason),
+                    "contentType": content_type(reply),
+                })
+            }),
+            "fix": self.fixes,
+            "notes": self.notes,
+        })
+    }
+
+    const fn protocol(&self) -> &'static str {
+        if self.http2 { "HTTP/2" } else { "HTTP/1.1" }
+    }
+
+    fn write_text(&self, out: &mut Output) -> Result<(), Failure> {
+        let (method, path) = (text_of(self.request.method()), text_of(self.request.path()));
+        let what = if self.request.is_websocket() { ", a WebSocket handshake" } else { "" };
+        let head = format!("{method} {path} from {} over {}{what}", self.peer, self.protocol());
+        writeln!(out, "{}\n", out.paint(Style::Strong, visible(&head)))?;
+        for Step { rule, verdict, saw } in &self.steps {
+            let style = match verdict {
+                Verdict::Passed | Verdict::Admitted => Style::Good,
+                Verdict::Refused => Style::Bad,
+                Verdict::Delegated => Style::Doubtful,
+                Verdict::Skipped | Verdict::NotReached => Style::Faint,
+            };
+            let word = format!("{:<11}", verdict.word());
+            let line = format!("{:>3}  {:<27} {} {saw}", rule.number(), rule.question(), out.paint(style, word));
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        writeln!(out)?;
+        let style = match self.verdict {
+            "refused" => Style::Bad,
+            "would_refuse" | "delegated" => Style::Doubtful,
+            _ => Style::Good,
+        };
+        let verdict = match (&self.refusal, &self.user) {
+            (Some(refusal), _) => format!("{}: {refusal}", self.verdict.replace('_', " ")),
+            (None, Some(user)) => format!("{} as {}", self.verdict, visible(&text_of(user))),
+            (None, None) => format!("{}: passes without identity", self.verdict),
+        };
+        writeln!(out, "{}", out.paint(style, verdict))?;
+        if let Some(because) = &self.scopes_because {
+            writeln!(out, "scopes: {because}")?;
+        }
+        if let Some(upstream) = &self.upstream {
+            self.write_upstream(out, upstream)?;
+        }
+        if let Some(reply) = &self.client {
+            write_client(out, reply)?;
+        }
+        for (title, lines) in [("How to fix it", &self.fixes), ("Notes", &self.notes)] {
+            if !lines.is_empty() {
+                writeln!(out, "\n{}", out.paint(Style::Strong, format!("{title}:")))?;
+                for line in lines {
+                    writeln!(out, "  - {}", visible(line))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// As a difference: what came, what goes.
+    fn write_upstream(&self, out: &mut Output, upstream: &Upstream) -> Result<(), Failure> {
+        writeln!(out, "\n{}", out.paint(Style::Strong, "What the upstream gets (- removed, + set):"))?;
+        let changed = |name: &str| {
+            upstream.removed.iter().any(|other| other == name) || upstream.set.iter().any(|(other, _)| other == name)
+        };
+        let came = headers_of(self.request);
+        for (name, value) in &came {
+            let line = format!("{name}: {}", visible(&self.shown(name, value)));
+            if changed(name) {
+                writeln!(out, "{}", out.paint(Style::Bad, format!("  - {line}")))?;
+            } else {
+                writeln!(out, "    {line}")?;
+            }
+        }
+        for (name, value) in &upstream.set {
+            let line = format!("  + {name}: {}", visible(&self.shown(name, value)));
+            writeln!(out, "{}", out.paint(Style::Good, line.trim_end()))?;
+        }
+        Ok(())
+    }
+
+    /// A header's value, unless it may be a secret.
+    fn shown(&self, name: &str, value: &[u8]) -> String {
+        let is_hidden = matches!(name, "authorization" | "proxy-authorization" | "cookie")
+            || is_secret(name)
+            || name.contains("jwt")
+            || name.contains("assertion")
+            // Proxies prove themselves with such headers; X-Forwarded-* and the user's own are no proof.
+            || (!name.starts_with("x-forwarded-")
+                && name.as_bytes() != self.policy.user_header()
+                && self.policy.required_headers().iter().any(|required| required.eq_ignore_ascii_case(name)));
+        match text_of(value) {
+            text if is_hidden && !text.is_empty() => "***".to_owned(),
+            // A query may hold one too.
+            text if matches!(name, ":path" | "referer") && text.contains('?') => {
+                format!("{}?***", text.split('?').next().unwrap_or_default())
+            }
+            text => text,
+        }
+    }
+}
+
+impl Upstream {
+    fn apply(&mut self, edit: Edit<'_>) {
+        let (Edit::Set { name, .. } | Edit::Remove { name }) = edit;
+        self.headers.retain(|(other, _)| other.as_bytes() != name);
+        let name = text_of(name);
+        match edit {
+            Edit::Set { value, .. } => {
+                self.headers.push((name.clone(), value.to_vec()));
+                self.set.push((name, value.to_vec()));
+            }
+            Edit::Remove { .. } => self.removed.push(name),
+        }
+    }
+}
+
+fn headers_of(request: &Request<'_>) -> Vec<Header> {
+    request.headers.iter().map(|(name, value)| (text_of(name), value.to_vec())).collect()
+}
+
+/// What the client sees of a refusal.
+fn write_client(out: &mut Output, reply: &Reply) -> Result<(), Failure> {
+    writeln!(out, "\n{}", out.paint(Style::Strong, "What the client sees:"))?;
+    if let Some((code, reason)) = close_text(reply) {
+        writeln!(out, "  {} Switching Protocols, then close {code}: {reason}", reply.status)?;
+    } else if content_type(reply).is_some_and(|kind| kind.contains("json")) {
+        writeln!(out, "  HTTP {}: {}", reply.status, text_of(&reply.body))?;
+    } else {
+        writeln!(out, "  HTTP {}: a page that says so", reply.status)?;
+    }
+    Ok(())
+}
+
+/// Code and reason, where the reply is a WebSocket that is closed at once.
+fn close_text(reply: &Reply) -> Option<(u16, String)> {
+    match &*reply.body {
+        [_, _, high, low, reason @ ..] if reply.status == 101 => {
+            Some((u16::from_be_bytes([*high, *low]), text_of(reason)))
+        }
+        _ => None,
+    }
+}
+
+fn content_type(reply: &Reply) -> Option<String> {
+    reply.headers.iter().find(|(name, _)| *name == "content-type").map(|(_, value)| text_of(value))
+}
+
+/// Bytes as Latin-1, as the Gateway reads them.
+fn text_of(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}

@@ -1,0 +1,78 @@
+//! What an operator has at hand beside the filter: it checks configurations and explains decisions, with the very code
+//! that decides in Envoy.
+#![forbid(unsafe_code)]
+
+mod check;
+mod explain;
+mod input;
+mod json5;
+#[cfg(all(test, feature = "gateway"))]
+mod npm;
+mod output;
+mod record;
+mod render;
+mod replay;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use output::{Colour, Failure, Output};
+
+const HELP: &str = "\
+Examples:
+  openclaw-trusted-proxy check openclaw.json
+  openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
+    -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
+  openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1
+  openclaw-trusted-proxy replay openclaw.json access.log --against stricter.json
+  openclaw-trusted-proxy help explain
+
+Exit codes:
+  0    fine: no error was found; the request passes
+  1    an error was found (with --strict: or a warning); the request is refused; not every line of a log could be judged
+  2    no answer: wrong arguments, a file that cannot be read, a configuration that makes no policy
+  141  the reader of the output went away";
+
+/// Checks, explains, renders and replays the configuration of the trusted-proxy filter for Envoy.
+#[derive(Parser)]
+#[command(name = "openclaw-trusted-proxy", version, after_help = HELP, max_term_width = 120)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON object instead of text
+    #[arg(long, global = true, display_order = 900)]
+    json: bool,
+    /// When to use colour; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, display_order = 901, value_enum, default_value_t, value_name = "WHEN")]
+    color: Colour,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Args),
+    Explain(Box<explain::Args>),
+    Render(Box<render::Args>),
+    Replay(replay::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Output::new(cli.json, cli.color);
+    let done = match &cli.command {
+        Command::Check(args) => check::run(args, &mut out),
+        Command::Explain(args) => explain::run(args, &mut out),
+        Command::Render(args) => render::run(args, &mut out),
+        Command::Replay(args) => replay::run(args, &mut out),
+    };
+    let done = done.and_then(|outcome| Ok(out.flush().map(|()| outcome)?));
+    match done {
+        Ok(outcome) => outcome.into(),
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
+        Err(failure) => {
+            // Where even this cannot be written, the exit code is all there is left to say.
+            let _ = out.failure(&failure);
+            ExitCode::from(2)
+        }
+    }
+}

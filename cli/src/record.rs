@@ -1,0 +1,416 @@
+//! What an Envoy records of a request so that its decision can be made again: the format, as
+//! `render envoy --record` writes it, and how `replay` reads it back.
+//!
+//! The filter changes headers, and access logs are written after it. So a `set_filter_state` right before the
+//! filter keeps what the filter is about to see, as one JSON text, and the access log shows it. `%REQ(NAME)%` shows
+//! the first copy of a header alone; CEL shows all copies, joined with a comma. Where the number of copies matters,
+//! both are recorded: they are the same if there is one. Of a required header only is recorded whether it is there
+//! and not blank, since its value may be a secret.
+
+use std::borrow::Cow;
+
+use policy::headers::{FIRST_COPY_ONLY, serialize};
+use policy::names::SCOPES_HEADER;
+use policy::peer::socket_address;
+use policy::{Peer, PeerAddress, Policy, Request};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// The filter state that holds the record.
+pub const STATE: &str = "openclaw.recorded";
+/// The key of an access log's line that shows it.
+pub const KEY: &str = "recorded";
+
+/// Headers that are recorded in any case. Envoy itself joins the copies of each, or there is but one.
+const ALWAYS: [&str; 4] = [":authority", "origin", "upgrade", "x-forwarded-for"];
+const REAL_IP: &str = "x-real-ip";
+
+/// What one policy reads of a request, besides what is always recorded.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    state: Option<String>,
+    destination: bool,
+    certificate: bool,
+    /// The path in dynamic metadata.
+    assertion: Option<Vec<String>>,
+    real_ip: bool,
+    /// Headers of which the number of copies matters: user and groups.
+    identity: Vec<String>,
+    /// Headers that must be there.
+    required: Vec<String>,
+}
+
+impl Inputs {
+    /// What a policy reads, by the configuration that it was compiled from.
+    pub fn of(configuration: &Value, policy: &Policy) -> Self {
+        let at = |path: &str| configuration.pointer(path);
+        // The configuration is good: names are tokens, between blanks at most.
+        let name = |value: &Value| {
+            let token = value.as_str()?.trim_matches(|c: char| !c.is_ascii_graphic());
+            Some(if token.eq_ignore_ascii_case("host") { ":authority".to_owned() } else { token.to_ascii_lowercase() })
+        };
+        let trusted = "/gateway/auth/trustedProxy";
+        let user = at(&format!("{trusted}/userHeader")).and_then(name);
+        let groups = at("/filter/scopes/groupsHeader").and_then(name);
+        let required = at(&format!("{trusted}/requiredHeaders")).and_then(Value::as_array);
+        Self {
+            state: match policy.peer_address() {
+                PeerAddress::Connection => None,
+                PeerAddress::FilterState(key) => Some(key.clone()),
+            },
+            destination: policy.needs_destination(),
+            certificate: policy.needs_certificate(),
+            assertion: at("/filter/assertion/metadata").and_then(|path| serde_json::from_value(path.clone()).ok()),
+            real_ip: at("/gateway/allowRealIpFallback") == Some(&Value::Bool(true)),
+            identity: user.into_iter().chain(groups).collect(),
+            required: required.into_iter().flatten().filter_map(name).collect(),
+        }
+    }
+
+    /// Required headers that are not recorded for another reason.
+    fn only_required(&self) -> impl Iterator<Item = &String> {
+        let known = |name: &str| {
+            ALWAYS.contains(&name)
+                || [SCOPES_HEADER, REAL_IP].contains(&name)
+                || self.identity.iter().any(|other| other == name)
+        };
+        self.required.iter().filter(move |name| !known(name))
+    }
+}
+
+/// The record that holds what all of these read, as Envoy's `json_format`, in the order in which it is to be written.
+///
+/// # Errors
+/// A name that cannot stand in Envoy's format: its path in the configuration, and itself.
+pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static str, String)> {
+    const HEADERS: &str = "gateway.auth.trustedProxy";
+    let fits = |place, name: &str| {
+        let fits = name.bytes().all(|byte| byte.is_ascii_graphic() && !b"%':()\\\"".contains(&byte));
+        if fits || name == ":authority" { Ok(()) } else { Err((place, name.to_owned())) }
+    };
+    let first = |name: &str| json!(format!("%REQ({})%", name.to_ascii_uppercase()));
+    let joined = |name: &str| json!(format!("%CEL(request.headers['{name}'])%"));
+    let mut headers: Map<_, _> = ALWAYS.iter().map(|name| ((*name).to_owned(), first(name))).collect();
+    let mut copies: Map<_, _> =
+        [SCOPES_HEADER, REAL_IP].iter().map(|name| ((*name).to_owned(), joined(name))).collect();
+    for name in all.iter().flat_map(|inputs| &inputs.identity) {
+        fits(HEADERS, name)?;
+        headers.insert(name.clone(), first(name));
+        copies.insert(name.clone(), joined(name));
+    }
+    let mut present = Map::new();
+    for name in all.iter().flat_map(Inputs::only_required) {
+        fits(HEADERS, name)?;
+        // Node keeps the first copy alone of some headers, so a blank first copy must not be made good by a second one.
+        let first_only = FIRST_COPY_ONLY.iter().any(|only| only.eq_ignore_ascii_case(name.as_bytes()));
+        let not_blank = if first_only { "^[ \\t]*[^ \\t,]" } else { "[^ \\t]" };
+        let there = format!("%CEL(request.headers['{name}'].matches('{not_blank}'))%");
+        present.insert(name.clone(), json!(there));
+    }
+    let mut state = Map::new();
+    for key in all.iter().filter_map(|inputs| inputs.state.as_deref()) {
+        fits("filter.peerAddress.filterState", key)?;
+        state.insert(key.to_owned(), json!(format!("%FILTER_STATE({key}:PLAIN)%")));
+    }
+    let mut metadata = Map::new();
+    for path in all.iter().filter_map(|inputs| inputs.assertion.as_ref()) {
+        path.iter().try_for_each(|part| fits("filter.assertion.metadata", part))?;
+        let path = path.join(":");
+        let value = json!(format!("%DYNAMIC_METADATA({path})%"));
+        metadata.insert(path, value);
+    }
+    let mut format = vec![
+        ("peer", json!("%CEL(source.address)%")),
+        ("method", json!("%REQ(:METHOD)%")),
+        // Without the query, which may hold secrets and which no rule reads.
+        ("path", json!("%PATH(NQ)%")),
+        ("headers", headers.into()),
+        ("copies", copies.into()),
+    ];
+    let more = [("present", present), ("state", state), ("metadata", metadata)];
+    format
+        .extend(more.into_iter().filter(|(_, fields)| !fields.is_empty()).map(|(name, fields)| (name, fields.into())));
+    if all.iter().any(|inputs| inputs.destination) {
+        format.push(("destination", json!("%CEL(destination.address)%")));
+    }
+    if all.iter().any(|inputs| inputs.certificate) {
+        format.push(("mtls", json!("%CEL(connection.mtls)%")));
+        format.push(("certificate", json!("%CEL(connection.uri_san_peer_certificate)%")));
+    }
+    Ok(format)
+}
+
+/// A record, as it stands in a log.
+#[derive(Debug, Default, Deserialize)]
+pub struct Record<'a> {
+    #[serde(borrow, default)]
+    peer: Recorded<'a>,
+    #[serde(borrow, default)]
+    method: Recorded<'a>,
+    #[serde(borrow, default)]
+    path: Recorded<'a>,
+    #[serde(borrow, default)]
+    headers: Named<'a>,
+    #[serde(borrow, default)]
+    copies: Named<'a>,
+    #[serde(borrow, default)]
+    present: Named<'a>,
+    #[serde(borrow, default)]
+    state: Named<'a>,
+    #[serde(borrow, default)]
+    destination: Recorded<'a>,
+    #[serde(borrow, default)]
+    mtls: Recorded<'a>,
+    #[serde(borrow, default)]
+    certificate: Recorded<'a>,
+    #[serde(borrow, default)]
+    metadata: Named<'a>,
+}
+
+/// One recorded value.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Recorded<'a> {
+    /// The record has no such field: nothing is known.
+    #[default]
+    Missing,
+    /// The request had none.
+    None,
+    /// As bytes in Latin-1.
+    Text(Cow<'a, str>),
+    /// Something that is no text.
+    Other,
+}
+
+impl<'a> Recorded<'a> {
+    /// The bytes, where the request had any.
+    fn bytes(&self) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Text(text) => Some(bytes(text)),
+            _ => None,
+        }
+    }
+
+    /// The same, but what is not recorded is an error.
+    fn known(&self, field: &str) -> Result<Option<Cow<'_, [u8]>>, Unjudged> {
+        if *self == Self::Missing { Err(Unjudged::Lacks(field.to_owned())) } else { Ok(self.bytes()) }
+    }
+}
+
+struct Visitor;
+
+impl<'de> serde::de::Visitor<'de> for Visitor {
+    type Value = Recorded<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a recorded value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Recorded::None)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Recorded::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Recorded::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Recorded::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(Recorded::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(Recorded::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(Recorded::Other)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Recorded::Other)
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        while entries.next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Recorded::Other)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Recorded<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// Recorded values by name; there are few.
+#[derive(Debug, Default)]
+struct Named<'a>(Vec<(Cow<'a, str>, Recorded<'a>)>);
+
+impl<'a> Named<'a> {
+    fn get(&self, name: &str) -> &Recorded<'a> {
+        self.0.iter().find(|(other, _)| other == name).map_or(&Recorded::Missing, |(_, value)| value)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> serde::de::Visitor<'de> for Names {
+            type Value = Named<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut all = Vec::new();
+                while let Some((Name(name), value)) = entries.next_entry()? {
+                    all.push((name, value));
+                }
+                Ok(Named(all))
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+/// A key; serde borrows a `Cow` only where it is told to.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Why nothing can be said about a request.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unjudged {
+    /// The record has no such field, and the policy reads it.
+    Lacks(String),
+    /// How many copies there were of this header cannot be told.
+    UnclearCopies(String),
+    /// The record itself cannot be read.
+    Unreadable,
+}
+
+/// What Envoy writes for bytes that are no UTF-8 is one `\u00..` for each byte; all else stands there as it came.
+/// With every byte that stands there made such a character too, each character of each text is one byte.
+pub fn as_latin1(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.bytes().map(char::from).collect()) }
+}
+
+/// The bytes of a text in which each character is one.
+fn bytes(text: &str) -> Cow<'_, [u8]> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text.as_bytes());
+    }
+    // What is no byte cannot come from Envoy: it stands for no byte that a rule would like.
+    Cow::Owned(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0)).collect())
+}
+
+impl<'a> Record<'a> {
+    /// Reads a record, [`as_latin1`].
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn read(text: &'a str) -> Result<Self, Unjudged> {
+        // Serde would take a list for the fields in their order.
+        let object = Some(text).filter(|text| text.trim_ascii_start().starts_with('{'));
+        object.and_then(|text| serde_json::from_str(text).ok()).ok_or(Unjudged::Unreadable)
+    }
+
+    /// The peer as it was recorded.
+    pub fn peer(&self) -> Cow<'_, [u8]> {
+        self.peer.bytes().unwrap_or_default()
+    }
+
+    /// The peer's address where the policy reads it.
+    fn peer_for(&self, policy: &Policy) -> Result<Peer, Unjudged> {
+        Ok(match policy.peer_address() {
+            PeerAddress::Connection => Peer::from_connection(&self.peer.known("peer")?.unwrap_or_default()),
+            PeerAddress::FilterState(key) => {
+                Peer::from_filter_state(&self.state.get(key).known(&format!("state.{key}"))?.unwrap_or_default())
+            }
+        })
+    }
+
+    /// The headers that the policy reads, as far as their values matter.
+    fn headers(&self, inputs: &'a Inputs) -> Result<Vec<(&'a str, Cow<'_, [u8]>)>, Unjudged> {
+        let mut headers: Vec<(&str, Cow<'_, [u8]>)> = Vec::with_capacity(12);
+        headers.extend(self.method.known("method")?.map(|value| (":method", value)));
+        headers.extend(self.path.known("path")?.map(|value| (":path", value)));
+        for name in ALWAYS {
+            headers.extend(self.headers.get(name).known(&format!("headers.{name}"))?.map(|value| (name, value)));
+        }
+        let joined = |name: &str| self.copies.get(name).known(&format!("copies.{name}"));
+        headers.extend(joined(SCOPES_HEADER)?.map(|value| (SCOPES_HEADER, value)));
+        if inputs.real_ip {
+            headers.extend(joined(REAL_IP)?.map(|value| (REAL_IP, value)));
+        }
+        for name in &inputs.identity {
+            let first = self.headers.get(name).known(&format!("headers.{name}"))?;
+            match (first, joined(name)?) {
+                (None, None) => {}
+                (Some(first), Some(all)) if first == all => headers.push((name, first)),
+                (Some(first), Some(all)) => {
+                    let rest = all.strip_prefix(&*first).and_then(|rest| rest.strip_prefix(b","));
+                    let rest = rest.ok_or_else(|| Unjudged::UnclearCopies(name.clone()))?.to_vec();
+                    headers.extend([(name.as_str(), first), (name.as_str(), Cow::Owned(rest))]);
+                }
+                _ => return Err(Unjudged::UnclearCopies(name.clone())),
+            }
+        }
+        for name in inputs.only_required() {
+            headers.extend(self.stand_in(name)?.map(|value| (name.as_str(), value)));
+        }
+        Ok(headers)
+    }
+
+    /// Something for a header of which only counts whether it is there and not blank.
+    fn stand_in(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, Unjudged> {
+        match self.present.get(name) {
+            Recorded::Text(text) if text == "true" => Ok(Some(Cow::Borrowed(b"recorded"))),
+            Recorded::Text(_) | Recorded::None | Recorded::Other => Ok(None),
+            // Another policy may have had it recorded by value.
+            Recorded::Missing => self.copies.get(name).known(&format!("present.{name}")),
+        }
+    }
+
+    /// Shows the request to the policy that has these inputs.
+    ///
+    /// # Errors
+    /// Where the record does not hold what the policy reads.
+    pub fn judge<T>(
+        &'a self,
+        policy: &Policy,
+        inputs: &'a Inputs,
+        judge: impl FnOnce(&Request<'_>) -> T,
+    ) -> Result<T, Unjudged> {
+        let peer = self.peer_for(policy)?;
+        let map = serialize(&self.headers(inputs)?);
+        let mut request = policy.read(peer, &map).map_err(|_| Unjudged::Unreadable)?;
+        if inputs.destination {
+            request.destination = self.destination.known("destination")?.as_deref().and_then(socket_address);
+        }
+        let certificate = if inputs.certificate {
+            let mutual = self.mtls.known("mtls")?.as_deref() == Some(b"true");
+            self.certificate.known("certificate")?.filter(|_| mutual)
+        } else {
+            None
+        };
+        request.certificate = certificate.as_deref();
+        let assertion = match &inputs.assertion {
+            None => None,
+            Some(path) => {
+                let path = path.join(":");
+                self.metadata.get(&path).known(&format!("metadata.{path}"))?
+            }
+        };
+        request.assertion = assertion.as_deref();
+        Ok(judge(&request))
+    }
+}

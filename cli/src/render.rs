@@ -1,0 +1,215 @@
+//! `render`: configuration for Envoy, Istio, Envoy Gateway and the Gateway, from the operator's own.
+//!
+//! The shape is that of the files in `envoy/`, which are part of this program: what is changed in them is found by
+//! the text that stands there, and a text that stands there no longer is an error that the tests meet.
+
+mod envoy;
+mod gateway;
+mod manifest;
+mod policy;
+mod template;
+mod yaml;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::input;
+use crate::output::{Failure, Outcome, Output, Problem};
+use policy::Plugin;
+
+const HELP: &str = "\
+Examples:
+  openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1 --out deploy
+  openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1 \\
+    --cert /tls/cert.pem --key /tls/key.pem --hsts 300 --record
+  openclaw-trusted-proxy render istio openclaw.json --placement sidecar
+  openclaw-trusted-proxy render gateway openclaw.json --envoy 10.0.0.2
+
+What is printed starts with a comment that says what it is made from, and what is left to be filled in.
+Exit codes: 0 printed, 1 the configuration has errors, 2 no answer.";
+
+/// Print ready configuration for Envoy, Istio, Envoy Gateway or the Gateway
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Args {
+    #[command(subcommand)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Target {
+    /// A bootstrap for Envoy, and the file with filter and policy that it reads by ECDS
+    Envoy(envoy::Args),
+    /// WasmPlugin and what belongs beside it
+    Istio(manifest::Istio),
+    /// EnvoyExtensionPolicy and what belongs beside it
+    EnvoyGateway(manifest::EnvoyGateway),
+    /// The gateway block of openclaw.json that belongs behind the filter
+    Gateway(gateway::Args),
+}
+
+/// What every target wants to know.
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// An openclaw.json, or a plugin configuration; - is standard input
+    file: PathBuf,
+    #[command(flatten)]
+    options: input::Options,
+    /// Write into this folder instead of standard output
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Overwrite files in it
+    #[arg(long, requires = "out")]
+    force: bool,
+}
+
+/// A proxy that connects to Envoy.
+#[derive(Debug, clap::Args)]
+struct Proxies {
+    /// The address or CIDR block of a proxy that connects to this Envoy: filter.trustedProxies; may be given more
+    /// than once
+    #[arg(long, value_name = "IP")]
+    proxy: Vec<String>,
+}
+
+/// A file that was rendered.
+struct Rendered {
+    /// Its path below the folder.
+    name: &'static str,
+    /// Without its head.
+    text: String,
+}
+
+/// What was rendered, and what remains to be done.
+struct Rendering {
+    files: Vec<Rendered>,
+    todo: Vec<String>,
+    /// How a comment starts.
+    comment: &'static str,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    let source = match &args.target {
+        Target::Envoy(args) => &args.source,
+        Target::Istio(args) => &args.source,
+        Target::EnvoyGateway(args) => &args.source,
+        Target::Gateway(args) => &args.source,
+    };
+    let plugin = match Plugin::read(&source.file, &source.options)? {
+        Ok(plugin) => plugin,
+        Err(problems) => return found(&problems, out),
+    };
+    let rendering = match &args.target {
+        Target::Envoy(args) => envoy::render(args, plugin),
+        Target::Istio(args) => manifest::istio(args, plugin),
+        Target::EnvoyGateway(args) => manifest::envoy_gateway(args, plugin),
+        Target::Gateway(args) => gateway::render(args, &plugin),
+    };
+    let rendering = match rendering {
+        Ok(rendering) => rendering,
+        Err(NotRendered::Policy(problems)) => return found(&problems, out),
+        Err(NotRendered::Failure(failure)) => return Err(failure),
+    };
+    let made_from = input::name_of(&source.file);
+    let files = rendering.with_heads(&made_from);
+    if let Some(folder) = &source.out {
+        write(folder, &files, source.force)?;
+    }
+    if out.is_json() {
+        let shown: Vec<_> = files.iter().map(|(name, text)| json!({"name": name, "text": text})).collect();
+        out.json(&json!({"files": shown, "todo": rendering.todo}))?;
+    } else if let Some(folder) = &source.out {
+        for (name, _) in &files {
+            writeln!(out, "{}", folder.join(name).display())?;
+        }
+    } else {
+        for (name, text) in &files {
+            if files.len() > 1 {
+                writeln!(out, "---\n# file: {name}")?;
+            }
+            out.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(Outcome::Fine)
+}
+
+/// Tells what is wrong with the configuration, as `check` does.
+fn found(problems: &[Problem], out: &mut Output) -> Result<Outcome, Failure> {
+    out.failure(&Failure::Input(problems.to_vec()))?;
+    Ok(Outcome::Found)
+}
+
+/// Why nothing was rendered.
+enum NotRendered {
+    /// The policy that would be printed has errors.
+    Policy(Vec<Problem>),
+    Failure(Failure),
+}
+
+impl From<Failure> for NotRendered {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl Rendering {
+    fn with_heads(&self, made_from: &str) -> Vec<(&'static str, String)> {
+        // One file may be read without the others: each has the head.
+        let mut head = format!(
+            "{0} Made by `openclaw-trusted-proxy render` {1} from {made_from}: edit that, and render anew.\n",
+            self.comment,
+            env!("CARGO_PKG_VERSION")
+        );
+        if !self.todo.is_empty() {
+            head.push_str(&format!("{} What remains to be done:\n", self.comment));
+            for todo in &self.todo {
+                head.push_str(&format!("{} - {todo}\n", self.comment));
+            }
+        }
+        self.files.iter().map(|file| (file.name, format!("{head}\n{}", file.text))).collect()
+    }
+}
+
+/// Writes the files, each at once and as a whole: Envoy notices when one is renamed into the folder that it watches.
+fn write(folder: &Path, files: &[(&'static str, String)], force: bool) -> Result<(), Failure> {
+    let problem = |path: &Path, error: &io::Error| {
+        Failure::new(
+            path.display().to_string(),
+            format!("cannot be written: {error}"),
+            "check the folder and its permissions",
+        )
+    };
+    for (name, text) in files {
+        let file = folder.join(name);
+        if !force && fs::read(&file).is_ok_and(|is| is != text.as_bytes()) {
+            let place = file.display().to_string();
+            return Err(Failure::new(place, "is there already, and differs", "add --force to replace it"));
+        }
+    }
+    for (name, text) in files {
+        let file = folder.join(name);
+        let parent = file.parent().unwrap_or(folder);
+        let new = folder.join(format!(".{}.new", name.replace('/', "-")));
+        fs::create_dir_all(parent).map_err(|error| problem(parent, &error))?;
+        fs::write(&new, text).map_err(|error| problem(&new, &error))?;
+        fs::rename(&new, &file).map_err(|error| problem(&file, &error))?;
+    }
+    Ok(())
+}
+
+/// `IP:port`.
+fn socket(argument: &str, text: &str) -> Result<SocketAddr, Failure> {
+    text.parse().map_err(|_| {
+        Failure::new(argument, format!("{text:?} is no IP:PORT"), "write for example 0.0.0.0:8080 or [::]:8080")
+    })
+}
+
+/// An IP address.
+fn address(argument: &str, text: &str) -> Result<IpAddr, Failure> {
+    text.parse().map_err(|_| Failure::new(argument, format!("{text:?} is no IP address"), "write for example 10.0.0.2"))
+}

@@ -1,0 +1,339 @@
+//! A bootstrap in the shape of `envoy/envoy.yaml` with one listener, and the file that it reads by ECDS.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::policy::Plugin;
+use super::template::Template;
+use super::yaml::{indented, member, quoted};
+use super::{NotRendered, Proxies, Rendered, Rendering, Source, socket};
+use crate::output::Failure;
+use crate::record::{self, Inputs};
+
+const BOOTSTRAP: &str = include_str!("../../../envoy/envoy.yaml");
+const FILTER: &str = include_str!("../../../envoy/filter.yaml");
+/// The filter state of `--peer filter-state`, where the policy names none.
+const PEER: &str = "openclaw.peer";
+/// Where the connection manager stands in a filter chain.
+const MANAGER: &str = "            - name: envoy.filters.network.http_connection_manager\n";
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub(super) source: Source,
+    #[command(flatten)]
+    proxies: Proxies,
+    /// Where Envoy listens
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10000")]
+    listen: String,
+    /// The Gateway
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:18789")]
+    upstream: String,
+    /// Envoy's administration interface
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
+    admin: String,
+    /// The filter
+    #[arg(long, value_name = "PATH", default_value = "/etc/envoy/openclaw-trusted-proxy.wasm")]
+    module: PathBuf,
+    /// The folder in which Envoy finds its files [default: that of --out, else /etc/envoy]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// The certificate, for TLS
+    #[arg(long, value_name = "PEM", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key
+    #[arg(long, value_name = "PEM", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Strict-Transport-Security, in seconds: 300 at first, 31536000 (a year) when all works
+    #[arg(long, value_name = "SECONDS", requires = "cert")]
+    hsts: Option<u32>,
+    /// Where the peer's address comes from
+    #[arg(long, value_enum, default_value_t, value_name = "FROM")]
+    peer: PeerFrom,
+    /// What becomes of X-Forwarded-For; keep: behind a proxy that writes it itself
+    #[arg(long, value_enum, default_value_t, value_name = "DO")]
+    xff: Forwarded,
+    /// Log what `replay` needs
+    #[arg(long)]
+    record: bool,
+    /// Log what `replay --against` this configuration needs besides; may be given more than once
+    #[arg(long, value_name = "FILE", requires = "record")]
+    record_for: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum PeerFrom {
+    /// The connection
+    #[default]
+    Connection,
+    /// The PROXY protocol line that every connection must start with
+    ProxyProtocol,
+    /// A filter state, written before any header is read; X-Forwarded-For stays as it comes
+    FilterState,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Forwarded {
+    /// Envoy adds its peer
+    #[default]
+    Append,
+    /// It goes on as it came
+    Keep,
+}
+
+/// Renders both files.
+pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
+    let mut todo = Vec::new();
+    plugin.add_proxies(&args.proxies.proxy, &mut todo);
+    let state = plugin.filter.get("peerAddress").and_then(|peer| peer.get("filterState")).and_then(Value::as_str);
+    let state = state.unwrap_or(PEER).to_owned();
+    plugin.set(
+        "peerAddress",
+        if args.peer == PeerFrom::FilterState { json!({"filterState": state}) } else { json!("connection") },
+    );
+    let policy = plugin.policy()?;
+    let mut inputs = vec![Inputs::of(&plugin.json(), &policy)];
+    for file in &args.record_for {
+        let other = Plugin::read(file, &crate::input::Options::default())?.map_err(NotRendered::Policy)?;
+        inputs.push(Inputs::of(&other.json(), &other.policy()?));
+    }
+
+    let folder = match (&args.folder, &args.source.out) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(out)) => std::path::absolute(out).unwrap_or_else(|_| out.clone()),
+        (None, None) => PathBuf::from("/etc/envoy"),
+    };
+    let bootstrap = bootstrap(args, &folder, &state, args.record.then_some(inputs.as_slice()))?;
+    let mut filter = Template::new("envoy/filter.yaml", FILTER);
+    filter.replace_lines("# The filter and its policy", "resources:", HEAD_OF_FILTER)?;
+    filter.replace("dist/openclaw-trusted-proxy.wasm", &quoted(&args.module.to_string_lossy()))?;
+    let mut filter = filter.into_text();
+    filter.push_str(&indented(&serde_json::to_string_pretty(&plugin.json()).unwrap_or_default(), 12));
+
+    if args.cert.is_none() {
+        todo.push(
+            "this listener takes plain HTTP: let the proxy before it do TLS, or give --cert and --key".to_owned(),
+        );
+    } else if args.hsts.is_none() {
+        todo.push("add --hsts 300 once HTTPS works, and raise it later".to_owned());
+    }
+    if plugin.says("edge", true) {
+        todo.push(
+            "put the login (jwt_authn, oauth2) before the filter in http_filters: docs/gateway.md, placement A"
+                .to_owned(),
+        );
+    }
+    if plugin.filter.contains_key("trustedPeers") {
+        todo.push("let the listener verify client certificates: require_client_certificate, and trusted_ca".to_owned());
+    }
+    if args.peer == PeerFrom::ProxyProtocol {
+        todo.push("let nothing but the load balancer reach this port: whoever does can claim any address".to_owned());
+    }
+    todo.push(format!("put the filter's module at {}", args.module.display()));
+    Ok(Rendering {
+        files: vec![
+            Rendered { name: "envoy.yaml", text: bootstrap },
+            Rendered { name: "policy/filter.yaml", text: filter },
+        ],
+        todo,
+        comment: "#",
+    })
+}
+
+const HEAD_OF_FILTER: &str = "\
+# The filter and its policy, as Envoy reads them by ECDS. Replace this file by `mv`, which is what Envoy notices. If the filter does not
+# accept a new policy, Envoy keeps the old one, says why in its log, and counts
+# extension_config_discovery.http_filter.openclaw_trusted_proxy.update_rejected. At its first start there is no old one: then it
+# answers 500 to everybody.
+";
+
+const HEAD_OF_BOOTSTRAP: &str = "\
+# Envoy in front of an OpenClaw Gateway, with the filter that admits or refuses: `envoy -c envoy.yaml`.
+#
+# The policy is not in here. It comes from a file of its own (ECDS), so that an edit reaches the next request, also on
+# connections that are already open, and leaves open WebSockets alone.
+
+";
+
+fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>) -> Result<String, Failure> {
+    let (listen, admin) = (socket("--listen", &args.listen)?, socket("--admin", &args.admin)?);
+    let (host, port) = upstream(&args.upstream)?;
+    let place = |ip: &str, port: u16| format!("{{ address: {ip}, port_value: {port} }}");
+    let path = |path: &Path| quoted(&path.to_string_lossy());
+    let mut file = Template::new("envoy/envoy.yaml", BOOTSTRAP);
+    let with_tls = Tls::of(&file)?;
+
+    file.replace_lines(
+        "# Envoy in front of an OpenClaw Gateway",
+        "# Whoever reaches the administration",
+        HEAD_OF_BOOTSTRAP,
+    )?;
+    file.replace_lines("    # The same with TLS.", "  clusters:", "")?;
+    // What the second listener took from the first.
+    for name in ["internal", "limits", "upgrades", "access_log", "filters", "virtual_hosts"] {
+        file.replace(&format!(": &{name}\n"), ":\n")?;
+    }
+    file.replace_lines(
+        "      # Only this machine. Listen on",
+        "      address:",
+        "      # Whoever may connect here is named in the policy.\n",
+    )?;
+    file.replace(&place("127.0.0.1", 10000), &place(&quoted(&listen.ip().to_string()), listen.port()))?;
+    file.replace(&place("127.0.0.1", 9901), &place(&quoted(&admin.ip().to_string()), admin.port()))?;
+    file.replace(&place("127.0.0.1", 18789), &place(&quoted(host), port))?;
+    let policy = folder.join("policy");
+    file.replace(".run/policy/filter.yaml", &path(&policy.join("filter.yaml")))?;
+    file.replace(".run/policy }", &format!("{} }}", path(&policy)))?;
+
+    // The order matters: each of these looks for lines that the others leave alone.
+    match args.peer {
+        PeerFrom::Connection => {}
+        PeerFrom::ProxyProtocol => file.insert_before("      filter_chains:", PROXY_PROTOCOL)?,
+        PeerFrom::FilterState => write_peer_into_state(&mut file, state)?,
+    }
+    if args.xff == Forwarded::Keep && args.peer != PeerFrom::FilterState {
+        file.replace_lines(
+            "                # Behind an identity proxy that writes",
+            "                use_remote_address: true",
+            "",
+        )?;
+        file.replace("never what a header says, and is appended to X-Forwarded-For.", "never what a header says.")?;
+        file.replace(
+            "                use_remote_address: true\n",
+            "                use_remote_address: true\n                # The proxy's word for its client goes on as it is.\n                skip_xff_append: true\n",
+        )?;
+    }
+    if let Some(inputs) = record {
+        add_recorder(&mut file, inputs)?;
+    }
+    if let (Some(cert), Some(key)) = (&args.cert, &args.key) {
+        with_tls.add(&mut file, &path(cert), &path(key), args.hsts)?;
+    }
+    Ok(file.into_text())
+}
+
+const PROXY_PROTOCOL: &str = "\x20     # Every connection starts with a PROXY line, and the address in it is the peer.
+      listener_filters:
+        - name: envoy.filters.listener.proxy_protocol
+          typed_config:
+            \"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol
+";
+
+/// The peer is kept before any header is read, so that Envoy's own view of it does not matter.
+fn write_peer_into_state(file: &mut Template, state: &str) -> Result<(), Failure> {
+    file.replace_lines(
+        "                # The peer is whoever opened the connection",
+        "                # Envoy would take orders",
+        "                # X-Forwarded-For goes on as it came, and Envoy believes it. The filter does not: it reads the filter state above.\n                use_remote_address: false\n",
+    )?;
+    file.insert_before(
+        MANAGER.trim_end(),
+        &format!(
+            "\x20           # The peer is whoever opened the connection. It is kept where no header can change it: `peerAddress` names the key.
+            - name: envoy.filters.network.set_filter_state
+              typed_config:
+                \"@type\": type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config
+                on_new_connection:
+                  - object_key: {}
+                    factory_key: envoy.string
+                    format_string:
+                      text_format_source: {{ inline_string: \"%DOWNSTREAM_REMOTE_ADDRESS%\" }}
+",
+            quoted(state)
+        ),
+    )
+}
+
+/// The pieces of the listener `https` that make it one.
+struct Tls {
+    socket: String,
+    http2: String,
+    hsts: String,
+}
+
+impl Tls {
+    fn of(file: &Template) -> Result<Self, Failure> {
+        Ok(Self {
+            socket: file.cut("        - transport_socket:", "          filters:\n")?,
+            http2: file
+                .cut("                  # Differs: a browser would open", "                  max_concurrent_streams")?,
+            hsts: file.cut("                  response_headers_to_add:", "                  virtual_hosts:")?,
+        })
+    }
+
+    fn add(self, file: &mut Template, cert: &str, key: &str, hsts: Option<u32>) -> Result<(), Failure> {
+        let mut socket = Template::new("envoy/envoy.yaml", &self.socket);
+        socket.replace(".run/tls/cert.pem", cert)?;
+        socket.replace(".run/tls/key.pem", key)?;
+        file.replace("    - name: http\n", "    - name: https\n")?;
+        file.replace("                stat_prefix: http\n", "                stat_prefix: https\n")?;
+        file.replace("        - filters:\n", &(socket.into_text() + "          filters:\n"))?;
+        file.replace_lines(
+            "                  # WebSockets over HTTP/2, for a proxy",
+            "                  max_concurrent_streams",
+            &self.http2.replace("# Differs: a browser", "# A browser"),
+        )?;
+        file.replace("                  name: http\n", "                  name: https\n")?;
+        if let Some(seconds) = hsts {
+            let header = self.hsts.replace("max-age=300", &format!("max-age={seconds}"));
+            let why = "                  # Browsers that were here once come back over TLS only. Add includeSubDomains only if every\n                  # subdomain speaks TLS.\n";
+            file.insert_before("                  virtual_hosts:", &format!("{why}{header}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps what the filter is about to see, and logs it.
+fn add_recorder(file: &mut Template, inputs: &[Inputs]) -> Result<(), Failure> {
+    let format = record::format(inputs).map_err(|(place, name)| {
+        Failure::new(
+            place,
+            format!("{name:?} cannot be recorded: Envoy's formats have other uses for its characters"),
+            "leave out --record, or use a name of letters, digits and hyphens",
+        )
+    })?;
+    let fields: String = format.iter().map(|(name, value)| member(name, value, 30)).collect();
+    file.insert_before(
+        "                  - name: openclaw_trusted_proxy\n".trim_end(),
+        &format!(
+            "\x20                 # What the filter is about to see, for the access log and `openclaw-trusted-proxy replay`. It must stand right before
+                  # the filter. Of a required header it keeps only whether it is there: its value may be a secret.
+                  - name: openclaw_recorder
+                    typed_config:
+                      \"@type\": type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config
+                      on_request_headers:
+                        - object_key: {}
+                          factory_key: envoy.string
+                          format_string:
+                            json_format:
+{fields}",
+            record::STATE
+        ),
+    )?;
+    file.insert_before(
+        "                          peer: \"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%\"",
+        &format!("                          {}: \"%FILTER_STATE({}:PLAIN)%\"\n", record::KEY, record::STATE),
+    )
+}
+
+/// `host:port`, where an IPv6 address stands in brackets.
+fn upstream(text: &str) -> Result<(&str, u16), Failure> {
+    let failure = || {
+        Failure::new(
+            "--upstream",
+            format!("{text:?} is no HOST:PORT"),
+            "write for example 127.0.0.1:18789, gateway:18789 or [::1]:18789",
+        )
+    };
+    let (host, port) = text.rsplit_once(':').ok_or_else(failure)?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(failure)?;
+    let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() => inner,
+        None if !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) => {
+            host
+        }
+        _ => return Err(failure()),
+    };
+    Ok((host, port))
+}

@@ -1,0 +1,172 @@
+//! Manifests in the shape of `envoy/istio/` and `envoy/envoy-gateway/`, with the operator's policy in them.
+
+use serde_json::{Value, json};
+
+use super::policy::Plugin;
+use super::template::Template;
+use super::yaml::block;
+use super::{NotRendered, Proxies, Rendered, Rendering, Source};
+use crate::output::Failure;
+
+const INGRESS: &str = include_str!("../../../envoy/istio/ingress.yaml");
+const SIDECAR: &str = include_str!("../../../envoy/istio/sidecar.yaml");
+const ENVOY_GATEWAY: &str = include_str!("../../../envoy/envoy-gateway/gateway.yaml");
+/// The filter state that the EnvoyFilter of the manifests writes.
+const PEER: &str = "openclaw.peer";
+/// What stands in the manifests for the names that differ everywhere.
+const HOST: &str = "claw.example.com";
+const IMAGE: &str = "registry.example.com/openclaw-trusted-proxy@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+#[derive(Debug, clap::Args)]
+pub struct Istio {
+    #[command(flatten)]
+    pub(super) source: Source,
+    #[command(flatten)]
+    common: Common,
+    /// Where the filter stands
+    #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
+    placement: Placement,
+    /// Strict-Transport-Security at the ingress gateway, in seconds: 300 at first, 31536000 (a year) when all works
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    hsts: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct EnvoyGateway {
+    #[command(flatten)]
+    pub(super) source: Source,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    #[command(flatten)]
+    proxies: Proxies,
+    /// The OCI image with the filter, by digest, without oci://
+    #[arg(long, value_name = "IMAGE@sha256:DIGEST")]
+    image: Option<String>,
+    /// The host name that browsers use
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Placement {
+    /// An ingress gateway that signs people in
+    #[default]
+    Ingress,
+    /// The sidecar of the Gateway's pod
+    Sidecar,
+}
+
+/// Renders `envoy/istio/`.
+pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
+    let (name, mut file) = match args.placement {
+        Placement::Ingress => ("ingress.yaml", Template::new("envoy/istio/ingress.yaml", INGRESS)),
+        Placement::Sidecar => ("sidecar.yaml", Template::new("envoy/istio/sidecar.yaml", SIDECAR)),
+    };
+    let mut todo = Vec::new();
+    if args.placement == Placement::Sidecar && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
+        // The ingress gateway's Envoy would make 502 of a 101 with a close frame.
+        plugin.set("webSocketRefusal", json!("http"));
+    }
+    put_policy(&mut file, 4, &mut plugin, &args.common, &json!({"filterState": PEER}))?;
+    args.common.put_names(&mut file, args.placement == Placement::Ingress, &mut todo)?;
+    if args.placement == Placement::Ingress {
+        file.replace("max-age=300", &format!("max-age={}", args.hsts))?;
+        todo.push("put your provider's address for id.example.com, and its keys' for jwksUri".to_owned());
+    }
+    todo.push(
+        "see that the Gateway's trustedProxies names its sidecar, 127.0.0.1 or 127.0.0.6: `render gateway --envoy 127.0.0.6` prints that block"
+            .to_owned(),
+    );
+    todo.push("check namespaces, labels and service accounts".to_owned());
+    Ok(Rendering { files: vec![Rendered { name, text: file.into_text() }], todo, comment: "#" })
+}
+
+/// Renders `envoy/envoy-gateway/`.
+pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
+    let mut file = Template::new("envoy/envoy-gateway/gateway.yaml", ENVOY_GATEWAY);
+    let mut todo = Vec::new();
+    put_policy(&mut file, 8, &mut plugin, &args.common, &json!("connection"))?;
+    args.common.put_names(&mut file, true, &mut todo)?;
+    todo.push("put your provider's address for id.example.com, and its endpoints".to_owned());
+    todo.push(
+        "see that the Gateway's trustedProxies names Envoy's pods, and nothing but them reaches its port".to_owned(),
+    );
+    Ok(Rendering { files: vec![Rendered { name: "gateway.yaml", text: file.into_text() }], todo, comment: "#" })
+}
+
+/// Puts the policy in. Where the operator says nothing about the filter, what the manifest says stays.
+fn put_policy(
+    file: &mut Template,
+    indent: usize,
+    plugin: &mut Plugin,
+    common: &Common,
+    peer: &Value,
+) -> Result<(), NotRendered> {
+    let space = " ".repeat(indent);
+    let inner = indent.saturating_add(2);
+    let gateway = format!("{space}gateway:\n{}", block(&plugin.gateway, inner));
+    file.replace_lines("# The `gateway` block of openclaw.json", &format!("{space}filter:\n"), &gateway)?;
+    if plugin.has_filter || !common.proxies.proxy.is_empty() {
+        plugin.add_proxies(&common.proxies.proxy, &mut Vec::new());
+        plugin.set("peerAddress", peer.clone());
+        plugin.policy()?;
+        let filter = format!("{space}filter:\n{}", block(&plugin.filter, inner));
+        file.replace_rest(&format!("{space}filter:\n"), &filter)?;
+    }
+    Ok(())
+}
+
+impl Common {
+    fn put_names(&self, file: &mut Template, has_host: bool, todo: &mut Vec<String>) -> Result<(), Failure> {
+        match &self.image {
+            Some(image) => file.replace(IMAGE, checked_image(image)?)?,
+            None => {
+                todo.push("push the filter's image to your registry, and give --image IMAGE@sha256:DIGEST".to_owned())
+            }
+        }
+        match &self.host {
+            Some(host) if !is_host(host) => {
+                Err(Failure::new("--host", format!("{host:?} is no host name"), "write for example claw.example.org"))
+            }
+            Some(host) if has_host => file
+                .replace_all(HOST, host)
+                .and_then(|()| file.replace_all(&HOST.replace('.', "-"), &host.replace('.', "-"))),
+            None if has_host => {
+                todo.push(format!("put the name that browsers use for {HOST}: --host NAME"));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    text.split('.').all(label)
+}
+
+/// A tag can be moved to another module; a digest cannot.
+fn checked_image(image: &str) -> Result<&str, Failure> {
+    let image = image.strip_prefix("oci://").unwrap_or(image);
+    let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+    let is_digest = digest
+        .is_some_and(|text| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
+    if is_digest && image.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte)) {
+        Ok(image)
+    } else {
+        Err(Failure::new(
+            "--image",
+            format!("{image:?} names no image by its digest"),
+            "write IMAGE@sha256: and 64 hexadecimal digits: a tag can be moved to another module",
+        ))
+    }
+}

@@ -1,0 +1,298 @@
+//! Judges lines, and counts what becomes of them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use policy::scopes::Scopes;
+use policy::{Kind, Mode, Request};
+use serde::Deserialize;
+
+use super::Judge;
+use crate::record::{Record, Unjudged, as_latin1};
+
+/// What a policy decides; the results are those of the filter's counter.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Verdict {
+    /// `admitted`, `anonymous`, `delegated`, `refused` or `would_refuse`.
+    pub result: &'static str,
+    /// The reason's code; empty where the request is admitted.
+    pub reason: String,
+}
+
+impl Verdict {
+    /// What the filter leaves in the access log: the reason of a refusal.
+    fn logged(&self) -> Option<&str> {
+        matches!(self.result, "refused" | "would_refuse").then_some(&self.reason)
+    }
+}
+
+/// A verdict, and what an admitted request gets.
+struct Judged {
+    verdict: Verdict,
+    user: Option<Vec<u8>>,
+    scopes: Option<Scopes>,
+}
+
+/// A request, for people.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// The line in the log, from 1.
+    pub line: u64,
+    pub peer: String,
+    pub method: String,
+    pub path: String,
+    pub user: String,
+    /// What else there is to say.
+    pub note: String,
+}
+
+/// A number of requests, and the first of them.
+#[derive(Debug, Default)]
+pub struct Group {
+    pub count: u64,
+    pub examples: Vec<Example>,
+}
+
+/// From what to what another policy changes a verdict; the word says what an admitted request gets else.
+pub type Change = (Verdict, Verdict, &'static str);
+
+/// All that was counted.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub lines: u64,
+    pub verdicts: BTreeMap<Verdict, Group>,
+    /// By what the other policy decides instead.
+    pub changes: BTreeMap<Change, Group>,
+    /// Requests that both judged.
+    pub compared: u64,
+    /// Requests that the log has another reason for than the policy.
+    pub otherwise: Group,
+    /// Requests that Envoy answered before the filter, by status.
+    pub unseen: BTreeMap<String, Group>,
+    /// What the policies read and the log lacks.
+    pub lacking: BTreeMap<Unjudged, Group>,
+    /// Lines without a record.
+    pub unrecorded: Group,
+    /// Lines that are no JSON objects.
+    pub broken: Group,
+    /// How many examples are kept of each.
+    pub most: usize,
+}
+
+impl Group {
+    fn add(&mut self, most: usize, example: impl FnOnce() -> Example) {
+        self.count = self.count.saturating_add(1);
+        if self.examples.len() < most {
+            self.examples.push(example());
+        }
+    }
+
+    /// Takes over what was counted behind `lines` other lines.
+    fn take(&mut self, other: Self, most: usize, lines: u64) {
+        self.count = self.count.saturating_add(other.count);
+        let room = most.saturating_sub(self.examples.len());
+        let moved = |example: Example| Example { line: example.line.saturating_add(lines), ..example };
+        self.examples.extend(other.examples.into_iter().take(room).map(moved));
+    }
+}
+
+/// One line of the log, as far as it matters here.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(default, borrow, deserialize_with = "present")]
+    recorded: Option<Option<Text<'a>>>,
+    #[serde(default, borrow)]
+    reason: Option<Text<'a>>,
+    #[serde(default)]
+    status: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Tells a key that is there with `null` from one that is not there.
+fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'a>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Bytes as people read them: what is not printable ASCII is escaped, what is long is cut.
+fn shown(bytes: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    let text: String = bytes.iter().take(SHOWN).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
+    if bytes.len() > SHOWN { text + "..." } else { text }
+}
+
+impl Tally {
+    /// Whether every line was judged, or never reached the filter.
+    pub fn is_complete(&self) -> bool {
+        self.broken.count == 0 && self.unrecorded.count == 0 && self.lacking.is_empty()
+    }
+
+    /// Takes over what was counted in the lines behind these.
+    pub fn append(&mut self, other: Self) {
+        let (most, lines) = (self.most, self.lines);
+        fn all<K: Ord>(mine: &mut BTreeMap<K, Group>, theirs: BTreeMap<K, Group>, most: usize, lines: u64) {
+            for (key, group) in theirs {
+                mine.entry(key).or_default().take(group, most, lines);
+            }
+        }
+        all(&mut self.verdicts, other.verdicts, most, lines);
+        all(&mut self.changes, other.changes, most, lines);
+        all(&mut self.unseen, other.unseen, most, lines);
+        all(&mut self.lacking, other.lacking, most, lines);
+        self.otherwise.take(other.otherwise, most, lines);
+        self.unrecorded.take(other.unrecorded, most, lines);
+        self.broken.take(other.broken, most, lines);
+        self.compared = self.compared.saturating_add(other.compared);
+        self.lines = self.lines.saturating_add(other.lines);
+    }
+
+    /// Counts a line that is none: too long, or no JSON object.
+    pub fn broken(&mut self, why: &str) {
+        self.lines = self.lines.saturating_add(1);
+        let line = self.lines;
+        self.broken.add(self.most, || Example::note(line, why.to_owned()));
+    }
+
+    /// Judges one line.
+    pub fn line(&mut self, text: &[u8], judge: &Judge, against: Option<&Judge>) {
+        if text.iter().all(u8::is_ascii_whitespace) {
+            self.lines = self.lines.saturating_add(1);
+            return;
+        }
+        if !text.trim_ascii_start().starts_with(b"{") {
+            return self.broken("no object");
+        }
+        let line = match serde_json::from_slice::<Line<'_>>(text) {
+            Ok(line) => line,
+            // The error counts lines of its own: there is one.
+            Err(error) => {
+                let said = error.to_string();
+                return self.broken(said.split(" at line ").next().unwrap_or_default());
+            }
+        };
+        self.lines = self.lines.saturating_add(1);
+        let (number, most) = (self.lines, self.most);
+        match &line.recorded {
+            None => self.unrecorded.add(most, || Example::note(number, String::new())),
+            Some(None) => {
+                let status = line.status.to_string().trim_matches('"').to_owned();
+                self.unseen.entry(status).or_default().add(most, || Example::note(number, String::new()));
+            }
+            Some(Some(Text(recorded))) => {
+                let recorded = as_latin1(recorded);
+                match Record::read(&recorded) {
+                    Ok(record) => self.record(&record, line.reason.as_ref().map(|text| &*text.0), judge, against),
+                    Err(why) => self.lacks(why),
+                }
+            }
+        }
+    }
+
+    fn lacks(&mut self, why: Unjudged) {
+        let line = self.lines;
+        self.lacking.entry(why).or_default().add(self.most, || Example::note(line, String::new()));
+    }
+
+    fn record(&mut self, record: &Record<'_>, logged: Option<&str>, judge: &Judge, against: Option<&Judge>) {
+        let (line, most) = (self.lines, self.most);
+        let example = |request: &Request<'_>, user: Option<&[u8]>, note: String| Example {
+            line,
+            peer: shown(&record.peer()),
+            method: shown(request.method()),
+            path: shown(request.path()),
+            user: user.map(shown).unwrap_or_default(),
+            note,
+        };
+        let first = record.judge(&judge.policy, &judge.inputs, |request| {
+            let judged = judge.decide(request);
+            let user = judged.user.as_deref();
+            self.verdicts
+                .entry(judged.verdict.clone())
+                .or_default()
+                .add(most, || example(request, user, String::new()));
+            if judged.verdict.logged() != logged {
+                let note = || match logged {
+                    Some(reason) => format!("{} here, {reason} in the log", judged.verdict),
+                    None => format!("{} here, passed in the log", judged.verdict),
+                };
+                self.otherwise.add(most, || example(request, user, note()));
+            }
+            judged
+        });
+        let (old, against) = match (first, against) {
+            (Ok(old), Some(against)) => (old, against),
+            (Ok(_), None) => return,
+            (Err(why), _) => return self.lacks(why),
+        };
+        let second = record.judge(&against.policy, &against.inputs, |request| {
+            let new = against.decide(request);
+            self.compared = self.compared.saturating_add(1);
+            let (what, note) = if old.verdict != new.verdict {
+                ("", String::new())
+            } else if old.user != new.user {
+                ("user", format!("as {}", new.user.as_deref().map(shown).unwrap_or_default()))
+            } else if old.scopes != new.scopes {
+                let show = |scopes: &Option<Scopes>| {
+                    scopes.as_ref().map_or_else(
+                        || "no header".to_owned(),
+                        |scopes| {
+                            let names: Vec<_> = scopes.iter().map(|scope| scope.name()).collect();
+                            if names.is_empty() { "none".to_owned() } else { names.join(",") }
+                        },
+                    )
+                };
+                ("scopes", format!("{} -> {}", show(&old.scopes), show(&new.scopes)))
+            } else {
+                return;
+            };
+            let user = old.user.as_deref().or(new.user.as_deref());
+            let change = (old.verdict.clone(), new.verdict.clone(), what);
+            self.changes.entry(change).or_default().add(most, || example(request, user, note));
+        });
+        if let Err(why) = second {
+            self.lacks(why);
+        }
+    }
+}
+
+impl Example {
+    fn note(line: u64, note: String) -> Self {
+        let none = String::new;
+        Self { line, peer: none(), method: none(), path: none(), user: none(), note }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.result)?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, " {}", self.reason) }
+    }
+}
+
+impl Judge {
+    fn decide(&self, request: &Request<'_>) -> Judged {
+        match self.policy.decide(request) {
+            Ok(admission) => {
+                let (result, reason, user) = match admission.kind() {
+                    Kind::Identified(user) => ("admitted", String::new(), Some(user)),
+                    Kind::Anonymous => ("anonymous", String::new(), None),
+                    Kind::Delegated(refusal) => ("delegated", refusal.to_string(), refusal.user),
+                };
+                Judged {
+                    verdict: Verdict { result, reason },
+                    user: user.map(<[u8]>::to_vec),
+                    scopes: admission.scopes(),
+                }
+            }
+            Err(refusal) => {
+                let result = match self.policy.mode() {
+                    Mode::Enforce => "refused",
+                    Mode::Report => "would_refuse",
+                };
+                let user = refusal.user.map(<[u8]>::to_vec);
+                Judged { verdict: Verdict { result, reason: refusal.to_string() }, user, scopes: None }
+            }
+        }
+    }
+}

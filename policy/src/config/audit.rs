@@ -1,0 +1,287 @@
+//! What a configuration allows, but an operator should know (contract, section 7). Ids that
+//! start with `gateway.` are the Gateway's own, with its severities; those that start with `filter.` are ours.
+
+use std::fmt;
+
+use super::proxies::is_broad;
+use crate::cidrs::Entry;
+use crate::origin::Origins;
+use crate::policy::{Mode, TrustedPeers, WebSocketRefusal};
+use crate::scopes::Scopes;
+
+/// How bad a finding is; the Gateway's own scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Should be mended, or be deliberate.
+    Warn,
+    /// Opens a door.
+    Critical,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Critical => "critical",
+        })
+    }
+}
+
+/// One audit finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The check: the Gateway's own id where it has one, else `filter.…`.
+    pub id: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where, what, and what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.severity, self.id, self.text)
+    }
+}
+
+/// Entries of one kind that are shown one by one; the rest is counted.
+const SHOWN: usize = 10;
+
+/// Collects findings while a configuration is read.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    findings: Vec<Finding>,
+    /// The Gateway listens beyond loopback, by its own `bind`.
+    exposed: bool,
+    useless: usize,
+    broad: usize,
+}
+
+impl Audit {
+    fn add(&mut self, id: &'static str, severity: Severity, text: impl Into<String>) {
+        self.findings.push(Finding { id, severity, text: text.into() });
+    }
+
+    /// The severity that the Gateway gives to what matters more where it is exposed.
+    const fn by_exposure(&self) -> Severity {
+        if self.exposed { Severity::Critical } else { Severity::Warn }
+    }
+
+    /// To be called first: other findings weigh more on an exposed Gateway.
+    pub(super) fn note_exposure(&mut self, bind: Option<&str>) {
+        self.exposed = bind.is_some_and(|bind| bind != "loopback");
+        self.add(
+            "gateway.trusted_proxy_auth",
+            Severity::Critical,
+            "authentication is the proxy's: keep every other network path to the Gateway closed",
+        );
+    }
+
+    pub(super) fn note_mode(&mut self, mode: Mode) {
+        if mode == Mode::Report {
+            self.add(
+                "filter.report_mode",
+                Severity::Critical,
+                "nothing is refused and no header is touched: only for a Gateway that still authenticates by itself",
+            );
+        }
+    }
+
+    pub(super) fn note_trusted_peers(&mut self, peers: &TrustedPeers) {
+        if !peers.identities.is_empty() {
+            self.add(
+                "filter.trusted_peers",
+                Severity::Warn,
+                "the listener must verify certificates (require_client_certificate, trusted_ca): the filter cannot tell whether it does",
+            );
+        }
+        if peers.suffice {
+            self.add(
+                "filter.peer_trust_certificate",
+                Severity::Warn,
+                "a trusted certificate is enough: the peer's address is not looked up in trustedProxies",
+            );
+        }
+    }
+
+    pub(super) fn note_ceilings<'c>(&mut self, default: &Scopes, mut others: impl Iterator<Item = &'c Scopes>) {
+        if others.any(|ceiling| default.iter().any(|scope| !ceiling.satisfies(scope))) {
+            self.add(
+                "filter.default_ceiling",
+                Severity::Info,
+                "scopes.users[\"*\"] allows what some entry does not: to take that entry out gives its users more",
+            );
+        }
+    }
+
+    /// `proxies` is the length of the longer list.
+    pub(super) fn note_chain(&mut self, proxies: usize, may_be_empty: bool) {
+        if proxies > usize::from(!may_be_empty) {
+            self.add(
+                "filter.removed_proxies",
+                Severity::Info,
+                "a proxy that is taken out of trustedProxies counts as a client in X-Forwarded-For from then on",
+            );
+        }
+    }
+
+    pub(super) fn note_password(&mut self, set: bool) {
+        if set {
+            self.add(
+                "filter.password_in_configuration",
+                Severity::Warn,
+                "gateway.auth.password was pasted into the filter's configuration, which proxies and their tools can show: remove it here",
+            );
+        }
+    }
+
+    pub(super) fn note_loopback(&mut self, allowed: bool) {
+        if allowed {
+            self.add(
+                "gateway.trusted_proxy_allow_loopback",
+                Severity::Warn,
+                "allowLoopback trusts every process on this host like the proxy: keep the host to the proxy",
+            );
+        }
+    }
+
+    pub(super) fn note_no_allowlist(&mut self) {
+        self.add(
+            "gateway.trusted_proxy_no_allowlist",
+            Severity::Warn,
+            "allowUsers is empty: everybody whom the proxy authenticates comes in",
+        );
+    }
+
+    pub(super) fn note_origins(&mut self, origins: &Origins) {
+        if origins.allows_any() {
+            self.add(
+                "gateway.control_ui.allowed_origins_wildcard",
+                self.by_exposure(),
+                "allowedOrigins holds \"*\": any web page can use a signed-in user's browser; list the origins instead",
+            );
+        }
+        if self.exposed && origins.is_empty() && !origins.host_fallback() {
+            self.add(
+                "gateway.control_ui.allowed_origins_required",
+                Severity::Critical,
+                "allowedOrigins names no origin: the Control UI in a browser is refused; list its origin",
+            );
+        }
+        if origins.host_fallback() {
+            self.add(
+                "gateway.control_ui.host_header_origin_fallback",
+                self.by_exposure(),
+                "an origin that equals the Host header passes, which DNS rebinding can arrange: list the origins instead",
+            );
+        }
+    }
+
+    pub(super) fn note_real_ip_fallback(&mut self, enabled: bool) {
+        if enabled {
+            // In this mode proxies that are not loopback count as exposure to the Gateway too.
+            self.add(
+                "gateway.real_ip_fallback_enabled",
+                Severity::Critical,
+                "X-Real-IP is believed where X-Forwarded-For names no client: make sure that the proxy overwrites it",
+            );
+        }
+    }
+
+    pub(super) fn note_attribution(&mut self, required: bool) {
+        if !required {
+            self.add(
+                "filter.attribution_off",
+                Severity::Warn,
+                "requests without an attributable client pass: only for Gateways older than 2026.8",
+            );
+        }
+    }
+
+    pub(super) fn note_edge(&mut self, edge: bool) {
+        if edge {
+            self.add(
+                "filter.edge",
+                Severity::Warn,
+                "no proxy is asked for: the login before this filter must run on every route, or nobody is let in",
+            );
+        }
+    }
+
+    pub(super) fn note_websocket_refusal(&mut self, refusal: WebSocketRefusal) {
+        if refusal == WebSocketRefusal::Delegate {
+            self.add(
+                "filter.websocket_delegate",
+                Severity::Warn,
+                "WebSockets without a valid user reach the Gateway, which must refuse them itself",
+            );
+        }
+    }
+
+    pub(super) fn note_anonymous_paths<'p>(&mut self, added: impl Iterator<Item = &'p str>) {
+        let paths: Vec<_> = added.map(|path| format!("{path:?}")).collect();
+        if !paths.is_empty() {
+            self.add("filter.anonymous_paths", Severity::Warn, format!("pass without identity: {}", paths.join(", ")));
+        }
+    }
+
+    pub(super) fn note_own_proxies(&mut self, more_than_the_gateways: bool) {
+        if more_than_the_gateways {
+            self.add(
+                "filter.trusted_proxies",
+                Severity::Info,
+                "filter.trustedProxies names peers that gateway.trustedProxies does not: right where Envoy stands between them",
+            );
+        }
+    }
+
+    pub(super) fn note_proxy(&mut self, entry: &Entry, path: impl FnOnce() -> String) {
+        if is_broad(entry) {
+            self.broad = self.broad.saturating_add(1);
+            if self.broad <= SHOWN {
+                let path = path();
+                self.add(
+                    "filter.broad_proxies",
+                    Severity::Warn,
+                    format!("{path} trusts a large network: list the proxies themselves"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn note_required_headers<'h>(&mut self, required: impl Iterator<Item = &'h str>) {
+        /// Headers that Envoy writes into every request, so that they are always there.
+        const ENVOYS_OWN: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
+        let mut required = required.peekable();
+        let text = if required.peek().is_none() {
+            "no requiredHeaders: a process on a trusted address needs only the user header"
+        } else if required.all(|name| ENVOYS_OWN.iter().any(|own| own.eq_ignore_ascii_case(name))) {
+            "requiredHeaders names only headers that Envoy itself writes: they prove nothing"
+        } else {
+            return;
+        };
+        self.add("filter.required_headers", Severity::Info, text);
+    }
+
+    pub(super) fn note_useless(&mut self, path: String, why: String) {
+        self.useless = self.useless.saturating_add(1);
+        if self.useless <= SHOWN {
+            self.add("filter.never_matches", Severity::Warn, format!("{path} {why}: it has no effect"));
+        }
+    }
+
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        for (count, id, what) in [
+            (self.useless, "filter.never_matches", "more entries have no effect"),
+            (self.broad, "filter.broad_proxies", "more entries trust a large network"),
+        ] {
+            if let Some(rest) = count.checked_sub(SHOWN).filter(|rest| *rest > 0) {
+                self.add(id, Severity::Warn, format!("{rest} {what}"));
+            }
+        }
+        self.findings
+    }
+}

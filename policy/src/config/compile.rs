@@ -1,0 +1,380 @@
+//! Plugin configuration to policy (contract, section 1).
+
+use super::audit::{Audit, Finding};
+use super::headers::{Headers, read_headers};
+use super::json::Node;
+use super::keys;
+use super::peers::{read_peer_address, read_proxies, read_trusted_peers};
+use super::reader::{ConfigErrors, Place, Reader};
+use super::scopes::{read_ceilings, read_default_scopes};
+use super::shapes;
+use crate::byte_map::ByteMap;
+use crate::origin::Origins;
+use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
+use crate::policy::{Assertion, Policy, Users};
+use crate::text::{latin1, trim_configured};
+
+/// What a good configuration becomes.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The rules.
+    pub policy: Policy,
+    /// What is allowed, but deserves a warning.
+    pub findings: Vec<Finding>,
+    /// A number below 2^53 that tells one configuration text from another, for the gauge of the policy in force.
+    pub fingerprint: u64,
+}
+
+/// Compiles plugin configuration: JSON as Envoy hands it over.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn compile(json: &[u8]) -> Result<Compiled, ConfigErrors> {
+    let mut reader = Reader::default();
+    let compiled = match serde_json::from_slice::<Node>(json) {
+        Ok(node) => build(&mut reader, &node).map(|(policy, findings)| Compiled {
+            policy,
+            findings,
+            fingerprint: fingerprint(json),
+        }),
+        Err(error) => {
+            let problem = if json.iter().all(u8::is_ascii_whitespace) {
+                "is empty".to_owned()
+            } else {
+                format!("is not JSON: {error}")
+            };
+            let whole = Place { path: String::new(), node: None };
+            reader.error(
+                &whole,
+                problem,
+                "write one JSON object: {\"gateway\": {...}, \"filter\": {...}}, without comments",
+            );
+            None
+        }
+    };
+    match compiled {
+        Some(compiled) if reader.errors.is_empty() => Ok(compiled),
+        _ => Err(ConfigErrors(reader.errors)),
+    }
+}
+
+/// FNV-1a, cut to what a double can hold: gauges are doubles in Prometheus.
+fn fingerprint(json: &[u8]) -> u64 {
+    let hash = json
+        .iter()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
+    hash >> 11
+}
+
+/// Reads everything, so that every error is found; `None` only where no policy can be made.
+fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
+    let root = Place::root(node);
+    if !matches!(node, Node::Object(_)) {
+        reader.error(
+            &root,
+            format!("is {}", node.kind()),
+            "write one JSON object: {\"gateway\": {...}, \"filter\": {...}}",
+        );
+        return None;
+    }
+    reader.known_keys(&root, keys::ROOT_NAMES);
+    let (gateway, filter) = (root.member("gateway"), root.member("filter"));
+    if gateway.node.is_none() {
+        reader.error(&gateway, "is missing", "paste the gateway block of openclaw.json");
+    }
+    reader.object(&gateway);
+    check_filter_keys(reader, &filter);
+    if !matches!(gateway.node, Some(Node::Object(_))) {
+        return None;
+    }
+
+    let mut audit = Audit::default();
+    let auth = gateway.member("auth");
+    let trusted_proxy = auth.member("trustedProxy");
+    check_auth(reader, &gateway, &auth, &trusted_proxy);
+    audit.note_exposure(gateway.member("bind").node.and_then(Node::text));
+    let mode = reader.choice(&filter.member("mode"), &keys::MODES).unwrap_or_default();
+    audit.note_mode(mode);
+    audit.note_password(auth.member("password").node.is_some_and(|node| *node != Node::Null));
+
+    let headers = read_headers(reader, &mut audit, &trusted_proxy, &filter);
+    let edge = reader.bool(&filter.member("edge")).unwrap_or(false);
+    let assertion = read_assertion(reader, &filter.member("assertion"));
+    if edge && filter.member("assertion").node.is_none() {
+        reader.error(
+            &filter.member("edge"),
+            "is true without an assertion",
+            "write filter.assertion: where Envoy's own login (jwt_authn, oauth2) leaves the identity that it verified",
+        );
+    }
+    audit.note_edge(edge);
+    let trusted_peers = read_trusted_peers(reader, &mut audit, &filter, edge);
+    let may_be_empty = edge || trusted_peers.suffice;
+    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &gateway, &filter, may_be_empty);
+    let allow_loopback = {
+        let gateway_says = reader.bool(&trusted_proxy.member("allowLoopback")) == Some(true);
+        reader.bool(&filter.member("allowLoopback")).unwrap_or(gateway_says)
+    };
+    audit.note_loopback(allow_loopback);
+    let users = read_users(reader, &mut audit, &trusted_proxy.member("allowUsers"));
+    let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
+    let own_paths = read_own_paths(reader, &mut audit, &gateway, &filter.member("scopes").member("ownPaths"));
+    let (default_scopes, plugin_scopes) = read_default_scopes(reader, &filter.member("scopes"));
+    let ceilings = read_ceilings(reader, &mut audit, &filter.member("scopes"));
+    let (anonymous, anonymous_upgrades) = read_anonymous_paths(reader, &mut audit, &filter.member("anonymousPaths"));
+    let real_ip_fallback = reader.bool(&gateway.member("allowRealIpFallback")) == Some(true);
+    audit.note_real_ip_fallback(real_ip_fallback);
+    let attribution_required = reader.choice(&filter.member("attribution"), &keys::ATTRIBUTIONS).unwrap_or(true);
+    audit.note_attribution(attribution_required);
+    let websocket_refusal =
+        reader.choice(&filter.member("webSocketRefusal"), &keys::WEBSOCKET_REFUSALS).unwrap_or_default();
+    audit.note_websocket_refusal(websocket_refusal);
+    let reject_same_host = reader.bool(&filter.member("rejectSameHost")).unwrap_or(false);
+    let hide_reasons = reader.bool(&filter.member("hideReasons")).unwrap_or(false);
+    let peer_address = read_peer_address(reader, &filter.member("peerAddress"));
+
+    let Headers { user, upstream_user, required, names } = headers?;
+    let policy = Policy {
+        mode,
+        anonymous,
+        anonymous_upgrades,
+        peer_address,
+        proxies,
+        gateway_proxies,
+        allow_loopback,
+        reject_same_host,
+        trusted_peers,
+        edge,
+        assertion,
+        attribution_required,
+        real_ip_fallback,
+        required_headers: required,
+        user_header: user.to_ascii_lowercase().into_bytes().into(),
+        upstream_user_header: upstream_user.to_ascii_lowercase().into_bytes().into(),
+        users,
+        origins,
+        own_paths,
+        default_scopes,
+        plugin_scopes,
+        default_headers: [default_scopes.header(), plugin_scopes.header()],
+        ceilings,
+        names,
+        websocket_refusal,
+        hide_reasons,
+    };
+    Some((policy, audit.into_findings()))
+}
+
+fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
+    reader.known_keys(filter, keys::FILTER_NAMES);
+    reader.known_keys(&filter.member("scopes"), keys::SCOPES_NAMES);
+}
+
+/// The mode, and what must not stand beside it.
+fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, trusted_proxy: &Place<'_>) {
+    const WANTED: &str = "write \"trusted-proxy\": this filter serves no other mode";
+    reader.object(auth);
+    let mode = auth.member("mode");
+    match mode.node {
+        Some(Node::String(text)) if text == shapes::AUTH_MODE => {}
+        Some(Node::String(text)) => reader.error(&mode, format!("is {text:?}"), WANTED),
+        Some(node) => reader.error(&mode, format!("is {}", node.kind()), WANTED),
+        None => reader.error(&mode, "is missing", WANTED),
+    }
+    for token in [auth.member("token"), gateway.member("remote").member("token")] {
+        let is_set = match token.node {
+            Some(node @ Node::String(_)) => node.text().is_some(),
+            Some(Node::Null) | None => false,
+            Some(_) => true,
+        };
+        if is_set {
+            reader.error(
+                &token,
+                "is set next to mode \"trusted-proxy\" (mixed_trusted_proxy_token)",
+                "remove the token here and in the Gateway (also OPENCLAW_GATEWAY_TOKEN), or keep token auth and leave this filter out",
+            );
+        }
+    }
+    reader.object(&gateway.member("remote"));
+    if trusted_proxy.node.is_none() {
+        reader.error(
+            trusted_proxy,
+            "is missing",
+            "write an object with userHeader, the header in which your proxy names the user",
+        );
+    }
+    reader.known_keys(trusted_proxy, keys::TRUSTED_PROXY_NAMES);
+}
+
+/// Whether the list is empty is judged on the list as written: `[""]` matches nobody.
+fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> Users {
+    let Some(entries) =
+        reader.strings(place).filter(|_| !matches!(place.node, Some(Node::List(items)) if items.is_empty()))
+    else {
+        audit.note_no_allowlist();
+        return Users::Any;
+    };
+    let mut users = ByteMap::with_capacity(entries.len());
+    for (at, user) in entries {
+        if user.is_empty() || trim_configured(user) != user {
+            audit.note_useless(
+                place.item(at).path,
+                format!("{user:?} is blank or padded, and users are compared trimmed"),
+            );
+        } else if let Some(user) = latin1(user) {
+            users.insert(user, ());
+        } else {
+            audit.note_useless(
+                place.item(at).path,
+                format!("{user:?} has characters above U+00FF, which no header carries"),
+            );
+        }
+    }
+    Users::Only(users)
+}
+
+fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Place<'_>) -> Origins {
+    reader.object(control_ui);
+    let fallback = reader.bool(&control_ui.member("dangerouslyAllowHostHeaderOriginFallback"));
+    let mut origins = Origins::new(fallback == Some(true));
+    let place = control_ui.member("allowedOrigins");
+    for (at, entry) in reader.strings(&place).unwrap_or_default() {
+        let origin = trim_configured(entry).to_lowercase();
+        if !origins.insert(&origin) {
+            audit.note_useless(
+                place.item(at).path,
+                format!(
+                    "{entry:?} is no origin as browsers send one (scheme://host, and a port unless it is the default)"
+                ),
+            );
+        }
+    }
+    audit.note_origins(&origins);
+    origins
+}
+
+fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, extra: &Place<'_>) -> OwnPaths {
+    const CONFIG: &str = "/control-ui-config.json";
+    const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
+    const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
+    let mut own: Vec<String> = ["/tools/invoke", CONFIG, CONFIG_OLD, CONFIG_NEW].map(str::to_owned).to_vec();
+
+    let http = gateway.member("http");
+    let endpoints = http.member("endpoints");
+    reader.object(&http);
+    reader.object(&endpoints);
+    let mut enabled = |name: &str| {
+        let endpoint = endpoints.member(name);
+        reader.object(&endpoint);
+        reader.bool(&endpoint.member("enabled")) == Some(true)
+    };
+    let endpoints = Endpoints { chat_completions: enabled("chatCompletions"), responses: enabled("responses") };
+    if endpoints.chat_completions {
+        own.push("/v1/chat/completions".to_owned());
+    }
+    if endpoints.responses {
+        own.push("/v1/responses".to_owned());
+    }
+    if endpoints.chat_completions || endpoints.responses {
+        own.extend(["/v1/models", "/v1/embeddings"].map(str::to_owned));
+    }
+
+    let base_place = gateway.member("controlUi").member("basePath");
+    let base = trim_configured(reader.string(&base_place).unwrap_or_default());
+    if !matches!(base, "" | "/") {
+        let slash = if base.starts_with('/') { "" } else { "/" };
+        let base = format!("{slash}{}", base.strip_suffix('/').unwrap_or(base));
+        if is_plain(base.as_bytes()) && !base.contains('*') {
+            own.extend([CONFIG, CONFIG_NEW].map(|path| format!("{base}{path}")));
+        } else {
+            audit.note_useless(
+                base_place.path,
+                "is no plain path: what is below it gets a plugin's default scopes".to_owned(),
+            );
+        }
+    }
+
+    let mut set = PathSet::default();
+    for path in &own {
+        // Plain by construction.
+        let _ = set.insert(path);
+    }
+    for (at, entry) in reader.strings(extra).unwrap_or_default() {
+        insert_path(reader, &mut set, &extra.item(at), entry);
+    }
+    OwnPaths { set, endpoints }
+}
+
+fn insert_path(reader: &mut Reader, set: &mut PathSet, place: &Place<'_>, entry: &str) {
+    match set.insert(entry) {
+        Ok(()) => {}
+        Err(BadPath::Everything) => reader.error(place, "would take every path", "name the paths, such as \"/x\" or \"/x/*\""),
+        Err(BadPath::NotPlain) => reader.error(
+            place,
+            "is no plain path",
+            "write \"/x\", or \"/x/*\" for everything below; no query, no \"%\", \"\\\", \"#\", \"//\", \".\" or \"..\" segment",
+        ),
+    }
+}
+
+fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> (PathSet, PathSet) {
+    const DEFAULT: [&str; 2] = ["/health", "/healthz"];
+    let (mut plain, mut upgrades) = (PathSet::default(), PathSet::default());
+    let Some(entries) = reader.strings(place) else {
+        for path in DEFAULT {
+            let _ = plain.insert(path);
+        }
+        return (plain, upgrades);
+    };
+    audit.note_anonymous_paths(entries.iter().map(|(_, entry)| *entry).filter(|entry| !DEFAULT.contains(entry)));
+    for (at, entry) in entries {
+        match entry.strip_prefix("ws:") {
+            Some(path) => insert_path(reader, &mut upgrades, &place.item(at), path),
+            None => insert_path(reader, &mut plain, &place.item(at), entry),
+        }
+    }
+    (plain, upgrades)
+}
+
+/// Where Envoy holds the identity that it verified.
+fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
+    const WANTED: &str =
+        "write the path of the metadata, such as [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"]";
+    place.node?;
+    reader.known_keys(place, keys::ASSERTION_NAMES);
+    let (path_place, as_place) = (place.member("metadata"), place.member("as"));
+    if as_place.node.is_none() {
+        reader.error(
+            &as_place,
+            "is missing",
+            "write \"match\" (the user header must equal it) or \"identity\" (it is the user)",
+        );
+    }
+    let use_as = reader.choice(&as_place, &keys::USES);
+    if path_place.node.is_none() {
+        reader.error(&path_place, "is missing", WANTED);
+    }
+    let segments: Vec<&str> = reader.strings(&path_place)?.into_iter().map(|(_, segment)| segment).collect();
+    // Property paths are separated by NULs. A namespace alone is no string.
+    if segments.len() < 2 || segments.iter().any(|segment| segment.is_empty() || segment.contains('\0')) {
+        reader.error(&path_place, "is no path to a string", WANTED);
+        return None;
+    }
+    let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
+    Some(Assertion { path: path.into_bytes().into(), use_as: use_as? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_is_the_published_hash_cut_to_what_a_double_holds() {
+        // Of the test vectors of FNV-1a with 64 bits.
+        for (text, hash) in
+            [("", 0xCBF2_9CE4_8422_2325_u64), ("a", 0xAF63_DC4C_8601_EC8C), ("foobar", 0x8594_4171_F739_67E8)]
+        {
+            assert_eq!(fingerprint(text.as_bytes()), hash >> 11, "{text}");
+        }
+    }
+}

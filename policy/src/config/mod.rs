@@ -1,0 +1,19 @@
+//! The operator's words become an immutable [`Policy`](crate::policy::Policy), or every error at once.
+
+mod audit;
+mod compile;
+mod header_names;
+mod headers;
+mod json;
+pub mod keys;
+mod peers;
+mod proxies;
+mod reader;
+pub mod schema;
+mod scopes;
+mod shapes;
+
+pub use audit::{Finding, Severity};
+pub use compile::{Compiled, compile};
+pub use reader::{ConfigError, ConfigErrors};
+pub use shapes::Key;

@@ -1,0 +1,183 @@
+//! What a key of the configuration may hold, for the JSON Schema: leaves as they are, objects by their keys.
+//!
+//! Draft 7, which every editor knows; later drafts would add nothing that is needed here.
+
+use serde_json::{Value, json};
+
+use crate::scopes::Scope;
+
+/// One key of an object of the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, in Markdown: JSON between backticks, or words; empty where there is none.
+    pub default: &'static str,
+    /// Its meaning, in Markdown.
+    pub meaning: &'static str,
+    /// What it may hold.
+    pub(super) holds: Shape,
+}
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Shape {
+    /// What this schema says.
+    Leaf(fn() -> Value),
+    /// An object.
+    Object(Keys),
+    /// A word, or an object.
+    WordOr(&'static str, Keys),
+}
+
+/// An object, by its keys.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keys {
+    pub(super) keys: &'static [Key],
+    /// Whether it may have other keys than these.
+    pub(super) is_open: bool,
+    /// The keys that must be there.
+    pub(super) required: &'static [&'static str],
+    /// Keys that need others beside them.
+    pub(super) needs: &'static [(&'static str, &'static [&'static str])],
+}
+
+impl Keys {
+    /// An object that may have other keys than these.
+    pub(super) const fn open(keys: &'static [Key], required: &'static [&'static str]) -> Self {
+        Self { keys, is_open: true, required, needs: &[] }
+    }
+
+    /// An object with no other keys than these.
+    pub(super) const fn closed(keys: &'static [Key], required: &'static [&'static str]) -> Self {
+        Self { keys, is_open: false, required, needs: &[] }
+    }
+}
+
+/// `gateway.auth.mode`.
+pub(super) const AUTH_MODE: &str = "trusted-proxy";
+
+pub(super) fn user_ceilings() -> Value {
+    json!({"type": "object", "additionalProperties": known_scopes(), "required": ["*"]})
+}
+
+pub(super) fn group_ceilings() -> Value {
+    json!({"type": "object", "additionalProperties": known_scopes(), "properties": {"*": false}})
+}
+
+pub(super) fn anything() -> Value {
+    json!({})
+}
+
+pub(super) fn boolean() -> Value {
+    json!({"type": "boolean"})
+}
+
+pub(super) fn string() -> Value {
+    json!({"type": "string"})
+}
+
+pub(super) fn strings() -> Value {
+    list(&string())
+}
+
+fn list(items: &Value) -> Value {
+    json!({"type": "array", "items": items})
+}
+
+pub(super) fn choice<T>(choices: &[(&str, T)]) -> Value {
+    let words: Vec<_> = choices.iter().map(|(word, _)| word).collect();
+    json!({"enum": words})
+}
+
+pub(super) fn auth_mode() -> Value {
+    json!({"const": AUTH_MODE})
+}
+
+pub(super) fn no_token() -> Value {
+    json!({"anyOf": [{"type": "null"}, {"type": "string", "pattern": format!("^{BLANK}*$")}]})
+}
+
+/// Property paths are separated by NULs.
+const WITHOUT_NUL: &str = r"^[^\u0000]+$";
+
+pub(super) fn filter_state_key() -> Value {
+    json!({"type": "string", "pattern": WITHOUT_NUL})
+}
+
+pub(super) fn metadata_path() -> Value {
+    json!({"type": "array", "minItems": 2, "items": {"type": "string", "pattern": WITHOUT_NUL}})
+}
+
+/// A URI as it can stand in a certificate: no pattern, and it has a scheme.
+pub(super) fn trusted_peers() -> Value {
+    list(&json!({"type": "string", "pattern": r"^[A-Za-z][0-9A-Za-z+.-]*:[!-)+-~]*$"}))
+}
+
+fn known_scopes() -> Value {
+    list(&json!({"$ref": "#/definitions/scope"}))
+}
+
+pub(super) fn default_scopes() -> Value {
+    within(Scope::DEFAULT)
+}
+
+pub(super) fn plugin_scopes() -> Value {
+    within(Scope::PLUGIN_DEFAULT)
+}
+
+fn within(granted: &[Scope]) -> Value {
+    let held = Scope::ALL.into_iter().filter(|scope| granted.iter().any(|held| held.satisfies(*scope)));
+    list(&json!({"enum": held.map(Scope::name).collect::<Vec<_>>()}))
+}
+
+// ---- patterns: in the common part of what JavaScript and the other engines understand ----
+
+/// What JavaScript's `trim` takes away.
+const BLANK: &str = r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]";
+
+pub(super) fn pattern(pattern: &str, wanted: &str) -> Value {
+    // The second key is for editors that show it instead of the pattern; others ignore it.
+    json!({"type": "string", "pattern": pattern, "patternErrorMessage": wanted})
+}
+
+/// A pattern around which blanks are trimmed.
+pub(super) fn trimmed(inner: &str) -> String {
+    format!("^{BLANK}*(?:{inner}){BLANK}*$")
+}
+
+pub(super) fn identity_header() -> Value {
+    json!({"$ref": "#/definitions/identityHeader"})
+}
+
+pub(super) fn header_names() -> Value {
+    list(&json!({"$ref": "#/definitions/headerName"}))
+}
+
+pub(super) fn stripped_headers() -> Value {
+    list(&identity_header())
+}
+
+pub(super) fn proxies() -> Value {
+    list(&json!({"$ref": "#/definitions/proxy"}))
+}
+
+pub(super) fn paths() -> Value {
+    list(&json!({"$ref": "#/definitions/path"}))
+}
+
+pub(super) fn anonymous_paths() -> Value {
+    list(&path("(?:ws:)?"))
+}
+
+/// A plain path, or everything below one.
+pub(super) fn path(before: &str) -> Value {
+    // Printable ASCII without `#`, `%`, `*`, `/`, `?` and `\`; in the second without the dot too.
+    const ANY: &str = r"[!-\u0022$&-)+-.0->@-\u005b\u005d-~]";
+    const NO_DOT: &str = r"[!-\u0022$&-)+-\u002d0->@-\u005b\u005d-~]";
+    let segment = format!("(?:{NO_DOT}{ANY}*|\\.{NO_DOT}{ANY}*|\\.\\.{ANY}+)");
+    pattern(
+        &format!("^{before}/(?:(?:{segment}/)*(?:{segment})?|(?:{segment}/)+\\*)$"),
+        "write \"/x\", or \"/x/*\" for everything below; no query, no \"%\", \"\\\", \"#\", \"//\", \".\" or \"..\" segment",
+    )
+}

@@ -1,0 +1,443 @@
+//! The header names that one policy knows, and what a request has of them.
+
+use super::lists::{BUILT_IN, BUILT_IN_PREFIXES, SCOPES_HEADER, fold_alike, folds_to_start_with, is_built_in};
+use crate::headers::{FIELD_NAMES, Field};
+use crate::text::same;
+
+/// What the filter does with a header by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Not the filter's business: it stays byte for byte as it came.
+    Foreign,
+    /// A managed header or an alias of one: it goes.
+    Scrubbed,
+    /// A managed header that the policy spares where the request is admitted with an identity.
+    Spared,
+    /// The header that the user comes in, where it is another than the one that the user is stamped into.
+    User,
+    /// The header that the user is stamped into.
+    UpstreamUser,
+    /// [`SCOPES_HEADER`].
+    Scopes,
+    /// The header that groups come in.
+    Groups,
+}
+
+/// The header names that one policy knows: managed ones, and those that its rules ask for.
+///
+/// Every header of every request is looked up, and most are not known. Names are therefore told apart by their length
+/// and third byte first: the first two are `x-` for most of them.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The known names by length; those that are longer than the table are in the last place.
+    by_length: [Vec<Entry>; LENGTHS],
+    /// For each length a bit for each third byte, folded, that a known name of that length can have.
+    third_bytes: [u64; LENGTHS],
+    /// The same for all prefixes.
+    prefix_bytes: u64,
+    /// The place in [`Seen::required`] of each required header, in the order configured.
+    places: Vec<Option<usize>>,
+    /// Whether the groups header is a required one too, and so stays with an admitted request.
+    spares_groups: bool,
+    /// Whether the user comes in the header that the user is stamped into.
+    stamps_in_place: bool,
+}
+
+/// The built-in names only, for tests that need a request and no policy.
+#[cfg(test)]
+impl Default for Names {
+    fn default() -> Self {
+        Self::new(&Naming { user: SCOPES_HEADER, upstream_user: SCOPES_HEADER, ..Naming::default() })
+    }
+}
+
+/// A name that a policy knows.
+#[derive(Debug, Clone)]
+struct Entry {
+    /// In lower case.
+    name: Box<[u8]>,
+    /// What becomes of a header of exactly this name.
+    class: Class,
+    /// Whether one that only folds like it is scrubbed.
+    has_aliases: bool,
+    /// Its place in [`Seen::required`].
+    required: Option<usize>,
+}
+
+/// What a policy's names are made of. A name's case does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct Naming<'n> {
+    /// The header that the user comes in.
+    pub user: &'n str,
+    /// The header that the user is stamped into.
+    pub upstream_user: &'n str,
+    /// The header that groups come in.
+    pub groups: Option<&'n str>,
+    /// Headers that must be there; they stay with an admitted request.
+    pub required: &'n [String],
+    /// Further headers that stay with an admitted request.
+    pub spared: Vec<&'n str>,
+    /// Headers that are scrubbed besides the built-in ones.
+    pub stripped: Vec<&'n str>,
+}
+
+/// How many required headers are found on the way; more of those cost a pass over the headers each.
+const REQUIRED: usize = 4;
+const LENGTHS: usize = 48;
+
+/// The place of a length in the tables.
+fn place(length: usize) -> usize {
+    length.min(LENGTHS.saturating_sub(1))
+}
+
+/// The bit of a name's third byte, folded; of a name that has none, that of `-`.
+fn third_bit(name: &[u8]) -> u64 {
+    name.get(2).and_then(|&byte| BITS.get(usize::from(byte))).map_or(1 << REST, |bit| 1 << bit)
+}
+
+/// The bit of every byte outside `[a-z0-9]`, which come first.
+const REST: u8 = 36;
+
+/// The number of the bit of each byte, folded.
+#[allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "in a constant, what is wrong does not build"
+)]
+const BITS: [u8; 256] = {
+    let mut bits = [REST; 256];
+    let mut at = 0_u8;
+    while at < 26 {
+        bits[(b'a' + at) as usize] = at;
+        bits[(b'A' + at) as usize] = at;
+        at += 1;
+    }
+    while at < REST {
+        bits[(b'0' + at - 26) as usize] = at;
+        at += 1;
+    }
+    bits
+};
+
+impl Names {
+    /// The built-in names, and the policy's own.
+    #[must_use]
+    pub fn new(naming: &Naming<'_>) -> Self {
+        let mut names = Self {
+            by_length: [const { Vec::new() }; LENGTHS],
+            third_bytes: [0; LENGTHS],
+            prefix_bytes: 0,
+            places: Vec::new(),
+            spares_groups: naming
+                .groups
+                .is_some_and(|groups| naming.required.iter().any(|name| name.eq_ignore_ascii_case(groups))),
+            stamps_in_place: naming.user.eq_ignore_ascii_case(naming.upstream_user),
+        };
+        // The first class of a name wins.
+        names.add(naming.upstream_user, Class::UpstreamUser);
+        names.add(naming.user, Class::User);
+        names.add(SCOPES_HEADER, Class::Scopes);
+        if let Some(groups) = naming.groups {
+            names.add(groups, Class::Groups);
+        }
+        for name in naming.required.iter().map(String::as_str).chain(naming.spared.iter().copied()) {
+            // Only what would go otherwise is spared.
+            let known = is_built_in(name) || naming.stripped.iter().any(|other| other.eq_ignore_ascii_case(name));
+            names.add(name, if known { Class::Spared } else { Class::Foreign });
+        }
+        for name in BUILT_IN.into_iter().chain(naming.stripped.iter().copied()) {
+            names.add(name, Class::Scrubbed);
+        }
+        for prefix in BUILT_IN_PREFIXES {
+            let bits = third_bit(prefix.as_bytes());
+            names.prefix_bytes |= bits;
+            names.third_bytes.iter_mut().skip(place(prefix.len())).for_each(|of_length| *of_length |= bits);
+        }
+        for field in FIELD_NAMES {
+            names.expect(field.as_bytes());
+        }
+        names.number(naming.required);
+        names
+    }
+
+    /// Lets [`Self::may_know`] say yes to a name.
+    fn expect(&mut self, name: &[u8]) {
+        if let Some(bits) = self.third_bytes.get_mut(place(name.len())) {
+            *bits |= third_bit(name);
+        }
+    }
+
+    fn add(&mut self, name: &str, class: Class) {
+        let name = name.to_ascii_lowercase().into_bytes().into_boxed_slice();
+        self.expect(&name);
+        let Some(entries) = self.by_length.get_mut(place(name.len())) else { return };
+        if !entries.iter().any(|entry| entry.name == name) {
+            entries.push(Entry { name, class, has_aliases: class != Class::Foreign, required: None });
+        }
+    }
+
+    /// Gives the first few required headers their places.
+    fn number(&mut self, required: &[String]) {
+        let mut used = 0;
+        for name in required {
+            let entries = self.by_length.get_mut(place(name.len()));
+            let entry = entries
+                .and_then(|entries| entries.iter_mut().find(|entry| entry.name.eq_ignore_ascii_case(name.as_bytes())));
+            let Some(entry) = entry else {
+                self.places.push(None);
+                continue;
+            };
+            // Those that every request is asked for by name are not looked up here; `host` is `:authority`.
+            let is_field = FIELD_NAMES.iter().chain(&["host"]).any(|field| field.eq_ignore_ascii_case(name));
+            if entry.required.is_none() && !is_field && used < REQUIRED {
+                entry.required = Some(used);
+                used = used.saturating_add(1);
+            }
+            self.places.push(entry.required);
+        }
+    }
+
+    /// Whether the policy may know the name, or it is one of [`FIELD_NAMES`]; cheap, and false for most headers of most
+    /// requests.
+    pub(crate) fn may_know(&self, name: &[u8]) -> bool {
+        self.third_bytes.get(place(name.len())).is_some_and(|bits| bits & third_bit(name) != 0)
+    }
+
+    /// What becomes of a header of this name.
+    #[must_use]
+    pub fn class(&self, name: &[u8]) -> Class {
+        if self.may_know(name) { self.look_up(name).0 } else { Class::Foreign }
+    }
+
+    /// What becomes of a header of this name, and its place among the required ones.
+    fn look_up(&self, name: &[u8]) -> (Class, Option<usize>) {
+        if name.first() == Some(&b':') {
+            // A part of the request line is no alias of anything.
+            return (Class::Foreign, None);
+        }
+        let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();
+        // Envoy shows names in lower case.
+        if let Some(entry) = entries.iter().find(|entry| same(&entry.name, name)) {
+            return (entry.class, entry.required);
+        }
+        let mut alike = entries.iter().filter(|entry| fold_alike(name, &entry.name));
+        if let Some(entry) = alike.clone().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
+            return (entry.class, entry.required);
+        }
+        let is_alias = alike.any(|entry| entry.has_aliases)
+            || (self.prefix_bytes & third_bit(name) != 0
+                && BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name, prefix.as_bytes())));
+        (if is_alias { Class::Scrubbed } else { Class::Foreign }, None)
+    }
+
+    /// Takes note of a header, if the policy knows it.
+    pub(crate) fn note<'a>(&self, seen: &mut Seen<'a>, name: &[u8], value: &'a [u8]) {
+        let (class, required) = self.look_up(name);
+        if let Some(field) = required.and_then(|place| seen.required.get_mut(place)) {
+            field.note(value);
+        }
+        match class {
+            Class::Foreign => {}
+            Class::Scrubbed => seen.scrubbed = true,
+            Class::Spared => seen.spared = true,
+            Class::User => seen.user.note(value),
+            Class::UpstreamUser => seen.upstream_user.note(value),
+            Class::Scopes => seen.scopes.note(value),
+            Class::Groups => seen.groups.note(value),
+        }
+    }
+
+    /// The header that the user comes in.
+    pub(crate) const fn user<'s, 'a>(&self, seen: &'s Seen<'a>) -> &'s Field<'a> {
+        if self.stamps_in_place { &seen.upstream_user } else { &seen.user }
+    }
+
+    /// Whether the groups header stays with an admitted request.
+    pub(crate) const fn spares_groups(&self) -> bool {
+        self.spares_groups
+    }
+
+    /// The field of a required header, where it was found on the way: `None` says nothing about it.
+    pub(crate) fn required<'a>(&self, seen: &Seen<'a>, at: usize) -> Option<Field<'a>> {
+        let place = self.places.get(at).copied().flatten()?;
+        seen.required.get(place).copied()
+    }
+}
+
+/// What a request has of the headers that a policy knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen<'a> {
+    /// The header that the user comes in, where it is another than the one that the user is stamped into.
+    pub(crate) user: Field<'a>,
+    /// The header that the user is stamped into.
+    pub(crate) upstream_user: Field<'a>,
+    /// The header that groups come in.
+    pub(crate) groups: Field<'a>,
+    /// [`SCOPES_HEADER`].
+    pub(crate) scopes: Field<'a>,
+    /// The first required headers.
+    required: [Field<'a>; REQUIRED],
+    /// Whether there is a header that goes in any case, besides those above.
+    pub(crate) scrubbed: bool,
+    /// Whether there is one that goes unless the request is admitted with an identity.
+    pub(crate) spared: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lists::fold;
+    use super::*;
+
+    #[test]
+    fn a_name_is_judged_by_what_it_folds_to() {
+        let names = Names::new(&Naming {
+            user: "X-User",
+            upstream_user: "x-up",
+            groups: Some("X-Groups"),
+            required: &["X-Forwarded-Proto".to_owned(), "X-Kept-Own".to_owned()],
+            spared: vec!["x-pomerium-jwt-assertion"],
+            stripped: vec!["X-Very-Own", "x-kept-own"],
+        });
+        let cases = [
+            ("x-user", Class::User),
+            ("X-USER", Class::User),
+            ("x_user", Class::Scrubbed),
+            ("x.user", Class::Scrubbed),
+            ("x-up", Class::UpstreamUser),
+            ("x-groups", Class::Groups),
+            ("x_groups", Class::Scrubbed),
+            ("x-kept-own", Class::Spared),
+            ("x-kept.own", Class::Scrubbed),
+            ("x_forwarded_proto", Class::Foreign),
+            ("x~up", Class::Scrubbed),
+            ("x-openclaw-scopes", Class::Scopes),
+            ("x-openclaw_scopes", Class::Scrubbed),
+            ("x-forwarded-user", Class::Scrubbed),
+            ("x_forwarded_user", Class::Scrubbed),
+            ("remote.groups", Class::Scrubbed),
+            ("x-very-own", Class::Scrubbed),
+            ("x-very-owns", Class::Foreign),
+            ("x-pomerium-jwt-assertion", Class::Spared),
+            ("x_pomerium-jwt-assertion", Class::Scrubbed),
+            ("x-pomerium-", Class::Scrubbed),
+            ("x-pomerium", Class::Foreign),
+            ("X-Ms-Client-Principal", Class::Scrubbed),
+            ("x-ms-client-principal-name", Class::Scrubbed),
+            ("tailscale-user-login", Class::Scrubbed),
+            ("tailscale_x", Class::Scrubbed),
+            ("cf-access-jwt-assertion", Class::Scrubbed),
+            ("x-auth-request-a-name-that-is-longer-than-the-table-of-lengths", Class::Scrubbed),
+            ("x-forwarded-proto", Class::Foreign),
+            ("x-forwarded-for", Class::Foreign),
+            ("authorization", Class::Foreign),
+            (":path", Class::Foreign),
+            (":-user", Class::Foreign),
+            ("", Class::Foreign),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(names.class(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_letter_and_digit_has_a_bit_and_all_else_has_one() {
+        let bit = |byte: u8| third_bit(&[b'x', b'-', byte]);
+        for byte in 0..=u8::MAX {
+            for other in 0..=u8::MAX {
+                assert_eq!(bit(byte) == bit(other), fold(byte) == fold(other), "{byte} {other}");
+            }
+            assert_eq!(bit(byte).count_ones(), 1, "{byte}");
+        }
+        assert_eq!(third_bit(b""), third_bit(b"x--"));
+    }
+
+    #[test]
+    fn a_name_of_one_or_two_letters_is_known_like_any_other() {
+        let names = Names::new(&Naming { user: "u", upstream_user: "up", stripped: vec!["x"], ..Naming::default() });
+        for (name, class) in
+            [("u", Class::User), ("up", Class::UpstreamUser), ("x", Class::Scrubbed), ("y", Class::Foreign)]
+        {
+            assert_eq!(names.class(name.as_bytes()), class, "{name}");
+        }
+    }
+
+    #[test]
+    fn most_names_are_foreign_at_first_sight() {
+        let required = ["x-2nd".to_owned(), "x-a".to_owned()];
+        let names =
+            Names::new(&Naming { user: "x-user", upstream_user: "0x0", required: &required, ..Naming::default() });
+        for known in
+            ["x-user", "x_user", "0x0", "x-2nd", "X-2ND", "x-a", "x.a", "remote-user", "tailscale-user", "x-pomerium-x"]
+        {
+            assert!(names.may_know(known.as_bytes()), "{known}");
+        }
+        for foreign in [
+            "a",
+            "dnt",
+            "date",
+            "accept",
+            "pragma",
+            "priority",
+            "x-3rd",
+            "x--nd",
+            "x-znd",
+            "user-agent",
+            "sec-ch-ua",
+            "accept-encoding",
+            "accept-language",
+            "cache-control",
+            "access-control-request-method",
+            "a-header-whose-name-is-longer-than-the-table-of-lengths",
+        ] {
+            assert!(!names.may_know(foreign.as_bytes()), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn the_first_few_required_headers_are_found_on_the_way() {
+        // Whether a header of that name, once it was noted, is known without another look at the headers.
+        let required = [
+            ("X-Edge", true),
+            ("origin", false),
+            ("Host", false),
+            ("x-forwarded-proto", true),
+            ("x-forwarded-user", true),
+            ("x-edge", true),
+            ("x-fourth", true),
+            ("x-fifth", false),
+            ("X-Fourth", true),
+        ];
+        let all = required.map(|(name, _)| name.to_owned());
+        let names = Names::new(&Naming {
+            user: "x-forwarded-user",
+            upstream_user: "x-forwarded-user",
+            required: &all,
+            ..Naming::default()
+        });
+        let (mut seen, nothing) = (Seen::default(), Seen::default());
+        for (at, name) in
+            ["x-edge", "x-forwarded-proto", "x-forwarded-user", "x-fourth", "x-fifth", "origin"].iter().enumerate()
+        {
+            let values = [b"0", b"1", b"2", b"3", b"4", b"5"];
+            names.note(&mut seen, name.as_bytes(), values.get(at).copied().unwrap_or(b"?"));
+        }
+        let firsts = ["0", "", "", "1", "2", "0", "3", "", "3"];
+        for (at, ((name, is_found), first)) in required.into_iter().zip(firsts).enumerate() {
+            let field = names.required(&seen, at);
+            assert_eq!(field.is_some(), is_found, "{name}");
+            assert_eq!(field.and_then(|field| field.only()).unwrap_or_default(), first.as_bytes(), "{name}");
+            assert_eq!(
+                names.required(&nothing, at).map(|field| field.is_present()),
+                is_found.then_some(false),
+                "{name}"
+            );
+        }
+        assert!(names.required(&seen, all.len()).is_none());
+    }
+
+    #[test]
+    fn one_header_for_both_ends_is_stamped_in_place() {
+        let names = Names::new(&Naming { user: "x-user", upstream_user: "X-User", ..Naming::default() });
+        assert_eq!(names.class(b"x-user"), Class::UpstreamUser);
+    }
+}

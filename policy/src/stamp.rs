@@ -1,0 +1,121 @@
+//! What the upstream sees of a request that passes (contract, section 5).
+
+use crate::admission::{Admission, Kind};
+use crate::byte_map::ByteMap;
+use crate::names::{Class, SCOPES_HEADER};
+use crate::policy::Policy;
+use crate::request::Request;
+use crate::text::{same, trim};
+
+/// One change to the request's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edit<'e> {
+    /// Leaves exactly one header of this name, with this value.
+    Set {
+        /// The name, in lower case.
+        name: &'e [u8],
+        /// The value.
+        value: &'e [u8],
+    },
+    /// Removes every header of this name.
+    Remove {
+        /// The name, as it came.
+        name: &'e [u8],
+    },
+}
+
+impl Admission<'_> {
+    /// Hands every change that the request needs to `edit`; what is right already needs none.
+    ///
+    /// # Errors
+    /// The first error of `edit`, at once: the request must not pass then.
+    pub fn stamp<E>(
+        &self,
+        policy: &Policy,
+        request: &Request<'_>,
+        mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let user = match self.kind {
+            Kind::Identified(user) => Some(user),
+            Kind::Anonymous | Kind::Delegated(_) => None,
+        };
+        let own;
+        let scopes = match self.scopes {
+            None => None,
+            Some(scopes) => {
+                let [default, plugin] = &policy.default_headers;
+                Some(if scopes == policy.default_scopes {
+                    default.as_bytes()
+                } else if scopes == policy.plugin_scopes {
+                    plugin.as_bytes()
+                } else {
+                    own = scopes.header();
+                    own.as_bytes()
+                })
+            }
+        };
+        scrub(policy, request, user.is_some(), scopes.is_some(), &mut edit)?;
+        for (name, field, wanted) in [
+            (&*policy.upstream_user_header, request.seen.upstream_user, user),
+            (SCOPES_HEADER.as_bytes(), request.seen.scopes, scopes),
+        ] {
+            if let Some(value) = wanted.filter(|wanted| !field.only().is_some_and(|value| same(value, wanted))) {
+                edit(Edit::Set { name, value })?;
+            }
+        }
+        if request.is_upgrade() {
+            scrub_connection(policy, request, edit)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes away what must not go on, each name once.
+fn scrub<E>(
+    policy: &Policy,
+    request: &Request<'_>,
+    stamps_user: bool,
+    stamps_scopes: bool,
+    mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let seen = &request.seen;
+    let spares_groups = stamps_user && policy.names.spares_groups();
+    let is_needed = seen.scrubbed
+        || seen.user.is_present()
+        || (!spares_groups && seen.groups.is_present())
+        || (!stamps_user && (seen.spared || seen.upstream_user.is_present()))
+        || (!stamps_scopes && seen.scopes.is_present());
+    if !is_needed {
+        return Ok(());
+    }
+    let mut gone = ByteMap::default();
+    for (name, _) in request.headers.iter() {
+        let goes = match policy.names.class(name) {
+            Class::Foreign => false,
+            Class::Scrubbed | Class::User => true,
+            Class::Groups => !spares_groups,
+            Class::Spared | Class::UpstreamUser => !stamps_user,
+            Class::Scopes => !stamps_scopes,
+        };
+        if goes && gone.insert(name, ()) {
+            edit(Edit::Remove { name })?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the names of managed headers out of `Connection`: a proxy behind us would drop what is nominated there.
+fn scrub_connection<E>(
+    policy: &Policy,
+    request: &Request<'_>,
+    mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(value) = request.fields.connection.joined(&request.headers, b"connection") else { return Ok(()) };
+    let is_managed = |token: &[u8]| policy.names.class(trim(token)) != Class::Foreign;
+    let tokens = || value.split(|&byte| byte == b',');
+    if !tokens().any(is_managed) {
+        return Ok(());
+    }
+    let kept: Vec<&[u8]> = tokens().filter(|token| !is_managed(token)).map(trim).collect();
+    edit(Edit::Set { name: b"connection", value: &kept.join(&b", "[..]) })
+}

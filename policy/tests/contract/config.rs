@@ -1,0 +1,247 @@
+//! Bad configurations and what they say: where, what, and what to write instead. And good ones that look odd.
+
+use policy::config::schema::documented;
+use policy::config::{Severity, compile, keys};
+use serde_json::{Value, json};
+
+use crate::configurations::{PROXIES, bad, doubtful, good, with, without};
+
+fn errors(config: &Value) -> Vec<String> {
+    match compile(config.to_string().as_bytes()) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.as_slice().iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn findings(config: &Value) -> Vec<(&'static str, Severity)> {
+    compile(config.to_string().as_bytes())
+        .unwrap()
+        .findings
+        .iter()
+        .map(|finding| (finding.id, finding.severity))
+        .collect()
+}
+
+#[test]
+fn each_error_says_where_what_and_what_to_write_instead() {
+    let cases = bad();
+    assert!(cases.len() >= 40);
+    for (config, expected) in &cases {
+        let errors = errors(config);
+        let [one] = errors.as_slice() else { panic!("wanted one error with {expected:?}, got {errors:#?}") };
+        assert!(one.contains(expected), "wanted {expected:?}\n   got {one:?}");
+        assert!(!one.contains("s3cr3t"), "a secret in an error: {one}");
+        assert!(one.matches("; ").count() >= 1 && !one.contains('\n'), "one line with a remedy: {one}");
+    }
+}
+
+#[test]
+fn text_that_is_no_json_is_shown_with_its_line() {
+    for (text, expected) in [
+        ("", "configuration: is empty; write one JSON object"),
+        (" \n", "configuration: is empty"),
+        ("{\"gateway\": // comment\n{}}", "is not JSON: expected value at line 1"),
+        ("{\"gateway\": {},\n \"gateway\": {}}", "the key \"gateway\" stands twice in one object at line 2"),
+        ("{\"gateway\": {\"models\": {\"a\": 1, \"a\": 2}}}", "the key \"a\" stands twice"),
+        ("{} {}", "is not JSON: trailing characters"),
+        ("\u{feff}{}", "is not JSON"),
+    ] {
+        let errors = compile(text.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(expected) && errors.lines().count() == 1, "{text:?}: {errors}");
+    }
+    assert!(compile(b"{\"gateway\": \"\xFF\"}").unwrap_err().to_string().contains("is not JSON"));
+    assert!(compile("[".repeat(100_000).as_bytes()).unwrap_err().to_string().contains("is not JSON: recursion limit"));
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let config = json!({
+        "gateway": {"trustedProxies": ["a", "10.0.0.1/8"], "auth": {"mode": "password", "token": "s3cr3t", "trustedProxy": {"user": 1}}},
+        "filter": {"mode": "off", "scopes": {"default": ["x"]}},
+        "other": 1
+    });
+    let errors = errors(&config);
+    for path in [
+        "other",
+        "filter.mode",
+        "gateway.auth.mode",
+        "gateway.auth.token",
+        "gateway.auth.trustedProxy.user",
+        "gateway.auth.trustedProxy.userHeader",
+        "gateway.trustedProxies[0]",
+        "gateway.trustedProxies[1]",
+        "filter.scopes.default[0]",
+    ] {
+        assert!(errors.iter().any(|error| error.starts_with(&format!("{path}: "))), "{path} in {errors:#?}");
+    }
+    assert_eq!(errors.len(), 9, "{errors:#?}");
+    assert_eq!(compile(config.to_string().as_bytes()).unwrap_err().to_string(), errors.join("\n"));
+}
+
+#[test]
+fn a_pasted_gateway_block_is_taken_as_it_is() {
+    let mut config = good();
+    config["gateway"]["port"] = json!(18789);
+    config["gateway"]["tls"] = json!({"enabled": true, "cert": {"a": [1, 2.5, null]}});
+    config["gateway"]["auth"]["token"] = json!("  ");
+    config["gateway"]["auth"]["rateLimit"] = json!({"maxAttempts": 5});
+    config["gateway"]["auth"]["trustedProxy"]["deviceAutoApprove"] = json!({"enabled": true});
+    config["gateway"]["auth"]["trustedProxy"]["cloudflareAccessOidc"] = json!({"teamDomain": "x"});
+    config["gateway"]["remote"] = json!({"url": "wss://x", "token": ""});
+    assert_eq!(errors(&config), Vec::<String>::new());
+    for entry in ["[10.0.0.1]", "::ffff:10.0.0.0/104", "10.0.0.1/32", "2001:db8::/32"] {
+        assert_eq!(errors(&with(PROXIES, json!([entry]))), Vec::<String>::new(), "{entry}");
+    }
+    // A list of the filter's own replaces a Gateway list that names nobody.
+    let mut own = without(PROXIES);
+    let mut none = without(PROXIES);
+    none["filter"] = json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]});
+    assert_eq!(errors(&none), Vec::<String>::new(), "certificates alone ask for no list of addresses");
+    own["filter"] = json!({"trustedProxies": ["10.0.0.1"], "allowLoopback": true, "peerAddress": {"filterState": "k"}});
+    assert_eq!(errors(&own), Vec::<String>::new());
+    own["filter"]["peerAddress"] = json!("connection");
+    assert_eq!(errors(&own), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_allowed_but_dangerous_is_a_finding() {
+    use Severity::{Critical, Info, Warn};
+    const ALWAYS: (&str, Severity) = ("gateway.trusted_proxy_auth", Critical);
+    assert_eq!(findings(&good()), [ALWAYS]);
+    for (config, id, severity) in doubtful() {
+        assert_eq!(findings(&config), [ALWAYS, (id, severity)], "{config}");
+    }
+    let removed = ("filter.removed_proxies", Info);
+    let edge = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
+    assert_eq!(findings(&with("filter", edge)), [ALWAYS, ("filter.edge", Warn), removed]);
+    let certificate = with("filter", json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]}));
+    let both = [("filter.trusted_peers", Warn), ("filter.peer_trust_certificate", Warn), removed];
+    assert_eq!(findings(&certificate), [&[ALWAYS][..], &both].concat());
+    for odd in [
+        "SPIFFE://a.b/c",
+        "spiffe://A.b/c",
+        "spiffe://a.b:1/c",
+        "spiffe://a.b",
+        "spiffe://a.b/",
+        "spiffe://a.b/c/",
+        "spiffe://a.b/../c",
+        "spiffe:///c",
+        "spiffe://a.b/c?d",
+        "spiffe://a.b/%63",
+    ] {
+        let found = findings(&with("filter", json!({"trustedPeers": [odd]})));
+        assert_eq!(found, [ALWAYS, ("filter.never_matches", Warn), ("filter.trusted_peers", Warn)], "{odd}");
+    }
+    let ceilings = json!({"scopes": {"users": {"*": ["operator.read"], "root": ["operator.admin"]}}});
+    assert_eq!(findings(&with("filter", ceilings)), [ALWAYS], "no entry is narrower than the default");
+    for harmless in [
+        with("filter", json!({"anonymousPaths": ["/healthz"]})),
+        with("filter", json!({"keepHeaders": ["X-Forwarded-Email"]})),
+        with(PROXIES, json!(["10.1.0.0/16"])),
+        with(PROXIES, json!(["2001:db8:1::/48"])),
+        with("gateway.auth.password", json!(null)),
+        with("gateway.controlUi.basePath", json!("/claw/")),
+    ] {
+        assert_eq!(findings(&harmless), [ALWAYS], "{harmless}");
+    }
+}
+
+#[test]
+fn a_finding_is_one_line_that_starts_with_its_severity_and_id() {
+    let config = with("filter", json!({"trustedProxies": ["10.9.9.9"], "attribution": "off"}));
+    let lines: Vec<_> =
+        compile(config.to_string().as_bytes()).unwrap().findings.iter().map(ToString::to_string).collect();
+    let starts = [
+        "critical gateway.trusted_proxy_auth: auth",
+        "info filter.trusted_proxies: f",
+        "warn filter.attribution_off: r",
+    ];
+    assert_eq!(lines.len(), starts.len(), "{lines:#?}");
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start) && !line.contains('\n'), "{line}");
+    }
+}
+
+#[test]
+fn a_thousand_entries_of_one_kind_are_counted_not_listed() {
+    let users = |count: usize| {
+        let users: Vec<_> = (0..count).map(|n| format!(" {n}")).collect();
+        with("gateway.auth.trustedProxy.allowUsers", json!(users))
+    };
+    let networks = |count: usize| {
+        let networks: Vec<_> = (0..count).map(|n| format!("{}.0.0.0/8", n + 10)).collect();
+        with(PROXIES, json!(networks))
+    };
+    let (useless, broad) = ("filter.never_matches", "filter.broad_proxies");
+    for (config, id, listed, rest) in [
+        (users(9), useless, 9, None),
+        (users(10), useless, 10, None),
+        (users(11), useless, 10, Some("1 more entries have no effect")),
+        (users(1000), useless, 10, Some("990 more entries have no effect")),
+        (networks(10), broad, 10, None),
+        (networks(11), broad, 10, Some("1 more entries trust a large network")),
+        (networks(200), broad, 10, Some("190 more entries trust a large network")),
+    ] {
+        let findings = compile(config.to_string().as_bytes()).unwrap().findings;
+        let mut found = findings.iter().filter(|finding| finding.id == id);
+        assert!(found.by_ref().take(listed).all(|finding| finding.text.contains('[')), "{findings:#?}");
+        assert_eq!(found.next().map(|finding| finding.text.as_str()), rest, "{findings:#?}");
+        assert!(found.next().is_none(), "{findings:#?}");
+    }
+}
+
+#[test]
+fn the_fingerprint_tells_configurations_apart() {
+    let fingerprint = |config: &Value| compile(config.to_string().as_bytes()).unwrap().fingerprint;
+    let other = with(PROXIES, json!(["10.0.0.2"]));
+    assert_eq!(fingerprint(&good()), fingerprint(&good()));
+    assert_ne!(fingerprint(&good()), fingerprint(&other));
+    assert!(fingerprint(&other) < 1 << 53);
+}
+
+/// Sets a member of nested objects, or takes it away.
+fn set(config: &mut Value, path: &str, value: Option<Value>) {
+    let (above, name) = path.rsplit_once('.').unwrap();
+    let object = above
+        .split('.')
+        .fold(config, |config, key| config.as_object_mut().unwrap().entry(key).or_insert_with(|| json!({})));
+    match value {
+        Some(value) => object[name] = value,
+        None => drop(object.as_object_mut().unwrap().remove(name)),
+    }
+}
+
+#[test]
+fn a_key_that_is_absent_means_its_documented_default() {
+    let gateway = [
+        ("gateway.", keys::GATEWAY),
+        ("gateway.auth.trustedProxy.", keys::TRUSTED_PROXY),
+        ("gateway.controlUi.", keys::CONTROL_UI),
+        ("gateway.http.endpoints.chatCompletions.", keys::ENDPOINT),
+        ("gateway.http.endpoints.responses.", keys::ENDPOINT),
+    ];
+    let gateway = gateway.into_iter().flat_map(|(prefix, table)| table.iter().map(move |key| (prefix.to_owned(), key)));
+    let filter = documented().map(|(prefix, key)| (format!("filter.{prefix}"), key));
+    let mut compared = 0;
+    for (prefix, key) in gateway.chain(filter) {
+        let default = key.default.strip_prefix('`').and_then(|text| text.strip_suffix('`'));
+        let Some(default) = default.map(|text| serde_json::from_str::<Value>(text).unwrap()) else { continue };
+        let path = format!("{prefix}{}", key.name);
+        let (mut absent, mut written) = (good(), good());
+        // An empty list of proxies is an error, unless the certificate is enough.
+        if key.name == "trustedProxies" {
+            for config in [&mut absent, &mut written] {
+                config["filter"] = json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a/b"]});
+            }
+        }
+        set(&mut absent, &path, None);
+        set(&mut written, &path, Some(default));
+        let policy = |config: &Value| {
+            let compiled = compile(config.to_string().as_bytes());
+            format!("{:?}", compiled.unwrap_or_else(|errors| panic!("{path}: {errors}")).policy)
+        };
+        assert_eq!(policy(&absent), policy(&written), "{path}");
+        compared += 1;
+    }
+    assert!(compared > 15, "{compared} defaults only: are they found at all?");
+}

@@ -1,0 +1,380 @@
+//! Configurations for the tests of the reader and of its schema: good ones, bad ones with what they say, and odd ones.
+
+use policy::config::Severity;
+use serde_json::{Value, json};
+
+/// A configuration that is as good as can be: no finding but the one that is always there.
+pub fn good() -> Value {
+    json!({
+        "gateway": {
+            "bind": "lan",
+            "trustedProxies": ["10.0.0.1"],
+            "auth": {
+                "mode": "trusted-proxy",
+                "trustedProxy": {
+                    "userHeader": "x-forwarded-user",
+                    "requiredHeaders": ["x-edge"],
+                    "allowUsers": ["nick@example.com"]
+                }
+            },
+            "controlUi": {"allowedOrigins": ["https://claw.example.com"]}
+        }
+    })
+}
+
+/// The good configuration with one place changed; `path` as in `gateway.trustedProxies`.
+pub fn with(path: &str, value: Value) -> Value {
+    let mut config = good();
+    let mut place = &mut config;
+    for key in path.split('.') {
+        place = &mut place[key];
+    }
+    *place = value;
+    config
+}
+
+/// The good configuration without one place.
+pub fn without(path: &str) -> Value {
+    let mut config = good();
+    let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut place = &mut config;
+    for key in parent.split('.').filter(|key| !key.is_empty()) {
+        place = &mut place[key];
+    }
+    place.as_object_mut().unwrap().remove(key).expect("the key is there");
+    config
+}
+
+pub const USER: &str = "gateway.auth.trustedProxy.userHeader";
+pub const REQUIRED: &str = "gateway.auth.trustedProxy.requiredHeaders";
+pub const PROXIES: &str = "gateway.trustedProxies";
+
+/// Each with one thing wrong, and the one line that it must give (a part of it).
+pub fn bad() -> Vec<(Value, &'static str)> {
+    vec![
+        // The whole
+        (json!([]), "configuration: is a list; write one JSON object"),
+        (json!("x"), "configuration: is a string; write one JSON object"),
+        (json!(null), "configuration: is null; write one JSON object"),
+        (json!({}), "gateway: is missing; paste the gateway block of openclaw.json"),
+        (with("gateway", json!("x")), "gateway: is a string; write an object"),
+        (
+            with("gatway", json!({})),
+            "gatway: is no key that this filter knows; remove it; known keys are gateway, filter",
+        ),
+        (with("Filter", json!({})), "Filter: is no key that this filter knows; write \"filter\""),
+        (with("filter", json!([])), "filter: is a list; write an object, or leave the key out"),
+        // The mode
+        (with("gateway.auth.mode", json!("token")), "gateway.auth.mode: is \"token\"; write \"trusted-proxy\""),
+        (with("gateway.auth.mode", json!(true)), "gateway.auth.mode: is a boolean; write \"trusted-proxy\""),
+        (without("gateway.auth.mode"), "gateway.auth.mode: is missing; write \"trusted-proxy\""),
+        (
+            with("gateway.auth.token", json!("s3cr3t")),
+            "gateway.auth.token: is set next to mode \"trusted-proxy\" (mixed_trusted_proxy_token); remove",
+        ),
+        (with("gateway.auth.token", json!({"source": "env", "id": "T"})), "gateway.auth.token: is set next to mode"),
+        (with("gateway.remote", json!({"token": "s3cr3t"})), "gateway.remote.token: is set next to mode"),
+        (
+            without("gateway.auth.trustedProxy"),
+            "gateway.auth.trustedProxy: is missing; write an object with userHeader",
+        ),
+        (with("gateway.auth.trustedProxy.userHeaders", json!("x")), "gateway.auth.trustedProxy.userHeaders: is no key"),
+        (
+            with("gateway.auth.trustedProxy.allowLoopback", json!("true")),
+            "allowLoopback: is a string; write true or false, without quotes",
+        ),
+        // The user header
+        (without(USER), "gateway.auth.trustedProxy.userHeader: is missing; name the header"),
+        (with(USER, json!("")), "userHeader: is blank; name the header"),
+        (with(USER, json!(" \t")), "userHeader: is blank; name the header"),
+        (with(USER, json!("x user")), "userHeader: \"x user\" is no legal header name; name the header"),
+        (with(USER, json!(":path")), "userHeader: \":path\" is no legal header name"),
+        (with(USER, json!(7)), "userHeader: is a number; write a string"),
+        (
+            with(USER, json!("Authorization")),
+            "userHeader: \"Authorization\" is, or folds like, a header with a meaning of its own",
+        ),
+        (with(USER, json!("x_forwarded_for")), "userHeader: \"x_forwarded_for\" is, or folds like"),
+        (with(USER, json!("X-Real-IP")), "is, or folds like"),
+        (with(USER, json!("connection")), "is, or folds like"),
+        (with(USER, json!("cookie")), "is, or folds like"),
+        (with(USER, json!("x-envoy-peer")), "is, or folds like"),
+        (with(USER, json!("sec-fetch-user")), "is, or folds like"),
+        (with(USER, json!("content-user")), "is, or folds like"),
+        (with(USER, json!("x-openclaw-scopes")), "is, or folds like"),
+        (
+            with("filter", json!({"upstreamUserHeader": "host"})),
+            "filter.upstreamUserHeader: \"host\" is, or folds like",
+        ),
+        (
+            with("filter", json!({"upstreamUserHeader": "x_forwarded_user"})),
+            "filter.upstreamUserHeader: \"x_forwarded_user\" folds to the same name as \"x-forwarded-user\"; use one spelling",
+        ),
+        // Lists of headers
+        (with(REQUIRED, json!("x-edge")), "requiredHeaders: is a string; write a list"),
+        (with(REQUIRED, json!(["x-edge", " "])), "requiredHeaders[1]: is blank; remove it, or name a header"),
+        (with(REQUIRED, json!(["x edge"])), "requiredHeaders[0]: \"x edge\" is no legal header name"),
+        (with(REQUIRED, json!([null])), "requiredHeaders[0]: is null; write a string"),
+        (
+            with(REQUIRED, json!(["X_Forwarded_User"])),
+            "requiredHeaders[0]: \"X_Forwarded_User\" folds to the same name as \"x-forwarded-user\"",
+        ),
+        (
+            with(REQUIRED, json!(["x-a.b", "x-a_b"])),
+            "requiredHeaders[1]: \"x-a_b\" folds to the same name as \"x-a.b\"",
+        ),
+        (
+            with("filter", json!({"stripHeaders": ["x-forwarded-for"]})),
+            "filter.stripHeaders[0]: \"x-forwarded-for\" is, or folds like, a header that HTTP, Envoy or the Gateway needs",
+        ),
+        (
+            with("filter", json!({"stripHeaders": ["X-Edge"]})),
+            "filter.stripHeaders[0]: \"X-Edge\" is needed elsewhere in this configuration",
+        ),
+        (
+            with("filter", json!({"stripHeaders": ["x-forwarded-user"]})),
+            "filter.stripHeaders[0]: \"x-forwarded-user\" is needed elsewhere",
+        ),
+        (with("filter", json!({"stripHeaders": [""]})), "filter.stripHeaders[0]: is blank"),
+        (
+            with("filter", json!({"keepHeaders": ["X-Forwarded-User"]})),
+            "filter.keepHeaders[0]: \"X-Forwarded-User\" is the filter's own business; leave it out",
+        ),
+        (
+            with("filter", json!({"keepHeaders": ["x-openclaw-scopes"]})),
+            "filter.keepHeaders[0]: \"x-openclaw-scopes\" is the filter's own business",
+        ),
+        (
+            with("filter", json!({"upstreamUserHeader": "x-up", "keepHeaders": ["x-up"]})),
+            "filter.keepHeaders[0]: \"x-up\" is the filter's own business",
+        ),
+        (with("filter", json!({"keepHeaders": ["(x)"]})), "filter.keepHeaders[0]: \"(x)\" is no legal header name"),
+        // Proxies
+        (without(PROXIES), "gateway.trustedProxies: names no proxy; list the address of every proxy"),
+        (with(PROXIES, json!([])), "gateway.trustedProxies: names no proxy"),
+        (with("filter", json!({"trustedProxies": []})), "filter.trustedProxies: names no proxy"),
+        (with(PROXIES, json!("10.0.0.1")), "gateway.trustedProxies: is a string; write a list"),
+        (with(PROXIES, json!(["10.0.0.1", 7])), "gateway.trustedProxies[1]: is a number; write a string"),
+        (
+            with(PROXIES, json!(["10.0.0.5/8"])),
+            "gateway.trustedProxies[0]: \"10.0.0.5/8\" has host bits set; write \"10.0.0.0/8\", or \"10.0.0.5\" for the one address",
+        ),
+        (with(PROXIES, json!(["010.0.0.1"])), "\"010.0.0.1\" has a part with a leading zero"),
+        (with(PROXIES, json!(["0xa.0.0.1"])), "has a hexadecimal part"),
+        (with(PROXIES, json!(["10/8"])), "is a short form of an IPv4 address"),
+        (with(PROXIES, json!(["fe80::1%eth0"])), "has a zone"),
+        (with(PROXIES, json!(["10.0.0.1-10.0.0.9"])), "is a range"),
+        (with(PROXIES, json!(["envoy.internal"])), "is a name; write one IP address or CIDR block"),
+        (with(PROXIES, json!(["10.0.0.1:8080"])), "is an address with a port"),
+        (
+            with(PROXIES, json!(["::ffff:10.0.0.0/95"])),
+            "is an IPv4-mapped block with a prefix below 96; write it as IPv4",
+        ),
+        (with(PROXIES, json!(["10.0.0.0/33"])), "has a bad prefix length; write a number from 0 to 32"),
+        (with("filter", json!({"trustedProxies": ["envoy"]})), "filter.trustedProxies[0]: \"envoy\" is a name"),
+        // Users, origins, endpoints
+        (with("gateway.auth.trustedProxy.allowUsers", json!({"nick": true})), "allowUsers: is an object; write a list"),
+        (
+            with("gateway.controlUi.allowedOrigins", json!("*")),
+            "gateway.controlUi.allowedOrigins: is a string; write a list",
+        ),
+        (with("gateway.controlUi", json!([])), "gateway.controlUi: is a list; write an object"),
+        (
+            with("gateway.http", json!({"endpoints": {"responses": {"enabled": 1}}})),
+            "gateway.http.endpoints.responses.enabled: is a number; write true or false",
+        ),
+        (with("gateway.allowRealIpFallback", json!("yes")), "gateway.allowRealIpFallback: is a string"),
+        // The filter's own keys
+        (
+            with("filter", json!({"rejectSameHosts": true})),
+            "filter.rejectSameHosts: is no key that this filter knows; remove it; known keys are",
+        ),
+        (
+            with("filter", json!({"peerAddress": "header"})),
+            "filter.peerAddress: is \"header\"; write \"connection\", or {\"filterState\": \"KEY\"}",
+        ),
+        (
+            with("filter", json!({"peerAddress": {"filterState": ""}})),
+            "filter.peerAddress.filterState: names no filter state; write",
+        ),
+        (
+            with("filter", json!({"peerAddress": {"filterState": "k", "header": "x"}})),
+            "filter.peerAddress.header: is no key that this filter knows",
+        ),
+        (
+            with("filter", json!({"attribution": "none"})),
+            "filter.attribution: is \"none\"; write \"required\" or \"off\"",
+        ),
+        (
+            with("filter", json!({"webSocketRefusal": "drop"})),
+            "filter.webSocketRefusal: is \"drop\"; write \"close\" or \"http\" or \"delegate\"",
+        ),
+        (with("filter", json!({"anonymousPaths": ["/*"]})), "filter.anonymousPaths[0]: would take every path"),
+        (with("filter", json!({"anonymousPaths": ["ws:/*"]})), "filter.anonymousPaths[0]: would take every path"),
+        (with("filter", json!({"anonymousPaths": ["health"]})), "filter.anonymousPaths[0]: is no plain path"),
+        (with("filter", json!({"anonymousPaths": ["/a%2fb"]})), "filter.anonymousPaths[0]: is no plain path"),
+        (with("filter", json!({"anonymousPaths": ["/a*"]})), "filter.anonymousPaths[0]: is no plain path"),
+        (with("filter", json!({"scopes": {"ownPaths": ["/x?y"]}})), "filter.scopes.ownPaths[0]: is no plain path"),
+        (
+            with("filter", json!({"scopes": {"default": ["operator.root"]}})),
+            "filter.scopes.default[0]: \"operator.root\" is no scope; write one of operator.admin,",
+        ),
+        (
+            with("filter", json!({"scopes": {"pluginDefault": ["operator.admin"]}})),
+            "filter.scopes.pluginDefault[0]: \"operator.admin\" is more than the Gateway assumes",
+        ),
+        (
+            with("filter", json!({"scopes": {"pluginDefault": ["operator.approvals"]}})),
+            "filter.scopes.pluginDefault[0]: \"operator.approvals\" is more",
+        ),
+        (with("filter", json!({"hideReasons": "no"})), "filter.hideReasons: is a string; write true or false"),
+        (with("filter", json!({"edge": true})), "filter.edge: is true without an assertion; write filter.assertion"),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"]}})),
+            "filter.assertion.as: is missing; write \"match\"",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"], "as": "user"}})),
+            "filter.assertion.as: is \"user\"; write \"match\" or \"identity\"",
+        ),
+        (
+            with("filter", json!({"assertion": {"as": "match"}})),
+            "filter.assertion.metadata: is missing; write the path",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a"], "as": "match"}})),
+            "filter.assertion.metadata: is no path to a string",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", ""], "as": "match"}})),
+            "filter.assertion.metadata: is no path to a string",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": "a.b", "as": "match"}})),
+            "filter.assertion.metadata: is a string; write a list",
+        ),
+        (with("filter", json!({"mode": "dry-run"})), "filter.mode: is \"dry-run\"; write \"enforce\" or \"report\""),
+        // Certificates
+        (
+            with("filter", json!({"peerTrust": "certificate"})),
+            "filter.peerTrust: is \"certificate\" without trustedPeers; list in filter.trustedPeers",
+        ),
+        (
+            with("filter", json!({"peerTrust": "certificate", "trustedPeers": []})),
+            "filter.peerTrust: is \"certificate\" without trustedPeers",
+        ),
+        (with("filter", json!({"trustedPeers": "spiffe://a/b"})), "filter.trustedPeers: is a string; write a list"),
+        (with("filter", json!({"trustedPeers": [""]})), "filter.trustedPeers[0]: \"\" is blank; write one URI"),
+        (with("filter", json!({"trustedPeers": ["spiffe://a/*"]})), "trustedPeers[0]: \"spiffe://a/*\" is a pattern"),
+        (
+            with("filter", json!({"trustedPeers": ["proxy.example.com"]})),
+            "trustedPeers[0]: \"proxy.example.com\" is no URI",
+        ),
+        (with("filter", json!({"trustedPeers": ["://a"]})), "trustedPeers[0]: \"://a\" is no URI"),
+        (with("filter", json!({"trustedPeers": ["a/b:c"]})), "trustedPeers[0]: \"a/b:c\" is no URI"),
+        (
+            with("filter", json!({"trustedPeers": ["spiffe://a/b c"]})),
+            "trustedPeers[0]: \"spiffe://a/b c\" has bytes that no",
+        ),
+        // Ceilings
+        (
+            with("filter", json!({"scopes": {"users": {}}})),
+            "filter.scopes.users[\"*\"]: is missing; write what everybody else",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x-g", "groups": {"ops": []}}})),
+            "filter.scopes.users[\"*\"]: is missing",
+        ),
+        (
+            with("filter", json!({"scopes": {"users": {"*": []}, "groups": {"ops": []}}})),
+            "filter.scopes.groupsHeader: is missing; name the header in which your proxy lists",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x-g", "users": {"*": []}, "groups": {"*": []}}})),
+            "filter.scopes.groups[\"*\"]: is no group; write what everybody else may do under",
+        ),
+        (
+            with("filter", json!({"scopes": {"users": {"*": "operator.read"}}})),
+            "users[\"*\"]: is a string; write a list",
+        ),
+        (with("filter", json!({"scopes": {"users": []}})), "filter.scopes.users: is a list; write an object"),
+        (
+            with("filter", json!({"scopes": {"users": {"*": [], "a.b": ["operator.reed"]}}})),
+            "filter.scopes.users[\"a.b\"][0]: \"operator.reed\" is no scope; write one of operator.admin",
+        ),
+        (
+            with("filter", json!({"scopes": {"users": {"*": [], "Nick@example.com": [], "nick@Example.com": []}}})),
+            "filter.scopes.users[\"nick@Example.com\"]: stands there twice",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "X-Forwarded-User", "groups": {}, "users": {"*": []}}})),
+            "filter.scopes.groupsHeader: \"X-Forwarded-User\" carries the user; name the header that carries the groups",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x_forwarded_user", "groups": {}, "users": {"*": []}}})),
+            "filter.scopes.groupsHeader: \"x_forwarded_user\" folds to the same name",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "cookie", "groups": {}, "users": {"*": []}}})),
+            "filter.scopes.groupsHeader: \"cookie\" is, or folds like, a header with a meaning of its own",
+        ),
+        (
+            with(
+                "filter",
+                json!({"keepHeaders": ["x-g"], "scopes": {"groupsHeader": "x-g", "groups": {}, "users": {"*": []}}}),
+            ),
+            "filter.keepHeaders[0]: \"x-g\" is the filter's own business; leave it out",
+        ),
+    ]
+}
+
+/// Good ones, each with one finding besides the one that is always there.
+pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
+    use Severity::{Critical, Info, Warn};
+    vec![
+        (without("gateway.auth.trustedProxy.allowUsers"), "gateway.trusted_proxy_no_allowlist", Warn),
+        (with("gateway.auth.trustedProxy.allowLoopback", json!(true)), "gateway.trusted_proxy_allow_loopback", Warn),
+        (with("filter", json!({"allowLoopback": true})), "gateway.trusted_proxy_allow_loopback", Warn),
+        (
+            with("gateway.controlUi.allowedOrigins", json!(["*"])),
+            "gateway.control_ui.allowed_origins_wildcard",
+            Critical,
+        ),
+        (without("gateway.controlUi.allowedOrigins"), "gateway.control_ui.allowed_origins_required", Critical),
+        (
+            with("gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback", json!(true)),
+            "gateway.control_ui.host_header_origin_fallback",
+            Critical,
+        ),
+        (with("gateway.allowRealIpFallback", json!(true)), "gateway.real_ip_fallback_enabled", Critical),
+        (with("gateway.auth.password", json!("s3cr3t")), "filter.password_in_configuration", Warn),
+        (with("filter", json!({"attribution": "off"})), "filter.attribution_off", Warn),
+        (with("filter", json!({"webSocketRefusal": "delegate"})), "filter.websocket_delegate", Warn),
+        (with("filter", json!({"anonymousPaths": ["/hook/*"]})), "filter.anonymous_paths", Warn),
+        (with("filter", json!({"trustedProxies": ["10.9.9.9"]})), "filter.trusted_proxies", Info),
+        (with(PROXIES, json!(["10.0.0.1", "10.0.0.2"])), "filter.removed_proxies", Info),
+        (with("filter", json!({"mode": "report"})), "filter.report_mode", Critical),
+        (with("filter", json!({"trustedPeers": ["spiffe://a.b/c"]})), "filter.trusted_peers", Warn),
+        (with("filter", json!({"trustedPeers": ["urn:x"]})), "filter.trusted_peers", Warn),
+        (
+            with("filter", json!({"scopes": {"users": {"*": ["operator.read"], "eve": ["operator.talk"]}}})),
+            "filter.default_ceiling",
+            Info,
+        ),
+        (with("filter", json!({"scopes": {"groupsHeader": "x-g"}})), "filter.never_matches", Warn),
+        (with("filter", json!({"scopes": {"users": {"*": [], " eve": []}}})), "filter.never_matches", Warn),
+        (with("filter", json!({"scopes": {"users": {"*": [], "": []}}})), "filter.never_matches", Warn),
+        (with("filter", json!({"scopes": {"users": {"*": [], "\u{142}ukasz": []}}})), "filter.never_matches", Warn),
+        (with(PROXIES, json!(["10.0.0.0/8"])), "filter.broad_proxies", Warn),
+        (with(PROXIES, json!(["2001:db8::/32"])), "filter.broad_proxies", Warn),
+        (without(REQUIRED), "filter.required_headers", Info),
+        (with(REQUIRED, json!(["X-Forwarded-Proto", "x-request-id"])), "filter.required_headers", Info),
+        (with("gateway.auth.trustedProxy.allowUsers", json!(["nick@example.com", " x"])), "filter.never_matches", Warn),
+        (with("gateway.auth.trustedProxy.allowUsers", json!(["\u{142}ukasz"])), "filter.never_matches", Warn),
+        (with("gateway.auth.trustedProxy.allowUsers", json!([""])), "filter.never_matches", Warn),
+        (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://b/"])), "filter.never_matches", Warn),
+        (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://b:443"])), "filter.never_matches", Warn),
+        (with("gateway.controlUi.basePath", json!("/a b")), "filter.never_matches", Warn),
+        (with("filter", json!({"keepHeaders": ["x-foreign"]})), "filter.never_matches", Warn),
+    ]
+}

@@ -1,0 +1,8 @@
+//! The contract, as tables of cases: what each configuration becomes, and what each rule does to a request.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+extern crate openclaw_trusted_proxy_policy as policy;
+
+mod config;
+mod configurations;
+mod rules;

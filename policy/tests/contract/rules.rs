@@ -1,0 +1,715 @@
+//! The rules on their own: the order in which they are asked, and what each kind of permit does to the headers.
+
+use std::convert::Infallible;
+
+use policy::config::compile;
+use policy::headers::serialize;
+use policy::peer::socket_address;
+use policy::{Edit, Kind, Mode, Peer, PeerAddress, Policy, Request};
+use serde_json::{Value, json};
+
+type Pairs = Vec<(String, String)>;
+
+fn policy(filter: Value) -> Policy {
+    let config = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.0/8", "127.0.0.1"],
+            "auth": {
+                "mode": "trusted-proxy",
+                "trustedProxy": {
+                    "userHeader": "X-Forwarded-User",
+                    "requiredHeaders": ["X-Edge", "x-pomerium-jwt-assertion"],
+                    "allowUsers": ["nick@example.com"]
+                }
+            },
+            "controlUi": {"allowedOrigins": ["https://claw.example.com"]}
+        },
+        "filter": filter
+    });
+    compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy
+}
+
+/// A request that the policy admits; changes replace, remove (`None`) or add headers.
+fn request(changes: &[(&str, Option<&str>)]) -> Pairs {
+    let mut headers: Pairs = [
+        (":method", "GET"),
+        (":path", "/tools/invoke"),
+        (":authority", "claw.example.com"),
+        ("x-forwarded-for", "198.51.100.7, 10.0.0.2"),
+        ("x-edge", "1"),
+        ("x-pomerium-jwt-assertion", "jwt"),
+        ("x-forwarded-user", "nick@example.com"),
+        ("origin", "https://claw.example.com"),
+        ("cookie", "a=b"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    for (name, value) in changes {
+        match (headers.iter().position(|(other, _)| other == name), value) {
+            (Some(at), Some(value)) => headers[at].1 = (*value).to_owned(),
+            (Some(at), None) => drop(headers.remove(at)),
+            (None, Some(value)) => headers.push(((*name).to_owned(), (*value).to_owned())),
+            (None, None) => {}
+        }
+    }
+    headers
+}
+
+fn upgrade(changes: &[(&str, Option<&str>)]) -> Pairs {
+    let mut headers = request(&[
+        ("connection", Some("Upgrade")),
+        ("upgrade", Some("websocket")),
+        ("sec-websocket-version", Some("13")),
+        ("sec-websocket-key", Some("dGhlIHNhbXBsZSBub25jZQ==")),
+    ]);
+    for (name, value) in changes {
+        headers.retain(|(other, _)| other != name);
+        headers.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
+    }
+    headers
+}
+
+/// What becomes of a request: the kind of permit and the edits, or the reason.
+fn judge(policy: &Policy, peer: &str, headers: &Pairs) -> Result<(String, Vec<String>), String> {
+    let map = serialize(headers);
+    let mut request = Request::from(Peer::from_connection(peer.as_bytes()));
+    policy.read_into(&mut request, &map).unwrap();
+    request.destination = socket_address(b"10.0.0.9:443");
+    let admission = policy.decide(&request).map_err(|refusal| refusal.to_string())?;
+    let kind = match admission.kind() {
+        Kind::Identified(user) => format!("as {}", user.escape_ascii()),
+        Kind::Anonymous => "anonymous".to_owned(),
+        Kind::Delegated(refusal) => format!("delegated {refusal}"),
+    };
+    let mut edits = Vec::new();
+    let Ok(()) = admission.stamp(policy, &request, |edit| {
+        edits.push(match edit {
+            Edit::Set { name, value } => format!("{}={}", name.escape_ascii(), value.escape_ascii()),
+            Edit::Remove { name } => format!("-{}", name.escape_ascii()),
+        });
+        Ok::<(), Infallible>(())
+    });
+    Ok((kind, edits))
+}
+
+const ALL: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.questions,operator.pairing,operator.talk.secrets";
+
+#[test]
+fn what_a_host_is_asked_for_and_does_follows_from_the_configuration() {
+    let assertion = json!({"metadata": ["ns", "email"], "as": "identity"});
+    let peers = json!(["spiffe://a.b/c"]);
+    // The destination, the certificate, the verified identity; a close frame, no reason, nothing refused.
+    let cases = [
+        (json!({}), [false, false, false, true, false, false]),
+        (json!({"rejectSameHost": true}), [true, false, false, true, false, false]),
+        (json!({"trustedPeers": peers}), [false, true, false, true, false, false]),
+        (json!({"assertion": assertion}), [false, false, true, true, false, false]),
+        (
+            json!({"edge": true, "assertion": assertion, "trustedPeers": peers}),
+            [false, false, true, true, false, false],
+        ),
+        (json!({"webSocketRefusal": "http"}), [false, false, false, false, false, false]),
+        (json!({"webSocketRefusal": "delegate"}), [false, false, false, true, false, false]),
+        (json!({"hideReasons": true}), [false, false, false, true, true, false]),
+        (json!({"mode": "report"}), [false, false, false, true, false, true]),
+    ];
+    for (filter, expected) in cases {
+        let policy = policy(filter.clone());
+        let path = policy.assertion_path();
+        assert!(path.is_none_or(|path| path == b"metadata\0filter_metadata\0ns\0email"), "{path:?}");
+        let seen = [
+            policy.needs_destination(),
+            policy.needs_certificate(),
+            path.is_some(),
+            policy.closes_websockets(),
+            policy.hides_reasons(),
+            policy.mode() == Mode::Report,
+        ];
+        assert_eq!(seen, expected, "{filter}");
+        assert_eq!(*policy.peer_address(), PeerAddress::Connection);
+    }
+    let state = policy(json!({"peerAddress": {"filterState": "lab.peer"}}));
+    assert_eq!(*state.peer_address(), PeerAddress::FilterState("lab.peer".to_owned()));
+}
+
+#[test]
+fn rules_are_asked_in_the_contracts_order() {
+    // A request that breaks every rule; each step mends what the step before was refused for.
+    let policy = policy(json!({"rejectSameHost": true, "anonymousPaths": ["/ping"]}));
+    let mut headers = request(&[
+        ("x-forwarded-for", Some("unknown")),
+        ("x-edge", Some(" ")),
+        ("x-pomerium-jwt-assertion", None),
+        ("x-forwarded-user", Some("\t")),
+        ("origin", Some("https://evil.example")),
+    ]);
+    let mend = |headers: &mut Pairs, name: &str, value: &str| {
+        headers.retain(|(other, _)| other != name);
+        headers.push((name.to_owned(), value.to_owned()));
+    };
+    let refused = |peer: &str, headers: &Pairs| judge(&policy, peer, headers).unwrap_err();
+    assert_eq!(refused("/run/envoy.sock", &headers), "trusted_proxy_peer_unknown");
+    assert_eq!(refused("10.0.0.1:0", &headers), "trusted_proxy_peer_unverified");
+    assert_eq!(refused("127.0.0.2:1", &headers), "trusted_proxy_untrusted_source");
+    assert_eq!(refused("127.0.0.1:1", &headers), "trusted_proxy_loopback_source");
+    assert_eq!(refused("10.0.0.9:1", &headers), "trusted_proxy_local_interface_source");
+    let peer = "10.0.0.1:1";
+    assert_eq!(refused(peer, &headers), "proxy_attribution_required");
+    mend(&mut headers, "x-forwarded-for", "198.51.100.7");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_missing_header_X-Edge");
+    mend(&mut headers, "x-edge", "1");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_missing_header_x-pomerium-jwt-assertion");
+    mend(&mut headers, "x-pomerium-jwt-assertion", "jwt");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_user_missing");
+    mend(&mut headers, "x-forwarded-user", "eve");
+    headers.push(("X-Forwarded-User".to_owned(), "eve".to_owned()));
+    assert_eq!(refused(peer, &headers), "trusted_proxy_user_repeated");
+    headers.pop();
+    assert_eq!(refused(peer, &headers), "trusted_proxy_user_not_allowed");
+    mend(&mut headers, "x-forwarded-user", "nick@example.com");
+    assert_eq!(refused(peer, &headers), "trusted_proxy_origin_not_allowed");
+    mend(&mut headers, "origin", "https://claw.example.com");
+    assert!(judge(&policy, peer, &headers).is_ok());
+    // Rule 0 comes before all.
+    mend(&mut headers, ":path", "/ping?x");
+    assert_eq!(judge(&policy, "nowhere", &headers).unwrap().0, "anonymous");
+}
+
+#[test]
+fn the_same_host_is_refused_only_where_that_is_asked_for() {
+    let judge = |filter: Value, peer: &str| judge(&policy(filter), peer, &request(&[])).is_ok();
+    assert!(judge(json!({}), "10.0.0.9:1"));
+    assert!(!judge(json!({"rejectSameHost": true}), "10.0.0.9:1"));
+    assert!(judge(json!({"rejectSameHost": true}), "10.0.0.8:1"));
+    assert!(judge(json!({"rejectSameHost": true, "allowLoopback": true}), "127.0.0.1:1"));
+    let policy = policy(json!({"rejectSameHost": true}));
+    let map = serialize(&request(&[]));
+    let request = policy.read(Peer::from_connection(b"10.0.0.8:1"), &map).unwrap();
+    assert!(policy.decide(&request).is_err(), "no destination known");
+}
+
+#[test]
+fn an_override_for_this_hop_leaves_the_gateways_list_to_be_walked_past() {
+    let filter = json!({"trustedProxies": ["192.0.2.1"], "allowLoopback": true});
+    let policy = policy(filter);
+    let judge = |peer: &str, chain: &str| judge(&policy, peer, &request(&[("x-forwarded-for", Some(chain))]));
+    assert!(judge("192.0.2.1:1", "198.51.100.7, 10.0.0.1, 192.0.2.1").is_ok());
+    assert_eq!(judge("10.0.0.1:1", "198.51.100.7").unwrap_err(), "trusted_proxy_untrusted_source");
+    assert_eq!(judge("192.0.2.1:1", "10.0.0.1, 192.0.2.1").unwrap_err(), "proxy_attribution_required");
+}
+
+#[test]
+fn what_is_right_already_is_not_written() {
+    let scopes = ("x-openclaw-scopes", Some(ALL));
+    let edits = |headers: Pairs| judge(&policy(json!({})), "10.0.0.1:1", &headers).unwrap().1;
+    assert_eq!(edits(request(&[scopes])), Vec::<String>::new());
+    assert_eq!(edits(request(&[])), [format!("x-openclaw-scopes={ALL}")]);
+    assert_eq!(edits(upgrade(&[])), Vec::<String>::new());
+    assert_eq!(
+        edits(request(&[scopes, ("x-forwarded-user", Some(" nick@example.com\t"))])),
+        ["x-forwarded-user=nick@example.com"]
+    );
+}
+
+#[test]
+fn identity_goes_out_once_and_in_one_spelling() {
+    let cases: &[(Value, &[(&str, Option<&str>)], &[&str])] = &[
+        // Scopes
+        (json!({}), &[("x-openclaw-scopes", Some(""))], &[]),
+        (json!({}), &[("x-openclaw-scopes", Some("operator.read, bogus"))], &["x-openclaw-scopes=operator.read"]),
+        (json!({}), &[(":path", Some("/hook"))], &["x-openclaw-scopes=operator.write"]),
+        (json!({}), &[(":path", Some("/tools//invoke"))], &["x-openclaw-scopes=operator.write"]),
+        (json!({"scopes": {"default": ["operator.read"]}}), &[], &["x-openclaw-scopes=operator.read"]),
+        (json!({"scopes": {"pluginDefault": []}}), &[(":path", Some("/hook"))], &["x-openclaw-scopes="]),
+        (
+            json!({"scopes": {"ownPaths": ["/api/*"], "default": ["operator.talk"]}}),
+            &[(":path", Some("/api/x"))],
+            &["x-openclaw-scopes=operator.talk"],
+        ),
+        // Aliases and strangers
+        (
+            json!({}),
+            &[("x_forwarded_user", Some("eve")), ("tailscale-user-login", Some("eve"))],
+            &["-x_forwarded_user", "-tailscale-user-login", "x-openclaw-scopes=ALL"],
+        ),
+        (json!({}), &[("x.openclaw-scopes", Some("operator.admin"))], &["-x.openclaw-scopes", "x-openclaw-scopes=ALL"]),
+        (
+            json!({}),
+            &[("x-pomerium_jwt-assertion", Some("x"))],
+            &["-x-pomerium_jwt-assertion", "x-openclaw-scopes=ALL"],
+        ),
+        (
+            json!({"stripHeaders": ["X-Own"]}),
+            &[("x-own", Some("x")), ("x_own", Some("x"))],
+            &["-x-own", "-x_own", "x-openclaw-scopes=ALL"],
+        ),
+        (
+            json!({"keepHeaders": ["X-Forwarded-Email"]}),
+            &[("x-forwarded-email", Some("x")), ("x_forwarded_email", Some("x"))],
+            &["-x_forwarded_email", "x-openclaw-scopes=ALL"],
+        ),
+        // Another header upstream
+        (
+            json!({"upstreamUserHeader": "x-up"}),
+            &[("x-up", Some("eve"))],
+            &["-x-forwarded-user", "x-up=nick@example.com", "x-openclaw-scopes=ALL"],
+        ),
+        (
+            json!({"upstreamUserHeader": "x-up"}),
+            &[("x-up", Some("nick@example.com")), ("x_up", Some("eve"))],
+            &["-x-forwarded-user", "-x_up", "x-openclaw-scopes=ALL"],
+        ),
+    ];
+    for (filter, changes, expected) in cases {
+        let (kind, edits) = judge(&policy(filter.clone()), "10.0.0.1:1", &request(changes)).unwrap();
+        let expected: Vec<String> = expected.iter().map(|edit| edit.replace("ALL", ALL)).collect();
+        assert_eq!((kind.as_str(), edits), ("as nick@example.com", expected), "{filter} {changes:?}");
+    }
+}
+
+#[test]
+fn own_paths_are_those_that_the_gateways_block_switches_on() {
+    let (chat, responses) = (json!({"chatCompletions": {"enabled": true}}), json!({"responses": {"enabled": true}}));
+    let off = json!({"chatCompletions": {"enabled": false}});
+    let endpoints: [(Value, &[&str]); 4] = [
+        (json!({}), &[]),
+        (off, &[]),
+        (chat, &["/v1/chat/completions", "/v1/models", "/v1/models/x", "/v1/embeddings"]),
+        (responses, &["/v1/responses", "/v1/models", "/v1/models/x", "/v1/embeddings"]),
+    ];
+    let below = "/claw/control-ui-config.json";
+    let bases = [("", false), ("/", false), ("/claw", true), ("claw/", true), ("/claw*", false), ("/cl%61w", false)];
+    let mut config = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.1"],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-forwarded-user"}}
+        }
+    });
+    let is_own = |config: &Value, path: &str| {
+        let policy = compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy;
+        let (_, edits) = judge(&policy, "10.0.0.1:1", &request(&[(":path", Some(path)), ("origin", None)])).unwrap();
+        edits.contains(&format!("x-openclaw-scopes={ALL}"))
+    };
+    for (endpoints, own) in endpoints {
+        config["gateway"]["http"] = json!({"endpoints": endpoints});
+        for path in ["/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/models/x", "/v1/embeddings", "/v1/x"] {
+            assert_eq!(is_own(&config, path), own.contains(&path), "{endpoints} {path}");
+        }
+    }
+    for (base, own) in bases {
+        config["gateway"]["controlUi"] = json!({"basePath": base});
+        assert_eq!(is_own(&config, below), own, "{base:?}");
+        assert!(is_own(&config, "/control-ui-config.json"), "{base:?}");
+    }
+    config["gateway"]["controlUi"] = json!({"basePath": "/claw*"});
+    assert!(!is_own(&config, "/claw*/control-ui-config.json") && !is_own(&config, "/clawed/control-ui-config.json"));
+}
+
+#[test]
+fn a_groups_header_stays_where_it_is_required_and_goes_where_it_is_not() {
+    let scopes = json!({"groupsHeader": "x-groups", "groups": {}, "users": {"*": ["operator.admin"]}});
+    for (required, stays) in [(json!([]), false), (json!(["X-Groups"]), true)] {
+        let config = json!({
+            "gateway": {
+                "trustedProxies": ["10.0.0.1"],
+                "auth": {
+                    "mode": "trusted-proxy",
+                    "trustedProxy": {"userHeader": "x-forwarded-user", "requiredHeaders": required}
+                }
+            },
+            "filter": {"scopes": scopes}
+        });
+        let policy = compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy;
+        let headers = request(&[("x-groups", Some("ops")), ("origin", None)]);
+        let (_, edits) = judge(&policy, "10.0.0.1:1", &headers).unwrap();
+        assert_eq!(edits.iter().any(|edit| edit == "-x-groups"), !stays, "{required} {edits:?}");
+    }
+}
+
+#[test]
+fn copies_become_one_and_a_name_is_removed_once() {
+    let mut headers = request(&[("x-openclaw-scopes", Some("operator.read"))]);
+    headers.push(("x-openclaw-scopes".to_owned(), "operator.read".to_owned()));
+    headers.push(("remote-user".to_owned(), "a".to_owned()));
+    headers.push(("remote-user".to_owned(), "b".to_owned()));
+    let edits = judge(&policy(json!({})), "10.0.0.1:1", &headers).unwrap().1;
+    assert_eq!(edits, ["-remote-user", "x-openclaw-scopes=operator.read"]);
+}
+
+#[test]
+fn without_identity_nothing_managed_is_left() {
+    let policy = policy(json!({"anonymousPaths": ["/ping", "ws:/ping"], "keepHeaders": ["x-forwarded-email"]}));
+    let extra = [
+        (":path", Some("/ping")),
+        ("x-forwarded-email", Some("x")),
+        ("x-openclaw-scopes", Some("bogus,operator.read")),
+    ];
+    let (kind, edits) = judge(&policy, "1.2.3.4:1", &request(&extra)).unwrap();
+    let gone = ["-x-pomerium-jwt-assertion", "-x-forwarded-user", "-x-forwarded-email"];
+    assert_eq!(
+        (kind.as_str(), edits),
+        ("anonymous", [&gone[..], &["-x-openclaw-scopes"]].concat().iter().map(ToString::to_string).collect())
+    );
+    let (kind, edits) = judge(&policy, "1.2.3.4:1", &upgrade(&extra)).unwrap();
+    assert_eq!(
+        (kind.as_str(), edits),
+        (
+            "anonymous",
+            [&gone[..], &["x-openclaw-scopes=operator.read"]].concat().iter().map(ToString::to_string).collect()
+        )
+    );
+}
+
+#[test]
+fn one_managed_header_alone_does_not_slip_through() {
+    let policy = policy(json!({
+        "anonymousPaths": ["/ping"],
+        "keepHeaders": ["x-forwarded-email"],
+        "upstreamUserHeader": "x-up",
+        "scopes": {"groupsHeader": "x-groups", "groups": {}, "users": {"*": []}}
+    }));
+    for name in [
+        "x-forwarded-user",
+        "x-up",
+        "x-groups",
+        "x-openclaw-scopes",
+        "x-forwarded-email",
+        "x-pomerium-jwt-assertion",
+        "x_forwarded_user",
+        "x_openclaw_scopes",
+        "tailscale-user-login",
+    ] {
+        let headers = [(":method", "GET"), (":path", "/ping"), (name, "operator.read")];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let (kind, edits) = judge(&policy, "1.2.3.4:1", &headers).unwrap();
+        assert_eq!((kind.as_str(), edits), ("anonymous", vec![format!("-{name}")]), "{name}");
+    }
+    let nothing = [(":method", "GET"), (":path", "/ping"), ("x-edge", "1")];
+    let nothing = nothing.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    assert_eq!(judge(&policy, "1.2.3.4:1", &nothing).unwrap().1, Vec::<String>::new());
+}
+
+#[test]
+fn plain_anonymous_paths_are_not_for_upgrades_and_the_other_way_round() {
+    let policy = policy(json!({"anonymousPaths": ["/a", "ws:/b"]}));
+    let kind = |headers: &Pairs| judge(&policy, "1.2.3.4:1", headers).map(|(kind, _)| kind);
+    for (path, plain, upgraded) in [
+        ("/a", true, false),
+        ("/b", false, true),
+        ("/A", false, false),
+        ("/a/", false, false),
+        ("//a", false, false),
+        ("/a?x=/b", true, false),
+        ("/%61", false, false),
+    ] {
+        assert_eq!(kind(&request(&[(":path", Some(path))])).is_ok(), plain, "{path}");
+        assert_eq!(kind(&upgrade(&[(":path", Some(path))])).is_ok(), upgraded, "{path} upgraded");
+    }
+}
+
+#[test]
+fn delegated_are_only_websockets_that_lack_a_valid_user() {
+    let delegating = policy(json!({"webSocketRefusal": "delegate"}));
+    let closing = policy(json!({}));
+    // The change, and whether the Gateway may judge it.
+    let cases: &[(&[(&str, Option<&str>)], Result<&str, &str>)] = &[
+        (&[("x-edge", None)], Ok("delegated trusted_proxy_missing_header_X-Edge")),
+        (&[("x-forwarded-user", None)], Ok("delegated trusted_proxy_user_missing")),
+        (&[("x-forwarded-user", Some("eve"))], Ok("delegated trusted_proxy_user_not_allowed")),
+        (&[("x-forwarded-for", None)], Err("proxy_attribution_required")),
+        (&[("origin", Some("https://evil.example"))], Err("trusted_proxy_origin_not_allowed")),
+        // Two faults: the one that is not the Gateway's to judge decides.
+        (&[("x-forwarded-user", None), ("origin", Some("null"))], Err("trusted_proxy_origin_not_allowed")),
+        (&[("upgrade", Some("h2c")), ("x-edge", None)], Err("trusted_proxy_missing_header_X-Edge")),
+    ];
+    for (changes, expected) in cases {
+        let judged = judge(&delegating, "10.0.0.1:1", &upgrade(changes)).map(|(kind, edits)| {
+            assert!(!edits.iter().any(|edit| edit.starts_with("x-")), "nothing of identity is stamped: {edits:?}");
+            kind
+        });
+        assert_eq!(judged, expected.map(str::to_owned).map_err(str::to_owned), "{changes:?}");
+        assert!(judge(&closing, "10.0.0.1:1", &upgrade(changes)).is_err(), "{changes:?} without delegate");
+    }
+    let mut repeated = upgrade(&[("x-edge", None)]);
+    repeated.push(("x-forwarded-user".to_owned(), "eve".to_owned()));
+    assert_eq!(judge(&delegating, "10.0.0.1:1", &repeated).unwrap_err(), "trusted_proxy_user_repeated");
+    assert!(judge(&delegating, "1.2.3.4:1", &upgrade(&[("x-edge", None)])).is_err(), "an untrusted peer");
+    assert!(judge(&delegating, "10.0.0.1:1", &request(&[("x-edge", None)])).is_err(), "a plain request");
+}
+
+/// The same with an identity that Envoy verified.
+fn judge_verified(policy: &Policy, peer: &str, headers: &Pairs, verified: Option<&[u8]>) -> Result<String, String> {
+    let map = serialize(headers);
+    let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
+    request.assertion = verified;
+    match policy.decide(&request) {
+        Ok(admission) => match admission.kind() {
+            Kind::Identified(user) => Ok(user.escape_ascii().to_string()),
+            other => Ok(format!("{other:?}")),
+        },
+        Err(refusal) => Err(refusal.to_string()),
+    }
+}
+
+#[test]
+fn a_user_must_be_the_one_that_envoy_verified() {
+    const MISSING: &str = "trusted_proxy_assertion_missing";
+    const MISMATCH: &str = "trusted_proxy_assertion_mismatch";
+    let assertion = |use_as: &str| json!({"assertion": {"metadata": ["ns", "payload", "email"], "as": use_as}});
+    let (matching, identity) = (policy(assertion("match")), policy(assertion("identity")));
+    assert_eq!(matching.assertion_path().unwrap(), b"metadata\0filter_metadata\0ns\0payload\0email");
+    let nick: &[u8] = b"nick@example.com";
+    // The user header, the verified identity, and what comes of both as a match and as the identity itself.
+    let cases: &[(Option<&str>, Option<&[u8]>, Result<&str, &str>, Result<&str, &str>)] = &[
+        (Some("nick@example.com"), Some(nick), Ok("nick@example.com"), Ok("nick@example.com")),
+        (Some("nick@example.com"), Some(b" nick@example.com"), Ok("nick@example.com"), Ok("nick@example.com")),
+        (Some("nick@example.com"), None, Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b""), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b" \xA0"), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b"\x0A\x10nick@example.com"), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b"Nick@example.com"), Err(MISMATCH), Err("trusted_proxy_user_not_allowed")),
+        (Some("eve"), Some(nick), Err(MISMATCH), Ok("nick@example.com")),
+        (Some("eve"), Some(b"eve"), Err("trusted_proxy_user_not_allowed"), Err("trusted_proxy_user_not_allowed")),
+        (None, Some(nick), Err("trusted_proxy_user_missing"), Ok("nick@example.com")),
+    ];
+    for (user, verified, as_match, as_identity) in cases {
+        let headers = request(&[("x-forwarded-user", *user)]);
+        for (policy, expected) in [(&matching, as_match), (&identity, as_identity)] {
+            let judged = judge_verified(policy, "10.0.0.1:1", &headers, *verified);
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(judged, expected, "{user:?} {verified:?}");
+        }
+    }
+}
+
+#[test]
+fn at_the_edge_the_peer_is_the_client_and_no_proxy_is_asked_for() {
+    let filter = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
+    let policy = policy(filter);
+    let judge = |peer: &str, verified: Option<&[u8]>| {
+        judge_verified(&policy, peer, &request(&[("x-forwarded-for", Some("6.6.6.6"))]), verified)
+    };
+    let nick: Option<&[u8]> = Some(b"nick@example.com");
+    assert_eq!(judge("198.51.100.7:1", nick).as_deref(), Ok("nick@example.com"));
+    for (peer, reason) in [
+        ("/run/envoy.sock", "trusted_proxy_peer_unknown"),
+        ("198.51.100.7:0", "trusted_proxy_peer_unverified"),
+        ("127.0.0.1:1", "proxy_attribution_required"),
+        // The Gateway would walk past this one, and find no client.
+        ("10.0.0.1:1", "proxy_attribution_required"),
+    ] {
+        assert_eq!(judge(peer, nick).unwrap_err(), reason, "{peer}");
+    }
+    assert_eq!(judge("198.51.100.7:1", None).unwrap_err(), "trusted_proxy_assertion_missing");
+}
+
+#[test]
+fn a_delegated_websocket_must_not_name_another_than_the_verified_user() {
+    let filter = json!({"webSocketRefusal": "delegate", "assertion": {"metadata": ["ns", "email"], "as": "match"}});
+    let policy = policy(filter);
+    let judge = |user: Option<&str>| {
+        let headers = upgrade(&[("x-edge", None), ("x-forwarded-user", user)]);
+        judge_verified(&policy, "10.0.0.1:1", &headers, Some(b"nick@example.com"))
+    };
+    assert!(judge(Some("nick@example.com")).unwrap().starts_with("Delegated"));
+    assert!(judge(None).unwrap().starts_with("Delegated"));
+    assert_eq!(judge(Some("eve")).unwrap_err(), "trusted_proxy_assertion_mismatch");
+}
+
+#[test]
+fn connection_cannot_nominate_what_the_filter_manages() {
+    let edits =
+        |value: &str| judge(&policy(json!({})), "10.0.0.1:1", &upgrade(&[("connection", Some(value))])).unwrap().1;
+    assert_eq!(edits("Upgrade, x-foreign"), Vec::<String>::new());
+    assert_eq!(edits("Upgrade, X-Forwarded-User, x_openclaw_scopes,keep-alive"), ["connection=Upgrade, keep-alive"]);
+    assert_eq!(edits("x-pomerium-jwt-assertion,Upgrade"), ["connection=Upgrade"]);
+}
+
+#[test]
+fn no_user_matches_a_list_of_blanks() {
+    let config = json!({"gateway": {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy",
+        "trustedProxy": {"userHeader": "x-forwarded-user", "allowUsers": [""]}}}});
+    let policy = compile(config.to_string().as_bytes()).unwrap().policy;
+    assert_eq!(judge(&policy, "10.0.0.1:1", &request(&[])).unwrap_err(), "trusted_proxy_user_not_allowed");
+}
+
+#[test]
+fn a_delegated_or_foreign_request_keeps_every_other_header() {
+    let headers =
+        request(&[("x-custom", Some("1")), ("x-forwarded-proto", Some("https")), ("authorization", Some("Bearer x"))]);
+    let edits = judge(&policy(json!({})), "10.0.0.1:1", &headers).unwrap().1;
+    assert_eq!(edits, [format!("x-openclaw-scopes={ALL}")]);
+}
+
+#[test]
+fn the_order_and_case_of_headers_do_not_matter() {
+    let policy = policy(json!({}));
+    let straight = request(&[("x_forwarded_user", Some("eve"))]);
+    let mut turned: Pairs = straight.iter().map(|(name, value)| (name.to_uppercase(), value.clone())).collect();
+    turned.reverse();
+    let (kind, mut edits) = judge(&policy, "10.0.0.1:1", &straight).unwrap();
+    let (turned_kind, mut turned_edits) = judge(&policy, "10.0.0.1:1", &turned).unwrap();
+    turned_edits.iter_mut().for_each(|edit| *edit = edit.replace("-X_FORWARDED_USER", "-x_forwarded_user"));
+    edits.sort();
+    turned_edits.sort();
+    assert_eq!((kind, edits), (turned_kind, turned_edits));
+}
+
+/// The same with a certificate's first URI SAN.
+fn judge_certified(policy: &Policy, peer: &str, certificate: Option<&[u8]>) -> Result<String, String> {
+    let map = serialize(&request(&[]));
+    let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
+    request.certificate = certificate;
+    policy.decide(&request).map(|admission| format!("{:?}", admission.kind())).map_err(|refusal| refusal.to_string())
+}
+
+#[test]
+fn a_listed_certificate_is_asked_for_besides_the_address_or_instead_of_it() {
+    const PEER: &str = "trusted_proxy_untrusted_source";
+    const CERTIFICATE: &str = "trusted_proxy_peer_certificate";
+    let identities = ["spiffe://mesh/ns/edge/sa/proxy", "spiffe://mesh/ns/edge/sa/other"];
+    let both = policy(json!({"trustedPeers": identities}));
+    let alone = policy(json!({"trustedPeers": identities, "peerTrust": "certificate"}));
+    let neither = policy(json!({}));
+    assert!(both.needs_certificate() && alone.needs_certificate() && !neither.needs_certificate());
+    let right: Option<&[u8]> = Some(b"spiffe://mesh/ns/edge/sa/other");
+    let cases: &[(&str, Option<&[u8]>, Option<&str>, Option<&str>)] = &[
+        ("10.0.0.1:1", right, None, None),
+        ("203.0.113.9:1", right, Some(PEER), None),
+        ("127.0.0.1:1", right, Some("trusted_proxy_loopback_source"), Some("trusted_proxy_loopback_source")),
+        ("10.0.0.1:0", right, Some("trusted_proxy_peer_unverified"), Some("trusted_proxy_peer_unverified")),
+        ("10.0.0.1:1", None, Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("10.0.0.1:1", Some(b""), Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("10.0.0.1:1", Some(b"spiffe://mesh/ns/edge/sa/proxy/"), Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("10.0.0.1:1", Some(b"SPIFFE://mesh/ns/edge/sa/proxy"), Some(CERTIFICATE), Some(CERTIFICATE)),
+        ("203.0.113.9:1", None, Some(PEER), Some(CERTIFICATE)),
+    ];
+    for (peer, certificate, with_both, with_certificate) in cases {
+        for (policy, expected) in [(&both, with_both), (&alone, with_certificate)] {
+            assert_eq!(
+                judge_certified(policy, peer, *certificate).err().as_deref(),
+                *expected,
+                "{peer} {certificate:?}"
+            );
+        }
+    }
+    assert!(judge_certified(&neither, "10.0.0.1:1", None).is_ok());
+}
+
+#[test]
+fn a_ceiling_narrows_what_a_request_asks_for() {
+    let policy = policy(json!({"scopes": {
+        "users": {"*": [], "Nick@Example.com": ["operator.read"]},
+        "groupsHeader": "x-groups",
+        "groups": {"ops": ["operator.write", "operator.pairing"]},
+    }}));
+    const KNOWN_UNDER_READ: &str = "x-openclaw-scopes=operator.read,operator.sessions.read";
+    const KNOWN_UNDER_BOTH: &str = "x-openclaw-scopes=operator.read,operator.write,operator.pairing,operator.talk,\
+                                    operator.sessions.read,operator.sessions.write";
+    // The headers of a plain request to an own path, of one to a plugin's, and of a WebSocket; what is changed.
+    let cases: &[(&[(&str, Option<&str>)], &[&str], &[&str], &[&str])] = &[
+        (&[], &["x-openclaw-scopes=operator.read"], &["x-openclaw-scopes=operator.read"], &[KNOWN_UNDER_READ]),
+        (
+            &[("x-groups", Some("users, ops"))],
+            &["-x-groups", "x-openclaw-scopes=operator.read,operator.write,operator.pairing"],
+            &["-x-groups", "x-openclaw-scopes=operator.write,operator.read"],
+            &["-x-groups", KNOWN_UNDER_BOTH],
+        ),
+        (
+            &[("x-openclaw-scopes", Some("operator.admin"))],
+            &["x-openclaw-scopes=operator.read"],
+            &["x-openclaw-scopes=operator.read"],
+            &["x-openclaw-scopes="],
+        ),
+        (
+            &[("x-openclaw-scopes", Some("operator.sessions.read,operator.write"))],
+            &["x-openclaw-scopes=operator.sessions.read,operator.read"],
+            &["x-openclaw-scopes=operator.sessions.read,operator.read"],
+            &["x-openclaw-scopes=operator.sessions.read"],
+        ),
+        (&[("x-openclaw-scopes", Some(""))], &[], &[], &[]),
+    ];
+    for (changes, own, plugin, socket) in cases {
+        let edits = |headers: &Pairs| judge(&policy, "10.0.0.1:1", headers).unwrap().1;
+        let mut to_plugin = request(changes);
+        to_plugin.iter_mut().filter(|(name, _)| name == ":path").for_each(|(_, path)| "/plugin".clone_into(path));
+        assert_eq!(edits(&request(changes)), *own, "an own path: {changes:?}");
+        assert_eq!(edits(&to_plugin), *plugin, "a plugin's path: {changes:?}");
+        assert_eq!(edits(&upgrade(changes)), *socket, "a WebSocket: {changes:?}");
+    }
+}
+
+#[test]
+fn groups_that_come_twice_are_refused() {
+    let ceilings = json!({"groupsHeader": "x-groups", "groups": {"ops": []}, "users": {"*": []}});
+    let verified = json!({"metadata": ["ns", "email"], "as": "identity"});
+    for filter in [json!({"scopes": ceilings}), json!({"scopes": ceilings, "assertion": verified})] {
+        let policy = policy(filter);
+        let mut headers = request(&[("x-groups", Some("ops"))]);
+        let judge = |headers: &Pairs| judge_verified(&policy, "10.0.0.1:1", headers, Some(b"nick@example.com"));
+        assert!(judge(&headers).is_ok());
+        headers.push(("X-Groups".to_owned(), "ops".to_owned()));
+        assert_eq!(judge(&headers).unwrap_err(), "trusted_proxy_groups_repeated");
+    }
+}
+
+#[test]
+fn one_header_can_be_the_user_and_required_and_a_name_can_be_required_twice() {
+    let config = json!({"gateway": {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy", "trustedProxy": {
+        "userHeader": "x-forwarded-user",
+        "requiredHeaders": ["X-Forwarded-User", "x-a", "X-A", "x-b", "x-c", "x-d", "x-e"],
+    }}}});
+    let policy = compile(config.to_string().as_bytes()).unwrap().policy;
+    let names = ["x-a", "x-b", "x-c", "x-d", "x-e"];
+    let mut all: Vec<(&str, Option<&str>)> = names.iter().map(|name| (*name, Some("1"))).collect();
+    all.push(("origin", None));
+    assert!(judge(&policy, "10.0.0.1:1", &request(&all)).is_ok());
+    for name in names {
+        let mut headers = request(&all);
+        headers.retain(|(other, _)| other != name);
+        let expected = if name == "x-a" { "x-a" } else { name };
+        assert_eq!(
+            judge(&policy, "10.0.0.1:1", &headers).unwrap_err(),
+            format!("trusted_proxy_missing_header_{expected}")
+        );
+        // Copies are judged as Node joins them: two blanks are ", ".
+        headers.extend([(name.to_owned(), String::new()), (name.to_owned(), String::new())]);
+        assert!(judge(&policy, "10.0.0.1:1", &headers).is_ok(), "{name} twice, both blank");
+    }
+    let nameless = request(&all).into_iter().filter(|(name, _)| name != "x-forwarded-user").collect();
+    assert_eq!(judge(&policy, "10.0.0.1:1", &nameless).unwrap_err(), "trusted_proxy_missing_header_X-Forwarded-User");
+}
+
+#[test]
+fn a_refusal_names_the_user_once_the_request_got_that_far() {
+    let policy = policy(json!({"assertion": {"metadata": ["ns", "email"], "as": "match"}}));
+    for (changes, verified, code, user) in [
+        (("x-forwarded-user", None), "nick@example.com", "trusted_proxy_user_missing", None),
+        (("x-forwarded-user", Some("eve")), "nick@example.com", "trusted_proxy_assertion_mismatch", Some("eve")),
+        (("x-forwarded-user", Some(" eve ")), "eve", "trusted_proxy_user_not_allowed", Some("eve")),
+        (("origin", Some("null")), "nick@example.com", "trusted_proxy_origin_not_allowed", Some("nick@example.com")),
+    ] {
+        let map = serialize(&request(&[changes]));
+        let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+        request.assertion = Some(verified.as_bytes());
+        let refusal = policy.decide(&request).unwrap_err();
+        assert_eq!((refusal.to_string().as_str(), refusal.user), (code, user.map(str::as_bytes)));
+    }
+}
+
+#[test]
+fn a_permit_tells_the_scopes_that_it_stamps() {
+    let policy = policy(json!({}));
+    for (headers, expected) in [
+        (request(&[("x-openclaw-scopes", Some("operator.read, bogus"))]), Some("operator.read")),
+        (request(&[("x-openclaw-scopes", Some(""))]), Some("")),
+        (request(&[]), Some(ALL)),
+        (upgrade(&[]), None),
+        (request(&[(":path", Some("/health"))]), None),
+    ] {
+        let map = serialize(&headers);
+        let request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+        let scopes = policy.decide(&request).unwrap().scopes();
+        assert_eq!(scopes.map(|scopes| scopes.header().as_bytes().to_vec()), expected.map(Vec::from), "{headers:?}");
+    }
+}

@@ -1,0 +1,57 @@
+//! Where it runs: docs/compatibility.md names the Envoys that `make test-hosts` runs, and envoy/proxies/README.md
+//! the proxies.
+
+use policy::config::compile;
+use serde_json::Value;
+
+fn read(file: &str) -> String {
+    let path = harness::envoy::root().join(file);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn variable(name: &str) -> String {
+    let makefile = read("Makefile");
+    let mut values = makefile.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(" := "));
+    values.next().unwrap_or_else(|| panic!("the Makefile has no {name}")).to_owned()
+}
+
+#[test]
+fn the_table_of_envoys_is_what_make_test_hosts_runs_and_ends_with_the_one_that_all_tests_use() {
+    let page = read("docs/compatibility.md");
+    let (_, table) = page.split_once("| Envoy |").expect("a table of Envoys");
+    let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.trim_end_matches(" |").split(" | ").collect()).collect();
+    let listed: Vec<&str> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(listed.join(" "), variable("ENVOY_HOSTS"));
+    assert_eq!(listed.last().copied(), Some(variable("ENVOY_VERSION").as_str()));
+    assert!(rows.iter().all(|row| row[1..] == ["pass"; 4]), "what does not pass is not supported: {rows:?}");
+
+    let number = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
+    assert!(listed.is_sorted_by_key(|version| number(version)), "oldest first: {listed:?}");
+}
+
+#[test]
+fn every_proxy_has_its_row_and_a_policy_that_says_what_its_gateway_does() {
+    let page = read("envoy/proxies/README.md");
+    let folder = harness::envoy::root().join("envoy/proxies");
+    let mut proxies = 0;
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_dir()) {
+        let name = entry.file_name().into_string().unwrap();
+        let parsed = |file: &str| -> (String, Value) {
+            let text = read(&format!("envoy/proxies/{name}/{file}"));
+            let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}/{file}: {error}"));
+            (text, value)
+        };
+        let ((text, ours), (_, gateways)) = (parsed("policy.json"), parsed("openclaw.json"));
+        compile(text.as_bytes()).unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        for part in ["trustedProxies", "auth", "controlUi"] {
+            assert_eq!(ours["gateway"][part], gateways["gateway"][part], "{name}: {part} differs");
+        }
+        let row = page.lines().find(|line| line.starts_with(&format!("| [{name}]({name}) |")));
+        let row = row.unwrap_or_else(|| panic!("no row for {name}"));
+        let header = ours["gateway"]["auth"]["trustedProxy"]["userHeader"].as_str().unwrap();
+        assert!(row.contains(&format!("`{header}`")), "the row of {name} does not name {header}");
+        proxies += 1;
+    }
+    assert!(proxies >= 8, "only {proxies} proxies");
+}

@@ -1,0 +1,38 @@
+//! The attacks, by what they try.
+
+mod addresses;
+mod headers;
+mod methods;
+mod names;
+mod origins;
+mod paths;
+mod peers;
+mod scopes;
+mod smuggling;
+mod upgrades;
+
+use crate::attack::suite::Attack;
+
+/// Attacks of one kind. They are played one after the other, so that whatever arrives upstream belongs to the one
+/// at hand.
+pub struct Family {
+    pub name: &'static str,
+    /// What they try, in a sentence or two.
+    pub about: &'static str,
+    pub attacks: Vec<Attack>,
+}
+
+pub fn all() -> Vec<Family> {
+    vec![
+        addresses::family(),
+        headers::family(),
+        names::family(),
+        smuggling::family(),
+        paths::family(),
+        upgrades::family(),
+        scopes::family(),
+        origins::family(),
+        peers::family(),
+        methods::family(),
+    ]
+}

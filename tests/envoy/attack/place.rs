@@ -1,0 +1,453 @@
+//! The one Envoy of the suite: a listener for every mode that a family uses, with the filter and without it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use harness::envoy::{self, Envoy, FILTER, Scratch};
+use serde_json::{Value, json};
+
+use crate::attack::suite::PROXY;
+
+/// A listener and the policy of its filter.
+#[derive(Clone, Debug)]
+pub struct Mode {
+    pub name: &'static str,
+    pub policy: Value,
+    /// Laid over the connection manager.
+    pub manager: Value,
+    pub entrance: Entrance,
+    /// What the invariants need to know of the policy.
+    pub user_header: &'static str,
+    pub spared: Vec<&'static str>,
+    pub anonymous: Vec<&'static str>,
+    pub anonymous_upgrades: Vec<&'static str>,
+    pub own: Vec<&'static str>,
+    pub delegates: bool,
+}
+
+/// How connections come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// TCP, with a PROXY line first.
+    Proxied,
+    /// TCP, with a PROXY line or without.
+    MaybeProxied,
+    /// Plain TCP.
+    Direct,
+    /// A Unix socket.
+    Pipe,
+    /// An internal listener, behind a TCP proxy in the same Envoy.
+    Internal,
+}
+
+const CLUSTER: &str = "upstream";
+
+/// The filter state in which the address is kept that the connection came from, PROXY line included.
+const CONNECTION_PEER: &str = "openclaw.peer";
+/// The filter state with the other end of the wire.
+const DIRECT_PEER: &str = "openclaw.direct_peer";
+
+fn mode(name: &'static str, gateway: &Value, filter: &Value, manager: Value) -> Mode {
+    let mut policy = json!({
+        "gateway": {
+            "trustedProxies": [PROXY],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {
+                "userHeader": "x-forwarded-user",
+                "allowUsers": ["nick@example.com", "admin@example.com"],
+            }},
+            "controlUi": {"allowedOrigins": ["https://claw.example.com", "https://ui.example.com:8443"]},
+            "http": {"endpoints": {"chatCompletions": {"enabled": true}}},
+        },
+        "filter": {},
+    });
+    lay_over(&mut policy["gateway"], gateway);
+    lay_over(&mut policy["filter"], filter);
+    Mode {
+        name,
+        policy,
+        manager,
+        entrance: Entrance::Proxied,
+        user_header: "x-forwarded-user",
+        spared: Vec::new(),
+        anonymous: vec!["/health", "/healthz"],
+        anonymous_upgrades: Vec::new(),
+        own: vec![
+            "/tools/invoke",
+            "/sessions/*/kill",
+            "/sessions/*/history",
+            "/control-ui-config.json",
+            "/__openclaw__/control-ui-config.json",
+            "/__openclaw/control-ui-config.json",
+            "/v1/chat/completions",
+            "/v1/models",
+            "/v1/models/*",
+            "/v1/embeddings",
+        ],
+        delegates: false,
+    }
+}
+
+fn lay_over(base: &mut Value, over: &Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                lay_over(base.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over.clone(),
+    }
+}
+
+/// Every mode, by the name that the attacks use.
+pub fn modes() -> Vec<Mode> {
+    let real_ip = json!({"allowRealIpFallback": true});
+    let paths = json!({
+        "anonymousPaths": ["/health", "/healthz", "/public/*", "ws:/hooks"],
+        "scopes": {"ownPaths": ["/api/v1/admin/rpc"]},
+    });
+    let connection = json!({"use_remote_address": true});
+    let believing = json!({"use_remote_address": false});
+    let in_state = |key: &str| json!({"peerAddress": {"filterState": key}});
+    let detect = |name: &str, config: Value| {
+        json!({"use_remote_address": false, "original_ip_detection_extensions": [{
+            "name": format!("envoy.http.original_ip_detection.{name}"), "typed_config": config,
+        }]})
+    };
+    let with_paths = |mut mode: Mode| {
+        mode.anonymous.push("/public/*");
+        mode.anonymous_upgrades.push("/hooks");
+        mode.own.push("/api/v1/admin/rpc");
+        mode
+    };
+    let loopback = json!({"trustedProxies": ["127.0.0.1"], "allowRealIpFallback": true});
+    let loopback_allowed = json!({
+        "trustedProxies": ["127.0.0.1"], "allowRealIpFallback": true,
+        "auth": {"trustedProxy": {"allowLoopback": true}},
+    });
+    let none = json!({});
+    vec![
+        // Nothing is made safe before the filter: no path is normalized, every header name passes, 60 KiB of them.
+        mode("raw", &none, &none, connection.clone()),
+        // As envoy/envoy.yaml has it.
+        mode("example", &none, &none, example()),
+        with_paths(mode("paths as they come", &none, &paths, connection.clone())),
+        with_paths(mode("paths normalized", &none, &paths, example())),
+        // The address modes.
+        mode("remote address", &real_ip, &none, connection.clone()),
+        mode("header address", &real_ip, &none, believing.clone()),
+        mode("connection's filter state", &real_ip, &in_state(CONNECTION_PEER), believing.clone()),
+        mode("wire's filter state", &real_ip, &in_state(DIRECT_PEER), believing.clone()),
+        mode("no such filter state", &real_ip, &in_state("openclaw.never_written"), connection.clone()),
+        mode("trusted hops", &real_ip, &none, json!({"use_remote_address": true, "xff_num_trusted_hops": 1})),
+        mode(
+            "trusted hops, header address",
+            &real_ip,
+            &none,
+            json!({"use_remote_address": false, "xff_num_trusted_hops": 1}),
+        ),
+        mode(
+            "XFF extension",
+            &real_ip,
+            &none,
+            detect(
+                "xff",
+                json!({
+                    "@type": "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
+                    "xff_num_trusted_hops": 1,
+                }),
+            ),
+        ),
+        mode(
+            "header extension",
+            &real_ip,
+            &none,
+            detect(
+                "custom_header",
+                json!({
+                    "@type": "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig",
+                    "header_name": "x-real-client",
+                    "allow_extension_to_set_address_as_trusted": true,
+                }),
+            ),
+        ),
+        mode("nothing appended", &real_ip, &none, json!({"use_remote_address": true, "skip_xff_append": true})),
+        mode(
+            "nothing appended, no fallback",
+            &none,
+            &none,
+            json!({"use_remote_address": true, "skip_xff_append": true}),
+        ),
+        // Peers.
+        Mode { entrance: Entrance::Direct, ..mode("direct", &none, &none, connection.clone()) },
+        Mode { entrance: Entrance::Direct, ..mode("direct, loopback listed", &loopback, &none, connection.clone()) },
+        Mode {
+            entrance: Entrance::Direct,
+            ..mode("direct, loopback allowed", &loopback_allowed, &none, connection.clone())
+        },
+        Mode { entrance: Entrance::MaybeProxied, ..mode("PROXY line optional", &loopback, &none, connection.clone()) },
+        Mode { entrance: Entrance::Pipe, ..mode("Unix socket", &real_ip, &none, connection.clone()) },
+        Mode { entrance: Entrance::Pipe, ..mode("Unix socket, header address", &real_ip, &none, believing) },
+        Mode {
+            entrance: Entrance::Internal,
+            ..mode("internal listener", &loopback_allowed, &none, connection.clone())
+        },
+        mode(
+            "IPv6 proxies",
+            &json!({"trustedProxies": ["2001:db8::7", "fe80::/10", "10.0.0.0/8"]}),
+            &none,
+            connection.clone(),
+        ),
+        mode("mapped entry", &json!({"trustedProxies": ["::ffff:10.1.2.0/120"]}), &none, connection.clone()),
+        // Headers.
+        Mode {
+            spared: vec!["x-edge-secret", "x-auth-request-email"],
+            ..mode(
+                "required headers",
+                &json!({"auth": {"trustedProxy": {"requiredHeaders": ["x-edge-secret", "x-auth-request-email"]}}}),
+                &none,
+                connection.clone(),
+            )
+        },
+        mode(
+            "scopes required",
+            &json!({"auth": {"trustedProxy": {"requiredHeaders": ["x-openclaw-scopes"]}}}),
+            &none,
+            connection.clone(),
+        ),
+        Mode {
+            user_header: "x-openclaw-user",
+            ..mode("renamed user header", &none, &json!({"upstreamUserHeader": "x-openclaw-user"}), connection.clone())
+        },
+        mode(
+            "trailers",
+            &none,
+            &none,
+            json!({
+                "use_remote_address": true, "http_protocol_options": {"enable_trailers": true},
+            }),
+        ),
+        mode(
+            "HTTP/1.0",
+            &none,
+            &none,
+            json!({
+                "use_remote_address": true,
+                "http_protocol_options": {"accept_http_10": true, "default_host_for_http_10": "claw.example.com"},
+            }),
+        ),
+        // WebSockets.
+        Mode {
+            delegates: true,
+            ..mode("delegate", &none, &json!({"webSocketRefusal": "delegate"}), connection.clone())
+        },
+        mode(
+            "CONNECT",
+            &none,
+            &none,
+            json!({
+                "use_remote_address": true,
+                "upgrade_configs": [{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}],
+                "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                    {"match": {"connect_matcher": {}}, "route": {"cluster": CLUSTER}},
+                    {"match": {"prefix": "/"}, "route": {"cluster": CLUSTER}},
+                ]}]},
+            }),
+        ),
+        // Origins.
+        mode("any origin", &json!({"controlUi": {"allowedOrigins": ["*"]}}), &none, connection.clone()),
+        mode(
+            "host fallback",
+            &json!({"controlUi": {"dangerouslyAllowHostHeaderOriginFallback": true}}),
+            &none,
+            connection,
+        ),
+    ]
+}
+
+/// What envoy/envoy.yaml says about requests; a test holds the two together.
+fn example() -> Value {
+    json!({
+        "use_remote_address": true,
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "::", "prefix_len": 128}]},
+        "normalize_path": true,
+        "merge_slashes": true,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST", "max_headers_count": 100},
+        "max_request_headers_kb": 15,
+        "server_header_transformation": "PASS_THROUGH",
+    })
+}
+
+#[test]
+fn the_mode_of_the_example_is_what_the_example_says() {
+    let shipped = std::fs::read_to_string(envoy::root().join("envoy/envoy.yaml")).expect("envoy/envoy.yaml");
+    for line in [
+        "use_remote_address: true",
+        "cidr_ranges: [{ address_prefix: \"::\", prefix_len: 128 }]",
+        "normalize_path: true",
+        "merge_slashes: true",
+        "path_with_escaped_slashes_action: KEEP_UNCHANGED",
+        "headers_with_underscores_action: REJECT_REQUEST",
+        "max_headers_count: 100",
+        "max_request_headers_kb: 15",
+    ] {
+        assert!(shipped.contains(&format!("{line}\n")), "envoy/envoy.yaml does not say `{line}` any more");
+    }
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug)]
+pub enum Address {
+    Socket(SocketAddr),
+    Pipe(PathBuf),
+}
+
+/// The Envoy.
+pub struct Place {
+    pub envoy: Envoy,
+    addresses: BTreeMap<String, Address>,
+}
+
+impl Place {
+    /// Starts Envoy with a listener for each mode, and one without the filter.
+    pub fn start(modes: &[Mode], upstream: SocketAddr) -> Self {
+        let scratch = Scratch::new("attack");
+        let socket = json!({"socket_address": {"address": upstream.ip().to_string(), "port_value": upstream.port()}});
+        let mut clusters = vec![json!({
+            "name": CLUSTER,
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                // Trailers that came this far go on.
+                "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}},
+            }},
+            "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}]},
+        })];
+        let mut listeners = Vec::new();
+        let mut addresses = BTreeMap::new();
+        for mode in modes {
+            for filtered in [true, false] {
+                let name = listener_name(mode, filtered);
+                let pipe = scratch.path().join(format!("{}.sock", listeners.len()));
+                let address = match mode.entrance {
+                    Entrance::Pipe => json!({"pipe": {"path": pipe}}),
+                    _ => json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}}),
+                };
+                if mode.entrance == Entrance::Pipe {
+                    addresses.insert(name.clone(), Address::Pipe(pipe));
+                }
+                if mode.entrance == Entrance::Internal {
+                    let inner = format!("inner {name}");
+                    let mut listener = listener(&inner, mode, filtered, &Value::Null);
+                    listener.as_object_mut().expect("an object").remove("address");
+                    listener["internal_listener"] = json!({});
+                    listeners.push(listener);
+                    clusters.push(json!({
+                        "name": inner,
+                        "load_assignment": {"cluster_name": inner, "endpoints": [{"lb_endpoints": [{"endpoint": {
+                            "address": {"envoy_internal_address": {"server_listener_name": inner}},
+                        }}]}]},
+                    }));
+                    listeners.push(json!({"name": name, "address": address, "filter_chains": [{"filters": [{
+                        "name": "tcp", "typed_config": {
+                            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                            "stat_prefix": "tcp", "cluster": inner,
+                        },
+                    }]}]}));
+                } else {
+                    listeners.push(listener(&name, mode, filtered, &address));
+                }
+            }
+        }
+        let bootstrap = json!({
+            "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+            "bootstrap_extensions": [{"name": "envoy.bootstrap.internal_listener", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            }}],
+            "static_resources": {"listeners": listeners, "clusters": clusters},
+        });
+        let file = scratch.path().join("envoy.json");
+        std::fs::write(&file, bootstrap.to_string()).expect("the bootstrap can be written");
+        let envoy = Envoy::run(scratch, &file);
+        let status = envoy.process().ask("/listeners?format=json").expect("Envoy answers").json();
+        for one in status["listener_statuses"].as_array().expect("a list of listeners") {
+            let socket = &one["local_address"]["socket_address"];
+            let ip = socket["address"].as_str().and_then(|ip| ip.parse().ok());
+            let port = socket["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
+            if let (Some(name), Some(ip), Some(port)) = (one["name"].as_str(), ip, port) {
+                addresses.insert(name.to_owned(), Address::Socket(SocketAddr::new(ip, port)));
+            }
+        }
+        Self { envoy, addresses }
+    }
+
+    /// Where the listener of a mode listens.
+    pub fn address(&self, mode: &Mode, filtered: bool) -> &Address {
+        let name = listener_name(mode, filtered);
+        self.addresses.get(&name).unwrap_or_else(|| panic!("no listener `{name}` among {:?}", self.addresses))
+    }
+}
+
+fn listener_name(mode: &Mode, filtered: bool) -> String {
+    format!("{}{}", mode.name, if filtered { "" } else { ", no filter" })
+}
+
+fn listener(name: &str, mode: &Mode, filtered: bool, address: &Value) -> Value {
+    let router = json!({"name": "router", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+    }});
+    let mut filters = vec![json!({"name": "peer", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+        "on_request_headers": [keep(DIRECT_PEER, "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%")],
+    }})];
+    if filtered {
+        let module = envoy::module().unwrap_or_else(|problem| panic!("{problem}"));
+        filters.push(json!({"name": FILTER, "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": name,
+                "failure_policy": "FAIL_RELOAD",
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": mode.policy.to_string()},
+                "vm_config": {"vm_id": FILTER, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
+            },
+        }}));
+    }
+    filters.push(router);
+    let mut manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "delayed_close_timeout": "0.1s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http2_protocol_options": {"allow_connect": true},
+        "route_config": {"virtual_hosts": [{
+            "name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": CLUSTER}}],
+        }]},
+        "http_filters": filters,
+    });
+    lay_over(&mut manager, &mode.manager);
+    for route in manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().expect("routes") {
+        route["route"]["cluster"] = json!(CLUSTER);
+    }
+    let mut listener = json!({
+        "name": name,
+        "address": address,
+        "filter_chains": [{"filters": [
+            {"name": "peer", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+                "on_new_connection": [keep(CONNECTION_PEER, "%DOWNSTREAM_REMOTE_ADDRESS%")],
+            }},
+            {"name": "http", "typed_config": manager},
+        ]}],
+    });
+    if matches!(mode.entrance, Entrance::Proxied | Entrance::MaybeProxied) {
+        listener["listener_filters"] = json!([{"name": "proxy_protocol", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+            "allow_requests_without_proxy_protocol": mode.entrance == Entrance::MaybeProxied,
+        }}]);
+    }
+    listener
+}
+
+fn keep(key: &str, format: &str) -> Value {
+    json!({"object_key": key, "factory_key": "envoy.string", "format_string": {"text_format_source": {"inline_string": format}}})
+}

@@ -1,0 +1,12 @@
+//! The module as it ships, in a real Envoy.
+
+mod assertion;
+mod attack;
+mod decisions;
+mod envoy_gateway;
+mod istio;
+mod operators;
+mod soak;
+mod spiffe;
+mod trap;
+mod websocket;

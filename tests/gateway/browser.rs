@@ -1,0 +1,290 @@
+//! Chromium before Envoy, the filter and, for the Control UI, a real Gateway: what people see. The pictures stay in
+//! the build folder, under `screenshots/`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use harness::clients::{Client, Front, Kind, Over, SESSION};
+use harness::echo::Echo;
+use harness::envoy::root;
+use harness::gateway::{self, Gateway, Relay, Session};
+use harness::wire::{self, Connection};
+use serde_json::{Value, json};
+
+const NICK: Option<&str> = Some("nick@example.com");
+const MALLORY: Option<&str> = Some("mallory@example.com");
+const NOBODY: Option<&str> = None;
+/// Who approves browsers; the filter does not know this user.
+const ADMIN: &str = "admin@example.com";
+
+#[test]
+fn the_control_ui_connects_when_admitted_and_says_so_when_its_next_socket_is_refused() {
+    let config = json!({
+        "auth": {"identityScopes": {ADMIN: ["operator.admin"]}},
+        "controlUi": {"allowedOrigins": ["*"]},
+    });
+    let gateway = Gateway::start(&config, &Default::default());
+    let relay = Relay::start(gateway.address()).unwrap();
+    let mut front = Front::start(relay.address(), &json!({}), Over::Http2);
+    let mut chromium = Client::start(Kind::Chromium, &front.certificate());
+
+    // The setting, how the page came (over TLS: HTTP/2), the card of the Control UI, and its raw error.
+    let refusals = [
+        ("close", "http", "Gateway unreachable", "(1008): proxy authentication required: trusted_proxy_user_missing"),
+        ("close", "https", "Gateway unreachable", "(WebSocket 1006)"),
+        ("http", "http", "Gateway unreachable", "(WebSocket 1006)"),
+        ("delegate", "http", "Proxy authentication required", "unauthorized"),
+        ("delegate", "https", "Proxy authentication required", "unauthorized"),
+    ];
+    for (setting, scheme, card, raw_error) in refusals {
+        let mut policy = front.policy().clone();
+        policy["filter"] = json!({"webSocketRefusal": setting});
+        front.put_policy(policy);
+        let page = format!("{}/", front.origin(scheme));
+        assert_eq!(visit(&mut chromium, &page, NICK, DESKTOP, "light")["status"], 200);
+        // The Gateway took the user; it wants to know the browser too, and the page asks again until somebody
+        // approves it.
+        look(&mut chromium, json!({"text": "Approve this browser"}));
+        chromium.ask(&json!({"op": "signOut"}));
+        let details = "[...document.querySelectorAll('details')].map(one => one.textContent).join()";
+        let seen = look(
+            &mut chromium,
+            json!({"text": card, "screenshot": picture(&format!("control-ui-{setting}-{scheme}")), "probe": details}),
+        );
+        assert!(seen["found"].as_str().unwrap().contains(raw_error), "{setting}, {scheme}: {}", seen["found"]);
+    }
+
+    // Who is not signed in gets no page of the Gateway's, also where its service worker was installed before.
+    for scheme in ["http", "https"] {
+        let before = relay.count();
+        let page = format!("{}/", front.origin(scheme));
+        assert_eq!(visit(&mut chromium, &page, NOBODY, DESKTOP, "light")["status"], 401, "{scheme}");
+        let workers = "navigator.serviceWorker.getRegistrations().then(all => all.length)";
+        let seen = look(&mut chromium, json!({"text": "You are not signed in", "probe": workers}));
+        // Chromium takes no service worker from a server whose certificate it does not know.
+        assert_eq!(seen["found"], u8::from(scheme == "http"), "{scheme}: service workers");
+        assert_eq!(relay.count(), before, "what is refused must not reach the Gateway");
+    }
+
+    let page = format!("{}/", front.origin("https"));
+    visit(&mut chromium, &page, NICK, DESKTOP, "light");
+    look(&mut chromium, json!({"text": "Approve this browser", "screenshot": picture("control-ui-approve")}));
+    approve_browsers(&gateway, &front.origin("https"));
+    // The page notices by itself.
+    look(&mut chromium, json!({"text": "Ask OpenClaw", "screenshot": picture("control-ui-connected")}));
+    visit(&mut chromium, &format!("{}/settings/profile", front.origin("https")), NICK, DESKTOP, "light");
+    look(&mut chromium, json!({"text": "nick@example.com", "screenshot": picture("control-ui-profile")}));
+}
+
+/// Approves all browsers that wait, as an operator who connects to the Gateway itself.
+fn approve_browsers(gateway: &Gateway, origin: &str) {
+    let headers = [("x-forwarded-user", ADMIN), ("x-forwarded-for", "203.0.113.8"), ("origin", origin)]
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    let mut session = Session::open(wire::open(gateway.address()).unwrap(), "/", &headers, &gateway::control_ui())
+        .unwrap_or_else(|denied| panic!("{denied:?}"));
+    let pending = session.call("device.pair.list", &json!({})).unwrap()["pending"].clone();
+    for request in pending.as_array().unwrap() {
+        session.call("device.pair.approve", &json!({"requestId": request["requestId"]})).unwrap();
+    }
+}
+
+/// What is put into every part of a request that could be shown again.
+const MARK: &str = "reflect-7f3a";
+const DESKTOP: (u32, u32) = (1280, 800);
+/// The narrowest window that a page must fit (WCAG 2.2, 1.4.10), a phone, and a desktop.
+const WINDOWS: [(&str, (u32, u32)); 3] = [("narrow", (320, 640)), ("phone", (390, 844)), ("desktop", DESKTOP)];
+
+#[test]
+fn a_refused_navigation_shows_a_page_that_everybody_can_read() {
+    let echo = Echo::start().unwrap();
+    let mut front = Front::start(echo.address(), &json!({}), Over::Http2);
+    let mut chromium = Client::start(Kind::Chromium, &front.certificate());
+    let probe = fs::read_to_string(root().join("tests/gateway/clients/page.js")).unwrap();
+    let long_name = format!("x-{}", "edge-".repeat(12));
+    let plain = front.policy().clone();
+    let with = |place: &str, value: Value| {
+        let mut policy = plain.clone();
+        *policy.pointer_mut(place).unwrap() = value;
+        policy
+    };
+    let missing = with("/gateway/auth/trustedProxy", {
+        let mut auth = plain["gateway"]["auth"]["trustedProxy"].clone();
+        auth["requiredHeaders"] = json!([long_name]);
+        auth
+    });
+    let nobody_is_a_client = with("/gateway/trustedProxies", json!(["127.0.0.1", "203.0.113.0/24"]));
+    let hidden = with("/filter", json!({"hideReasons": true}));
+
+    let cases = [
+        ("user-missing", &plain, NOBODY, 401, Some("trusted_proxy_user_missing".to_owned())),
+        ("user-not-allowed", &plain, MALLORY, 401, Some("trusted_proxy_user_not_allowed".to_owned())),
+        ("missing-header", &missing, NICK, 401, Some(format!("trusted_proxy_missing_header_{long_name}"))),
+        ("attribution", &nobody_is_a_client, NICK, 403, Some("proxy_attribution_required".to_owned())),
+        ("hidden", &hidden, NOBODY, 401, None),
+    ];
+    for (name, policy, user, status, code) in cases {
+        if front.policy() != policy {
+            front.put_policy(policy.clone());
+        }
+        for (window, size) in WINDOWS {
+            for scheme in ["light", "dark"] {
+                let context = format!("{name}, {window}, {scheme}");
+                let url = format!("{}/{MARK}/<b>{MARK}</b>?{MARK}=%3Cb%3E{MARK}#{MARK}", front.origin("https"));
+                let answer = visit(&mut chromium, &url, user, size, scheme);
+                check_answer(&answer, status, &context);
+                let seen = look(
+                    &mut chromium,
+                    json!({"probe": probe, "screenshot": picture(&format!("refusal-{name}-{window}-{scheme}"))}),
+                );
+                check_page(&seen, code.as_deref(), scheme, &context);
+            }
+        }
+    }
+    assert_eq!(echo.requests(), 0, "what is refused must not reach the upstream");
+}
+
+/// Status, headers and the bytes of the page.
+fn check_answer(answer: &Value, status: u16, context: &str) {
+    assert_eq!(answer["status"], status, "{context}");
+    let header = |name: &str| answer["headers"][name].as_str().unwrap_or_default().to_owned();
+    assert_eq!(header("content-type"), "text/html; charset=utf-8", "{context}");
+    assert_eq!(header("cache-control"), "no-store", "{context}");
+    assert_eq!(header("x-content-type-options"), "nosniff", "{context}");
+    assert_eq!(header("referrer-policy"), "no-referrer", "{context}");
+    assert_eq!(!header("www-authenticate").is_empty(), status == 401, "{context}");
+    let policy = header("content-security-policy");
+    let mut directives: Vec<&str> = policy.split(';').map(str::trim).collect();
+    let style = directives.iter().position(|one| one.starts_with("style-src 'sha256-")).expect(context);
+    assert_eq!(directives.remove(style).split_whitespace().count(), 2, "one style sheet, by its hash: {policy}");
+    directives.sort_unstable();
+    assert_eq!(directives, ["base-uri 'none'", "default-src 'none'", "form-action 'none'", "frame-ancestors 'none'"]);
+    let body = answer["body"].as_str().unwrap();
+    assert!(body.len() < 4096, "{context}: {} bytes", body.len());
+    for shown in [MARK, "mallory", "nick", "203.0.113.7", "127.0.0.1", "Chrome"] {
+        assert!(!body.contains(shown), "{context}: the page shows {shown} of the request:\n{body}");
+    }
+}
+
+/// What stands on the page, and how.
+fn check_page(seen: &Value, code: Option<&str>, scheme: &str, context: &str) {
+    let found = &seen["found"];
+    assert_eq!((&found["doctype"], &found["compatMode"]), (&json!("html"), &json!("CSS1Compat")), "{context}");
+    assert_eq!((&found["lang"], &found["mains"]), (&json!("en"), &json!(1)), "{context}");
+    assert_eq!(found["headings"].as_array().unwrap()[0], "H1", "{context}");
+    assert_eq!(found["headings"].as_array().unwrap().iter().filter(|one| *one == "H1").count(), 1, "{context}");
+    assert!(!found["title"].as_str().unwrap().is_empty() && found["title"] == found["h1"], "{context}: {found}");
+    let codes: Vec<&str> = found["code"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    assert_eq!(codes, code.into_iter().collect::<Vec<_>>(), "{context}");
+
+    let texts = found["texts"].as_array().unwrap();
+    assert!(texts.len() >= 6, "{context}: {texts:?}");
+    for text in texts {
+        let number = |name: &str| text[name].as_f64().unwrap();
+        assert_eq!(text["visible"], true, "{context}: {text}");
+        assert!(number("contrast") >= 4.5, "{context}: hard to read: {text}");
+        assert!(number("size") >= 13.0, "{context}: too small: {text}");
+        assert!(number("right") <= found["width"].as_f64().unwrap(), "{context}: runs out of the window: {text}");
+    }
+    assert!(found["scrollWidth"].as_f64() <= found["width"].as_f64(), "{context}: the page scrolls sideways");
+    let background: Vec<f64> =
+        found["background"].as_array().unwrap().iter().map(|one| one.as_f64().unwrap()).collect();
+    let is_dark = background[..3].iter().sum::<f64>() / 3.0 < 96.0;
+    assert_eq!(is_dark, scheme == "dark", "{context}: {background:?}");
+
+    // One request and one style sheet: nothing runs, nothing is fetched, and the browser finds nothing to complain
+    // of but the status.
+    assert_eq!((&found["scripts"], &found["loaded"]), (&json!(0), &json!([])), "{context}");
+    assert_eq!(found["styled"].as_array().unwrap().len(), 1, "{context}");
+    assert_eq!(seen["requests"].as_array().unwrap().len(), 1, "{context}: {}", seen["requests"]);
+    for message in seen["console"].as_array().unwrap() {
+        let text = message["text"].as_str().unwrap();
+        assert!(
+            text.starts_with("Failed to load resource: the server responded with a status of 40"),
+            "{context}: {message}"
+        );
+    }
+}
+
+#[test]
+fn whatever_is_no_navigation_gets_json_and_head_gets_no_body() {
+    let echo = Echo::start().unwrap();
+    let front = Front::start(echo.address(), &json!({}), Over::Http2);
+    let reason = |body: &[u8]| {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        body["error"]["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    const HTML: &str = "text/html; charset=utf-8";
+    const JSON: &str = "application/json; charset=utf-8";
+    let of_chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8";
+    let of_firefox = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let cases = [
+        ("GET", Some(of_chrome), HTML),
+        ("GET", Some(of_firefox), HTML),
+        ("POST", Some(of_chrome), HTML),
+        ("HEAD", Some(of_chrome), HTML),
+        ("GET", None, JSON),
+        ("GET", Some("*/*"), JSON),
+        ("GET", Some("application/json"), JSON),
+        ("GET", Some("application/json, text/plain, */*"), JSON),
+        ("GET", Some("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"), JSON),
+        ("POST", Some("*/*"), JSON),
+        ("HEAD", None, JSON),
+        ("HEAD", Some("*/*"), JSON),
+    ];
+    for (method, accept, expected) in cases {
+        let mut headers = vec![("host", "claw.example.com"), ("connection", "close")];
+        headers.extend(accept.map(|accept| ("accept", accept)));
+        if method == "POST" {
+            headers.push(("content-length", "0"));
+        }
+        let mut connection = Connection::open(front.envoy().address("http")).unwrap();
+        connection.send(&wire::request(method, "/", &headers)).unwrap();
+        let response = connection.response(method).unwrap();
+        let context = format!("{method}, accept: {accept:?}: {response:?}");
+        assert_eq!((response.status, response.header("content-type").as_deref()), (401, Some(expected)), "{context}");
+        match (method, expected) {
+            ("HEAD", _) => assert_eq!(connection.rest().unwrap(), b"", "{context}"),
+            (_, HTML) => assert!(response.text().starts_with("<!doctype html>"), "{context}"),
+            _ => assert_eq!(reason(&response.body), "trusted_proxy_user_missing", "{context}"),
+        }
+    }
+
+    // A script on a page gets JSON from `fetch`.
+    let mut chromium = Client::start(Kind::Chromium, &front.certificate());
+    let origin = front.origin("https");
+    let answer =
+        chromium.ask(&json!({"op": "fetch", "page": format!("{origin}/health"), "url": format!("{origin}/v1/models")}));
+    assert_eq!((&answer["status"], &answer["type"]), (&json!(401), &json!(JSON)), "{answer}");
+    assert_eq!(reason(answer["body"].as_str().unwrap().as_bytes()), "trusted_proxy_user_missing", "{answer}");
+    assert_eq!(echo.requests(), 1, "nothing but /health reaches the upstream");
+}
+
+/// Goes to a page in a window of this size, as a user or as nobody.
+fn visit(chromium: &mut Client, url: &str, user: Option<&str>, (width, height): (u32, u32), scheme: &str) -> Value {
+    let answer = chromium.ask(&json!({
+        "op": "visit",
+        "url": url,
+        "cookie": user.map(|user| json!({"name": SESSION, "value": user})),
+        "viewport": {"width": width, "height": height},
+        "scheme": scheme,
+    }));
+    assert!(answer["error"].is_null(), "{url}: {answer}");
+    answer
+}
+
+/// Waits for what shall stand on the page, and looks at it.
+fn look(chromium: &mut Client, mut question: Value) -> Value {
+    question["op"] = "look".into();
+    let answer = chromium.ask(&question);
+    assert!(answer["error"].is_null(), "looked for {}, and saw: {} {answer}", question["text"], answer["text"]);
+    answer
+}
+
+/// Where a picture is kept.
+fn picture(name: &str) -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    // A test runs from <build folder>/debug/deps.
+    let folder = program.ancestors().nth(3).unwrap().join("screenshots");
+    fs::create_dir_all(&folder).unwrap();
+    folder.join(format!("{name}.png"))
+}

@@ -1,0 +1,13 @@
+//! A real Gateway behind Istio's sidecar, and pods with addresses of their own.
+
+mod capture;
+#[allow(dead_code, reason = "the tests of Envoy use the rest")]
+#[path = "../../envoy/istio/istiod.rs"]
+mod istiod;
+#[allow(dead_code, reason = "the tests of Envoy use the rest")]
+#[path = "../../envoy/istio/mesh.rs"]
+mod mesh;
+mod real;
+
+const SIDECAR: &str = "envoy/istio/sidecar.yaml";
+const NICK: &str = "nick@example.com";

@@ -1,0 +1,133 @@
+//! What a decision costs, counted and not timed: host calls and instructions of the module for a fixed set of
+//! requests, what the module exports, and how large it is. A change that moves a number says so in
+//! `tests/data/cost.txt`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use harness::wasm::{Exchange, Host, Request, exports, module_path};
+use serde_json::{Value, json};
+
+use crate::{config, identity};
+
+/// What a browser or a client behind a proxy sends besides what the rules read.
+fn usual(request: Request) -> Request {
+    let proxied = [
+        ("x-forwarded-for", "203.0.113.7,10.0.0.1"),
+        ("x-forwarded-user", "nick@example.com"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "claw.example.com"),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
+        ),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate, br, zstd"),
+        ("accept-language", "en-GB,en;q=0.9"),
+        ("cookie", "_oauth2_proxy=R2F0ZXdheUdhdGV3YXlHYXRld2F5R2F0ZXdheUdhdGV3YXlHYXRld2F5R2F0ZXdheQ"),
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-mode", "cors"),
+        ("x-request-id", "6a7c8b9d-1111-4222-8333-444455556666"),
+    ];
+    proxied.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+}
+
+fn policy() -> Value {
+    let mut policy = identity(json!({
+        "allowUsers": ["nick@example.com", "amelia@example.com"],
+        "requiredHeaders": ["x-forwarded-proto", "x-forwarded-host"],
+    }));
+    policy["gateway"]["controlUi"] = json!({"allowedOrigins": ["https://claw.example.com"]});
+    policy
+}
+
+/// The requests, and how many headers a crowded one has.
+fn requests() -> Vec<(&'static str, Request)> {
+    let get = || usual(Request::get("/tools/invoke"));
+    let crowded =
+        (0..80).fold(get(), |request, n| request.header(&format!("x-foreign-{n}"), "a value of usual length"));
+    vec![
+        ("admitted", get()),
+        ("admitted, stamped already", get().header("x-openclaw-scopes", "operator.read")),
+        ("admitted, with an origin", get().header("origin", "https://claw.example.com")),
+        ("admitted, with an alias to scrub", get().header("x_forwarded_user", "eve")),
+        ("admitted, 80 headers more", crowded),
+        ("admitted WebSocket", usual(Request::upgrade("/"))),
+        ("anonymous", usual(Request::get("/health"))),
+        ("refused: peer unknown", get().peer("?")),
+        ("refused: peer unverified", get().peer("10.0.0.1:0")),
+        ("refused: untrusted source", get().peer("192.0.2.1:1")),
+        ("refused: no attribution", get().without("x-forwarded-for")),
+        ("refused: missing header", get().without("x-forwarded-host")),
+        ("refused: no user", get().without("x-forwarded-user")),
+        ("refused: repeated user", get().header("x-forwarded-user", "eve")),
+        ("refused: user not allowed", get().set("x-forwarded-user", "eve")),
+        ("refused: origin", get().header("origin", "https://evil.example")),
+        ("refused: a page for a browser", get().set("accept", "text/html").without("x-forwarded-user")),
+        ("refused: malformed headers", get().raw_map(*b"\xFF\xFF\xFF\xFF")),
+        ("refused WebSocket", usual(Request::upgrade("/")).without("x-forwarded-user")),
+    ]
+}
+
+/// One line of the snapshot: host calls by name, then instructions.
+fn line(name: &str, exchange: &Exchange) -> String {
+    let mut calls = BTreeMap::<&str, u32>::new();
+    for call in &exchange.calls {
+        *calls.entry(call.name.trim_start_matches("proxy_")).or_default() += 1;
+    }
+    let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{name}: {} instructions; {}", exchange.fuel, calls.join(", "))
+}
+
+#[test]
+fn what_a_decision_costs_is_what_the_snapshot_says() {
+    let file = harness::envoy::root().join("tests/data/cost.txt");
+    let mut host = Host::configured(&policy());
+    let mut text = String::from(
+        "# Written by `COST=write cargo test -p openclaw-trusted-proxy-tests --test module cost`. A change that moves a number is to be justified in its commit.\n",
+    );
+    for (name, request) in requests() {
+        // The first of a kind may define what later ones find.
+        host.send(&request);
+        host.advance(std::time::Duration::from_secs(2));
+        writeln!(text, "{}", line(name, &host.send(&request))).unwrap();
+    }
+    // In a flood most refusals are not logged.
+    let flood = usual(Request::get("/tools/invoke")).peer("192.0.2.1:1");
+    let last = (0..10).map(|_| host.send(&flood)).last().unwrap();
+    writeln!(text, "{}", line("refused: untrusted source, in a flood", &last)).unwrap();
+    writeln!(text, "exports: {}", exports().join(" ")).unwrap();
+    if std::env::var_os("COST").is_some_and(|what| what == "write") {
+        std::fs::write(&file, &text).unwrap();
+    }
+    let known = std::fs::read_to_string(&file).unwrap();
+    for (known, now) in known.lines().zip(text.lines()) {
+        assert_eq!(now, known, "tests/data/cost.txt says otherwise; COST=write makes it anew");
+    }
+    assert_eq!(known.lines().count(), text.lines().count());
+}
+
+#[test]
+fn a_refusal_reads_no_more_of_the_host_than_a_permit_and_the_data_path_is_never_entered() {
+    let mut host = Host::configured(&policy());
+    let reads =
+        |exchange: &Exchange| exchange.count("proxy_get_header_map_pairs") + exchange.count("proxy_get_buffer_bytes");
+    for (name, request) in requests() {
+        let exchange = host.send(&request);
+        assert_eq!(reads(&exchange), 1, "{name}");
+        assert!(exchange.count("proxy_increment_metric") <= 1, "{name}: counters cost one call");
+    }
+    // Envoy enters the VM for callbacks that are exported. Bodies, frames of WebSockets, responses and trailers are
+    // none.
+    for callback in ["body", "trailers", "response", "data", "done", "log"] {
+        assert!(!exports().iter().any(|name| name.starts_with("proxy_on_") && name.contains(callback)), "{callback}");
+    }
+}
+
+#[test]
+fn the_module_is_no_larger_than_it_was() {
+    const LIMIT: usize = 360 * 1024;
+    let size = std::fs::read(module_path()).unwrap().len();
+    assert!(size <= LIMIT, "{size} bytes; the limit is {LIMIT}");
+    assert!(Host::configured(&config(json!({}))).memory_bytes() <= 2 * 1024 * 1024);
+}

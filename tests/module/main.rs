@@ -1,0 +1,77 @@
+//! What the release module promises to its host: the file that ships, in a proxy-wasm host that can be made to
+//! misbehave.
+
+mod cost;
+mod faults;
+mod lifecycle;
+mod operators;
+mod refusals;
+mod stamping;
+mod vectors;
+
+use harness::wasm::{Exchange, Host, Request};
+use serde_json::{Value, json};
+
+const PROPERTY: &str = "proxy_get_property";
+const MAP: &str = "proxy_get_header_map_pairs";
+const REPLACE: &str = "proxy_replace_header_map_value";
+const REMOVE: &str = "proxy_remove_header_map_value";
+const REPLY: &str = "proxy_send_local_response";
+const COUNT: &str = "proxy_increment_metric";
+
+/// What an own path gets without a scopes header.
+const EVERYTHING: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.questions,\
+                          operator.pairing,operator.talk.secrets";
+
+/// A small good configuration with `patch` merged into it; a null takes a key away.
+fn config(patch: Value) -> Value {
+    let mut config = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.0/8"],
+            "auth": { "mode": "trusted-proxy", "trustedProxy": { "userHeader": "x-forwarded-user" } },
+        },
+        "filter": {},
+    });
+    merge(&mut config, patch);
+    config
+}
+
+/// The same with keys of `gateway.auth.trustedProxy`.
+fn identity(patch: Value) -> Value {
+    config(json!({ "gateway": { "auth": { "trustedProxy": patch } } }))
+}
+
+/// The same with keys of `filter`.
+fn filter(patch: Value) -> Value {
+    config(json!({ "filter": patch }))
+}
+
+fn merge(target: &mut Value, patch: Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (key, value) in patch {
+                if value.is_null() {
+                    target.remove(&key);
+                } else {
+                    merge(target.entry(key).or_insert(Value::Null), value);
+                }
+            }
+        }
+        (target, patch) => *target = patch,
+    }
+}
+
+/// A request that the small configuration admits, but for the user.
+fn nameless(request: Request) -> Request {
+    request.header("x-forwarded-for", "203.0.113.9")
+}
+
+/// A request that the small configuration admits.
+fn signed(request: Request) -> Request {
+    nameless(request).header("x-forwarded-user", "nick@example.com")
+}
+
+/// Runs one request in a VM of its own.
+fn once(config: &Value, request: &Request) -> Exchange {
+    Host::configured(config).send(request)
+}

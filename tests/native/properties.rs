@@ -1,0 +1,817 @@
+//! Properties of the policy, over generated configurations and requests: that it agrees with the reference model, and
+//! what must hold whatever the model says.
+//!
+//! `PROPERTY_CASES` sets how many cases each property gets, `PROPERTY_SEED` where they start. What failed once is kept
+//! in `properties.regressions` beside this file and tried first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use model::choices::{self, Choices};
+use model::generate::{self, Case};
+use model::subject::{self, Grant};
+use model::{Kind, Outcome, Request};
+use policy::Policy;
+use policy::config::compile;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
+use serde_json::{Value, json};
+
+/// As many bytes as a case can use up.
+const BYTES: usize = 400;
+
+/// Bytes that nobody wants to read in a report.
+#[derive(Clone)]
+struct Bytes(Vec<u8>);
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// A number from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Err(_) => default,
+    }
+}
+
+fn cases() -> u32 {
+    u32::try_from(number("PROPERTY_CASES", 1500)).expect("PROPERTY_CASES is too large")
+}
+
+/// Holds `property` against generated cases: a configuration and a request, and bytes for what the property changes.
+fn holds(name: &'static str, property: impl Fn(Case, Choices<'_>) -> TestCaseResult) {
+    let seed = number("PROPERTY_SEED", 20_260_901);
+    println!("{name}: {} cases, PROPERTY_SEED={seed}", cases());
+    let config = Config {
+        cases: cases(),
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        source_file: Some(file!()),
+        test_name: Some(name),
+        ..Config::default()
+    };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &choices::bytes(seed, 32));
+    let strategy = vec(any::<u8>(), BYTES).prop_map(|bytes| {
+        let case = generate::case(&mut Choices::new(&bytes));
+        // The property's own choices come from the other end, so that shrinking leaves them alone.
+        let rest = bytes.into_iter().rev().take(64).collect();
+        (case, Bytes(rest))
+    });
+    let run =
+        TestRunner::new_with_rng(config, rng).run(&strategy, |(case, rest)| property(case, Choices::new(&rest.0)));
+    if let Err(failure) = run {
+        panic!("{name}: {failure}");
+    }
+}
+
+fn policy(config: &Value) -> Policy {
+    subject::compiled(config).policy
+}
+
+fn decide(case: &Case) -> Outcome {
+    subject::decide(&policy(&case.config), &case.request)
+}
+
+/// The code of a refusal without a header's name, or how the request passes.
+fn name_of(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Refused(code) if code.starts_with("trusted_proxy_missing_header_") => "trusted_proxy_missing_header",
+        Outcome::Refused(code) => code,
+        Outcome::Passed { kind: Kind::Identified(_), .. } => "admitted",
+        Outcome::Passed { kind: Kind::Anonymous, .. } => "anonymous",
+        Outcome::Passed { kind: Kind::Delegated(_), .. } => "delegated",
+    }
+}
+
+// ---- the model ----
+
+/// Everything that can become of a request, and the least share of the cases in which it must.
+const FLOORS: [(&str, f64); 20] = [
+    ("admitted", 0.35),
+    ("anonymous", 0.02),
+    ("delegated", 0.001),
+    ("trusted_proxy_peer_unknown", 0.01),
+    ("trusted_proxy_peer_unverified", 0.005),
+    ("trusted_proxy_untrusted_source", 0.01),
+    ("trusted_proxy_loopback_source", 0.01),
+    ("trusted_proxy_local_interface_source", 0.01),
+    ("trusted_proxy_peer_certificate", 0.01),
+    ("proxy_attribution_required", 0.02),
+    ("trusted_proxy_missing_header", 0.005),
+    ("trusted_proxy_user_missing", 0.01),
+    ("trusted_proxy_user_repeated", 0.01),
+    ("trusted_proxy_groups_repeated", 0.0),
+    ("trusted_proxy_assertion_missing", 0.005),
+    ("trusted_proxy_assertion_mismatch", 0.0),
+    ("trusted_proxy_user_not_allowed", 0.01),
+    ("trusted_proxy_origin_not_allowed", 0.02),
+    ("stricter than the model", 0.0),
+    ("with a ceiling", 0.05),
+];
+
+#[test]
+fn the_policy_agrees_with_the_reference_model() {
+    let seen = RefCell::new(BTreeMap::<String, u32>::new());
+    let all = Cell::new(0_u32);
+    holds("agreement", |case, _| {
+        let verdict = model::decide(&case.config, &case.request);
+        let outcome = decide(&case);
+        prop_assert!(
+            subject::agree(&case.config, &verdict, &outcome),
+            "\nmodel:  {:?}\nfilter: {:?}",
+            subject::normalized(&case.config, &verdict.outcome),
+            subject::normalized(&case.config, &outcome)
+        );
+        let mut names = vec![name_of(&outcome)];
+        if name_of(&outcome) != name_of(&verdict.outcome) {
+            names.push("stricter than the model");
+        }
+        if case.config["filter"]["scopes"]["users"].is_object() && names[0] == "admitted" {
+            names.push("with a ceiling");
+        }
+        all.set(all.get() + 1);
+        for name in names {
+            *seen.borrow_mut().entry(name.to_owned()).or_default() += 1;
+        }
+        Ok(())
+    });
+    let (seen, all) = (seen.into_inner(), f64::from(all.get()));
+    for (name, count) in &seen {
+        println!("{:6.2} %  {name}", 100.0 * f64::from(*count) / all);
+        assert!(FLOORS.iter().any(|(known, _)| known == name), "{name} has no floor");
+    }
+    if cases() < 1500 {
+        println!("too few cases to tell whether the generator still bites");
+        return;
+    }
+    // The filter may be stricter than the model; nothing asks it to be.
+    for (name, floor) in FLOORS.into_iter().filter(|(name, _)| *name != "stricter than the model") {
+        let count = f64::from(seen.get(name).copied().unwrap_or_default());
+        assert!(
+            count > 0.0 && count >= floor * all,
+            "the generator has become toothless: {name} in {count} of {all} cases"
+        );
+    }
+}
+
+/// What was found once by generated cases, cut down to what matters.
+#[test]
+fn the_policy_agrees_with_the_reference_model_on_cases_that_told_them_apart() {
+    /// A configuration's `trustedProxy` and `filter`, and headers behind a good request line and X-Forwarded-For.
+    struct Found(&'static str, Value, Value, &'static [(&'static str, &'static str)], Option<&'static str>);
+    const WEBSOCKET: [(&str, &str); 2] = [("upgrade", "websocket"), ("connection", "upgrade")];
+    let identity = json!({"metadata": ["envoy.filters.http.jwt_authn", "payload", "email"], "as": "identity"});
+    let cases = [
+        Found(
+            "a groups header that is required too stays: the Gateway asks for it again",
+            json!({"userHeader": "x-user", "requiredHeaders": ["x-forwarded-groups"]}),
+            json!({"scopes": {"users": {"*": ["operator.read"]}, "groups": {}, "groupsHeader": "x-forwarded-groups"}}),
+            &[("x-user", "alice"), ("x-forwarded-groups", "ops")],
+            None,
+        ),
+        Found(
+            "where the identity is asserted, a repeated user header is ignored on delegated WebSockets too",
+            json!({"userHeader": "x-user", "allowUsers": ["alice"]}),
+            json!({"assertion": identity, "webSocketRefusal": "delegate"}),
+            &[WEBSOCKET[0], WEBSOCKET[1], ("x-user", "a"), ("x-user", "b")],
+            Some("bob"),
+        ),
+        Found(
+            "where the identity is asserted, a WebSocket without one is closed, also where a required header is missing",
+            json!({"userHeader": "x-user", "requiredHeaders": ["x-edge"]}),
+            json!({"assertion": identity, "webSocketRefusal": "delegate"}),
+            &WEBSOCKET,
+            None,
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for Found(what, trusted_proxy, filter, headers, assertion) in cases {
+        let config = json!({
+            "gateway": {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy", "trustedProxy": trusted_proxy}},
+            "filter": filter
+        });
+        let line = [
+            (":method", "GET"),
+            (":path", "/"),
+            (":authority", "claw.example.com"),
+            ("x-forwarded-for", "203.0.113.9"),
+        ];
+        let request = Request {
+            peer: Some(b"10.0.0.1:40000".to_vec()),
+            assertion: assertion.map(|identity| identity.as_bytes().to_vec()),
+            headers: line.iter().chain(headers).map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+            ..Request::default()
+        };
+        let verdict = model::decide(&config, &request);
+        let outcome = decide(&Case { config: config.clone(), request });
+        if !subject::agree(&config, &verdict, &outcome) {
+            wrong.push(format!("{what}\n  model:  {:?}\n  filter: {outcome:?}", verdict.outcome));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_passes_that_the_model_refuses_and_nothing_is_granted_that_it_does_not_grant() {
+    holds("soundness", |case, _| {
+        let wanted = subject::grant(&case.config, &model::decide(&case.config, &case.request).outcome);
+        let seen = subject::grant(&case.config, &decide(&case));
+        prop_assert!(is_no_more(&case, seen.as_ref(), wanted.as_ref()), "\nmodel:  {wanted:?}\nfilter: {seen:?}");
+        Ok(())
+    });
+}
+
+/// Whether one outcome lets no more happen than another: the same user or nobody, and no scope more.
+fn is_no_more(case: &Case, one: Option<&Grant>, other: Option<&Grant>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return one.is_none() };
+    if one.user.is_some() && one.user != other.user {
+        return false;
+    }
+    let upgrade = case.request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"upgrade"));
+    match (&one.scopes, &other.scopes) {
+        // The Gateway takes an upgrade's header literally.
+        (Some(one), Some(other)) if upgrade => one.iter().all(|scope| other.contains(scope)),
+        (Some(one), Some(other)) => one.iter().all(|scope| satisfied(scope, other)),
+        // On an upgrade an absent header is no cap; without a user there is nothing to cap.
+        (Some(_), None) => true,
+        (None, _) => one.user.is_none() || (upgrade && other.scopes.is_none()),
+    }
+}
+
+/// Whether some scopes satisfy one (contract, section 4).
+fn satisfied(scope: &str, by: &[String]) -> bool {
+    let has = |name: &str| by.iter().any(|one| one == name);
+    let write =
+        ["operator.read", "operator.talk", "operator.sessions.read", "operator.sessions.write"].contains(&scope);
+    has(scope)
+        || has("operator.admin")
+        || (write && has("operator.write"))
+        || (scope == "operator.sessions.read" && (has("operator.read") || has("operator.sessions.write")))
+}
+
+// ---- taking things out of the configuration ----
+
+/// Takes one entry out of the list at `path`; `None` where there is none to take.
+fn without_one(config: &Value, path: &str, choices: &mut Choices<'_>) -> Option<Value> {
+    let mut config = config.clone();
+    let list = config.pointer_mut(path)?.as_array_mut().filter(|list| !list.is_empty())?;
+    list.remove(choices.below(list.len()));
+    Some(config)
+}
+
+/// The same case under a second configuration, with what both grant.
+fn compare(case: &Case, config: Value) -> (Case, Outcome, Option<Grant>, Option<Grant>) {
+    let after = Case { config, request: case.request.clone() };
+    let (old, new) = (decide(case), decide(&after));
+    let grants = (subject::grant(&case.config, &old), subject::grant(&after.config, &new));
+    (after, old, grants.0, grants.1)
+}
+
+fn has_finding(config: &Value, id: &str) -> bool {
+    subject::compiled(config).findings.iter().any(|finding| finding.id == id)
+}
+
+/// Counts how often something was seen, and fails in the end where it never was.
+struct Sightings(&'static str, Cell<u32>);
+
+impl Sightings {
+    fn of(what: &'static str) -> Self {
+        Self(what, Cell::new(0))
+    }
+
+    fn note(&self) {
+        self.1.set(self.1.get() + 1);
+    }
+
+    fn must_have_come(&self) {
+        println!("{}: {} times", self.0, self.1.get());
+        assert!(self.1.get() > 0 || cases() < 1500, "never seen: {}", self.0);
+    }
+}
+
+#[test]
+fn taking_an_origin_a_scope_or_a_certificate_out_never_admits_or_grants_more() {
+    const LISTS: [&str; 5] = [
+        "/gateway/controlUi/allowedOrigins",
+        "/filter/scopes/default",
+        "/filter/scopes/pluginDefault",
+        "/filter/trustedPeers",
+        "/filter/scopes/ownPaths",
+    ];
+    let (narrower, emptied) =
+        (Sightings::of("something was lost"), Sightings::of("an emptied trustedPeers let more in"));
+    holds("less", |case, mut choices| {
+        for path in LISTS {
+            let Some(config) = without_one(&case.config, path, &mut choices) else { continue };
+            if path == "/filter/trustedPeers" && config.pointer(path) == Some(&json!([])) {
+                // The exception: without the key no certificate is asked for. Alone it cannot be emptied.
+                let alone = config["filter"]["peerTrust"] == "certificate";
+                prop_assert_eq!(compile(config.to_string().as_bytes()).is_err(), alone);
+                if !alone {
+                    let (_, _, old, new) = compare(&case, config);
+                    if old.is_none() && new.is_some() {
+                        emptied.note();
+                        prop_assert!(has_finding(&case.config, "filter.trusted_peers"));
+                    }
+                }
+                continue;
+            }
+            let (after, _, old, new) = compare(&case, config);
+            prop_assert!(is_no_more(&case, new.as_ref(), old.as_ref()), "{path}: {}\n{old:?}\n{new:?}", after.config);
+            if old != new {
+                narrower.note();
+            }
+        }
+        Ok(())
+    });
+    narrower.must_have_come();
+    emptied.must_have_come();
+}
+
+#[test]
+fn taking_a_scope_out_of_a_ceiling_never_grants_more() {
+    let narrower = Sightings::of("a scope was lost");
+    holds("ceilings", |case, mut choices| {
+        for table in ["users", "groups"] {
+            for key in keys(&case.config["filter"]["scopes"][table]) {
+                let path = format!("/filter/scopes/{table}/{}", key.replace('~', "~0").replace('/', "~1"));
+                let Some(config) = without_one(&case.config, &path, &mut choices) else { continue };
+                let (after, _, old, new) = compare(&case, config);
+                prop_assert!(
+                    is_no_more(&case, new.as_ref(), old.as_ref()),
+                    "{path}: {}\n{old:?}\n{new:?}",
+                    after.config
+                );
+                if old != new {
+                    narrower.note();
+                }
+            }
+        }
+        Ok(())
+    });
+    narrower.must_have_come();
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn keys(object: &Value) -> Vec<String> {
+    object.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
+
+#[test]
+fn taking_a_ceiling_out_grants_more_only_by_the_default_and_the_audit_says_so() {
+    let more = Sightings::of("the default gave more than the entry had");
+    holds("ceiling entries", |case, _| {
+        for table in ["users", "groups"] {
+            for key in keys(&case.config["filter"]["scopes"][table]) {
+                let mut config = case.config.clone();
+                config["filter"]["scopes"][table].as_object_mut().unwrap().remove(&key);
+                if table == "users" && key == "*" {
+                    prop_assert!(compile(config.to_string().as_bytes()).is_err(), "the default is mandatory");
+                    continue;
+                }
+                let (after, _, old, new) = compare(&case, config);
+                if is_no_more(&case, new.as_ref(), old.as_ref()) {
+                    continue;
+                }
+                more.note();
+                // Nobody comes in who did not before, and nobody gets what the default does not allow.
+                let default = strings(&after.config["filter"]["scopes"]["users"]["*"]);
+                let (Some(old), Some(new)) = (old, new) else {
+                    return Err(TestCaseError::fail(format!("{key}: somebody else came in")));
+                };
+                prop_assert_eq!(&old.user, &new.user);
+                for scope in new.scopes.unwrap_or_default() {
+                    prop_assert!(satisfied(&scope, &default), "{scope} is not the default's: {default:?}");
+                }
+                prop_assert!(has_finding(&case.config, "filter.default_ceiling"), "the audit does not warn of {key}");
+            }
+        }
+        Ok(())
+    });
+    more.must_have_come();
+}
+
+#[test]
+fn taking_a_user_out_admits_more_only_where_nobody_is_left_and_the_audit_says_so() {
+    const PATH: &str = "/gateway/auth/trustedProxy/allowUsers";
+    let (lost, opened) = (Sightings::of("a user was lost"), Sightings::of("an emptied list let everybody in"));
+    holds("users", |case, mut choices| {
+        let Some(config) = without_one(&case.config, PATH, &mut choices) else { return Ok(()) };
+        let emptied = config.pointer(PATH) == Some(&json!([]));
+        let (after, old_outcome, old, new) = compare(&case, config);
+        if old.is_some() && new.is_none() {
+            lost.note();
+        }
+        if is_no_more(&case, new.as_ref(), old.as_ref()) {
+            return Ok(());
+        }
+        // The exception, and nothing but it: the list was emptied, and only its own rule stood in the way.
+        opened.note();
+        prop_assert!(emptied, "{}\n{old:?}\n{new:?}", after.config);
+        let code = match &old_outcome {
+            Outcome::Refused(code) | Outcome::Passed { kind: Kind::Delegated(code), .. } => code,
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        };
+        prop_assert_eq!(code, "trusted_proxy_user_not_allowed");
+        prop_assert!(has_finding(&after.config, "gateway.trusted_proxy_no_allowlist"));
+        Ok(())
+    });
+    lost.must_have_come();
+    opened.must_have_come();
+}
+
+#[test]
+fn taking_a_proxy_out_admits_more_only_where_it_becomes_a_client_and_the_audit_says_so() {
+    let (lost, attributed) = (Sightings::of("a peer was lost"), Sightings::of("a removed proxy became the client"));
+    holds("proxies", |case, mut choices| {
+        for path in ["/gateway/trustedProxies", "/filter/trustedProxies"] {
+            let Some(config) = without_one(&case.config, path, &mut choices) else { continue };
+            let Ok(_) = compile(config.to_string().as_bytes()) else {
+                // An empty list is an error, unless nobody looks anything up in it.
+                prop_assert_eq!(config.pointer(path), Some(&json!([])));
+                continue;
+            };
+            let (after, old_outcome, old, new) = compare(&case, config);
+            if old.is_some() && new.is_none() {
+                lost.note();
+            }
+            if is_no_more(&case, new.as_ref(), old.as_ref()) {
+                continue;
+            }
+            attributed.note();
+            prop_assert_eq!(
+                &old_outcome,
+                &Outcome::Refused("proxy_attribution_required".to_owned()),
+                "{}",
+                after.config
+            );
+            prop_assert!(has_finding(&case.config, "filter.removed_proxies"), "no finding for {path}");
+        }
+        Ok(())
+    });
+    lost.must_have_come();
+    attributed.must_have_come();
+}
+
+// ---- headers ----
+
+#[test]
+fn a_header_that_no_rule_reads_changes_nothing_and_stays_byte_for_byte() {
+    const NAMES: [&str; 6] =
+        ["accept-language", "x-unread", "X-Forwarded-Users", "traceparent", "x-openclaw-scope", "1"];
+    holds("unread headers", |mut case, mut choices| {
+        let before = subject::normalized(&case.config, &decide(&case));
+        let name = choices.pick(&NAMES).as_bytes().to_vec();
+        let at = choices.below(case.request.headers.len() + 1);
+        let value =
+            choices.rest().iter().copied().filter(|byte| !matches!(byte, 0 | b'\r' | b'\n')).collect::<Vec<_>>();
+        case.request.headers.insert(at, (name.clone(), value.clone()));
+        let mut after = subject::normalized(&case.config, &decide(&case));
+        if let Outcome::Passed { headers, .. } = &mut after {
+            let unread = (model::latin1(&name), model::latin1(&value));
+            let place = headers.iter().position(|header| *header == unread);
+            prop_assert!(place.is_some(), "{unread:?} is gone: {headers:?}");
+            headers.remove(place.unwrap());
+        }
+        prop_assert_eq!(before, after);
+        Ok(())
+    });
+}
+
+#[test]
+fn order_and_case_of_names_do_not_matter() {
+    holds("order and case", |case, mut choices| {
+        let mut other = case.clone();
+        // A stable sort by a random rank of the name: copies of one header keep their order.
+        let mut ranks = BTreeMap::new();
+        for (name, _) in &case.request.headers {
+            let rank = choices.byte();
+            ranks.entry(name.to_ascii_lowercase()).or_insert(rank);
+        }
+        other.request.headers.sort_by_key(|(name, _)| ranks[&name.to_ascii_lowercase()]);
+        for (name, _) in &mut other.request.headers {
+            for byte in name.iter_mut() {
+                if choices.one_in(2) {
+                    *byte ^= if byte.is_ascii_alphabetic() { 0x20 } else { 0 };
+                }
+            }
+        }
+        let (one, two) = (decide(&case), decide(&other));
+        prop_assert_eq!(sorted(one), sorted(two));
+        Ok(())
+    });
+}
+
+/// Headers by name, in lower case; copies keep their order.
+fn sorted(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Passed { kind, mut headers } => {
+            headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+            headers.sort_by(|a, b| a.0.cmp(&b.0));
+            Outcome::Passed { kind, headers }
+        }
+        refused => refused,
+    }
+}
+
+#[test]
+fn what_was_stamped_once_is_admitted_unchanged_again() {
+    let again = Sightings::of("stamped twice");
+    holds("fixed point", |case, _| {
+        let user = case.config["gateway"]["auth"]["trustedProxy"]["userHeader"].as_str().unwrap();
+        // Groups are scrubbed: who comes in again has only a ceiling of their own.
+        if !subject::upstream_user_header(&case.config).eq_ignore_ascii_case(user)
+            || case.config["filter"]["scopes"]["groupsHeader"].is_string()
+        {
+            return Ok(());
+        }
+        let policy = policy(&case.config);
+        let first = subject::decide(&policy, &case.request);
+        let Outcome::Passed { kind: Kind::Identified(_), headers } = &first else { return Ok(()) };
+        let bytes = |text: &str| text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect::<Vec<_>>();
+        let headers = headers.iter().map(|(name, value)| (bytes(name), bytes(value))).collect();
+        let request = Request { headers, ..case.request };
+        again.note();
+        prop_assert_eq!(&subject::decide(&policy, &request), &first);
+        prop_assert_eq!(subject::edits(&policy, &request), Some(0), "a second stamp writes something");
+        Ok(())
+    });
+    again.must_have_come();
+}
+
+#[test]
+fn no_alias_of_an_identity_header_survives() {
+    fn fold(name: &str) -> String {
+        name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+    }
+    let planted = Sightings::of("an alias was planted");
+    holds("aliases", |mut case, mut choices| {
+        let config = &case.config;
+        let required =
+            config["gateway"]["auth"]["trustedProxy"]["requiredHeaders"].as_array().cloned().unwrap_or_default();
+        let kept = config["filter"]["keepHeaders"].as_array().cloned().unwrap_or_default();
+        let spared: Vec<_> =
+            required.iter().chain(&kept).filter_map(Value::as_str).map(str::to_ascii_lowercase).collect();
+        let mut targets = vec![
+            "x-openclaw-scopes",
+            "x-forwarded-email",
+            "x-auth-request-user",
+            "remote-user",
+            "tailscale-user-login",
+        ];
+        targets.push(subject::upstream_user_header(config));
+        targets.extend(config["gateway"]["auth"]["trustedProxy"]["userHeader"].as_str());
+        targets.extend(config["filter"]["scopes"]["groupsHeader"].as_str());
+        targets.extend(config["filter"]["stripHeaders"].as_array().into_iter().flatten().filter_map(Value::as_str));
+        let target = (*choices.pick(&targets)).to_owned();
+        let separator = *choices.pick(&["_", ".", "~", "|", "!", "\u{E9}"]);
+        let alias: String = target
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_string() } else { separator.to_owned() })
+            .collect();
+        if alias.eq_ignore_ascii_case(&target) || spared.contains(&alias.to_ascii_lowercase()) {
+            return Ok(());
+        }
+        planted.note();
+        let at = choices.below(case.request.headers.len() + 1);
+        let name = alias.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        case.request.headers.insert(at, (name, b"mallory@example.com".to_vec()));
+        let Outcome::Passed { headers, .. } = decide(&case) else { return Ok(()) };
+        for (name, _) in &headers {
+            let alike = fold(name) == fold(&target);
+            prop_assert!(
+                !alike || name.eq_ignore_ascii_case(&target) || spared.contains(&name.to_ascii_lowercase()),
+                "{name} survives"
+            );
+        }
+        prop_assert!(
+            !headers.iter().any(|(_, value)| value == "mallory@example.com"),
+            "the alias survives: {headers:?}"
+        );
+        Ok(())
+    });
+    planted.must_have_come();
+}
+
+#[test]
+fn a_configured_name_never_takes_a_part_of_the_request_line_away() {
+    let request = Request {
+        peer: Some(b"10.0.0.1:40000".to_vec()),
+        headers: [
+            (":method", "GET"),
+            (":path", "/"),
+            (":scheme", "https"),
+            (":authority", "claw.example.com"),
+            ("x-forwarded-for", "203.0.113.9, 10.0.0.1"),
+            ("x-user", "alice"),
+            ("-path", "alice"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec(),
+        ..Request::default()
+    };
+    let mut wrong = Vec::new();
+    for name in ["-path", "-method", ".authority", "_scheme", "-PATH"] {
+        for place in ["/filter/stripHeaders", "/filter/upstreamUserHeader", "/gateway/auth/trustedProxy/userHeader"] {
+            let mut config = json!({
+                "gateway": {
+                    "trustedProxies": ["10.0.0.1"],
+                    "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}}
+                },
+                "filter": {"stripHeaders": [], "upstreamUserHeader": "x-user"}
+            });
+            let value = config.pointer_mut(place).unwrap();
+            *value = if value.is_array() { json!([name]) } else { json!(name) };
+            // To refuse such a name is fine.
+            let Ok(compiled) = compile(config.to_string().as_bytes()) else { continue };
+            if let Outcome::Passed { headers, .. } = subject::decide(&compiled.policy, &request) {
+                let parts: BTreeSet<_> =
+                    headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with(':')).collect();
+                if parts.len() != 4 {
+                    wrong.push(format!("{place} {name}: only {parts:?} are left"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+// ---- configurations ----
+
+/// The same JSON with members and, where their order means nothing, entries in another order.
+fn shuffled(value: &Value, path: &str, choices: &mut Choices<'_>, text: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            choices.shuffle(&mut members);
+            text.push_str("{ ");
+            for (at, (key, member)) in members.into_iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { " ,\n" });
+                text.push_str(&json!(key).to_string());
+                text.push_str(" :");
+                shuffled(member, &format!("{path}/{key}"), choices, text);
+            }
+            text.push('}');
+        }
+        Value::Array(items) => {
+            let mut items: Vec<_> = items.iter().collect();
+            // Required headers are missed in their order, scopes are stamped in theirs, and metadata is a path.
+            let ordered =
+                path.ends_with("/requiredHeaders") || path.starts_with("/filter/scopes") || path.ends_with("/metadata");
+            if !ordered || path.ends_with("/ownPaths") {
+                choices.shuffle(&mut items);
+            }
+            text.push('[');
+            for (at, item) in items.into_iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { "," });
+                shuffled(item, path, choices, text);
+            }
+            text.push(']');
+        }
+        plain => text.push_str(&plain.to_string()),
+    }
+}
+
+#[test]
+fn the_order_of_keys_and_entries_does_not_matter() {
+    holds("configuration order", |case, mut choices| {
+        let mut text = String::new();
+        shuffled(&case.config, "", &mut choices, &mut text);
+        let (one, two) = (subject::compiled(&case.config), compile(text.as_bytes()));
+        prop_assert!(two.is_ok(), "{:?}\n{text}", two.err());
+        let two = two.unwrap();
+        prop_assert_eq!(
+            subject::decide(&one.policy, &case.request),
+            subject::decide(&two.policy, &case.request),
+            "{}",
+            text
+        );
+        let ids = |compiled: &policy::config::Compiled| {
+            let mut ids: Vec<_> = compiled.findings.iter().map(|finding| finding.id).collect();
+            ids.sort_unstable();
+            ids
+        };
+        prop_assert_eq!(ids(&one), ids(&two));
+        Ok(())
+    });
+}
+
+#[test]
+fn an_unknown_key_anywhere_under_filter_is_an_error_that_names_it() {
+    holds("unknown keys", |mut case, mut choices| {
+        let key = *choices.pick(&["trustedproxies", "Mode", "x", "default ", "", "*", "scopes.default", "$schema"]);
+        case.config["filter"]["scopes"]["ownPaths"] = json!([]);
+        let objects =
+            ["/filter", "/filter/scopes", "/filter/assertion", "/filter/peerAddress", "", "/gateway/auth/trustedProxy"];
+        let path = *choices.pick(&objects);
+        let Some(Value::Object(members)) = case.config.pointer_mut(path) else { return Ok(()) };
+        members.insert(key.to_owned(), json!(null));
+        let Err(errors) = compile(case.config.to_string().as_bytes()) else {
+            return Err(TestCaseError::fail(format!("{path}/{key} is accepted")));
+        };
+        let parent = path.trim_start_matches('/').replace('/', ".");
+        let named = errors.as_slice().iter().any(|error| error.path.starts_with(&parent) && error.path.ends_with(key));
+        prop_assert!(named, "no error names {parent}.{key}: {errors}");
+        Ok(())
+    });
+}
+
+#[test]
+fn any_bytes_are_a_configuration_or_errors_that_say_where() {
+    let refused = Sightings::of("refused");
+    holds("configuration bytes", |case, mut choices| {
+        let text = broken(&case.config, &mut choices);
+        match compile(&text) {
+            Ok(compiled) => {
+                // What is accepted decides, whatever it is.
+                subject::decide(&compiled.policy, &case.request);
+            }
+            Err(errors) => {
+                refused.note();
+                prop_assert!(!errors.as_slice().is_empty());
+                for error in errors.as_slice() {
+                    let whole = error.path.starts_with("gateway") || error.path.starts_with("filter");
+                    prop_assert!(whole || !error.path.is_empty(), "no path: {error}");
+                    prop_assert!(!error.problem.is_empty() && !error.remedy.is_empty(), "{error}");
+                    prop_assert!(!error.to_string().contains('\n'), "not one line: {error}");
+                }
+            }
+        }
+        Ok(())
+    });
+    refused.must_have_come();
+}
+
+/// A good configuration with one thing broken in it: a value replaced, or bytes changed, cut or put in.
+fn broken(config: &Value, choices: &mut Choices<'_>) -> Vec<u8> {
+    let mut config = config.clone();
+    if choices.one_in(2) {
+        let junk = [
+            json!(null),
+            json!(true),
+            json!(0),
+            json!(-1),
+            json!(1e300),
+            json!(""),
+            json!(" "),
+            json!("\u{0}"),
+            json!("x"),
+            json!("10.0.0.1/33"),
+            json!("::/129"),
+            json!("::ffff:10.0.0.0/95"),
+            json!("*"),
+            json!("operator.admin"),
+            json!("ws:/*"),
+            json!([]),
+            json!({}),
+            json!([[]]),
+            json!([""]),
+            json!(["\u{1F980}"]),
+            json!({"": ""}),
+            json!([null]),
+            json!("a\nb"),
+        ];
+        let junk = choices.pick(&junk).clone();
+        let mut place = &mut config;
+        // Down to a random depth.
+        loop {
+            let children = match &*place {
+                Value::Object(members) => members.len(),
+                Value::Array(items) => items.len(),
+                _ => 0,
+            };
+            if children == 0 || choices.one_in(6) {
+                break;
+            }
+            let at = choices.below(children);
+            place = match place {
+                Value::Object(members) => members.values_mut().nth(at).unwrap(),
+                Value::Array(items) => &mut items[at],
+                _ => break,
+            };
+        }
+        *place = junk;
+        return config.to_string().into_bytes();
+    }
+    let mut text = config.to_string().into_bytes();
+    for _ in 0..=choices.below(3) {
+        let at = choices.below(text.len().max(1)).min(text.len());
+        match choices.below(4) {
+            0 => text.truncate(at),
+            1 if at < text.len() => text[at] = choices.byte(),
+            2 => text.insert(at, *choices.pick(b"{}[]\",:0e\\\x00\xFF")),
+            _ => {
+                text.drain(at..text.len().min(at + 3));
+            }
+        }
+    }
+    text
+}
