@@ -85,7 +85,7 @@ soak: setup wasm ## ten minutes of load and change: SOAK_SECONDS=60 SOAK_RATE=20
 check: lint doc bill audit ## format, lints, docs, and the dependencies
 
 lint: target
-	@$(call say,format and lints, three minutes the first time)
+	@$(call say,format and lints, three minutes)
 	@$(CARGO) fmt --all --check
 	@$(CARGO) clippy $(QUIET) --workspace --all-targets --all-features --locked -- -D warnings
 	@$(CARGO) clippy $(QUIET) --lib --target $(TARGET) --locked --package openclaw-trusted-proxy -- -D warnings

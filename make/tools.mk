@@ -111,7 +111,7 @@ $(DENY): | cargo
 
 # ---- Envoy ----
 
-# An Envoy of version $(1) in the folder $(2). The stamp is written last: an interrupted installation begins anew.
+# An Envoy of version $(1) in the folder $(2). The stamp is written last: an interrupted installation begins again.
 define install-envoy
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
 	  || { echo 'python3 is missing or too old: install Python 3.10 or newer' >&2; exit 1; }
@@ -175,7 +175,7 @@ registry:
 h2load:
 	$(call need-apt,h2load,nghttp2-client,2 MB)
 
-# Debian's kubectl is old, and must not stand in the way of a newer one. The tests run both.
+# Debian's kubectl is old, and must not be in the way of a newer one. The tests run both.
 kubectl:
 	$(call take-apart,kubernetes-client,$(KUBECTL),usr/bin/kubectl,8 MB,command -v kubectl >/dev/null)
 
@@ -189,7 +189,7 @@ $(PROMETHEUS)/usr/bin/promtool:
 # The packages that the schemas of Kubernetes kinds are from, for tools/crds.
 $(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json tools/crds/requirements.txt
 	$(call install-npm,tools/crds,$(CRDS),the schemas of Kubernetes kinds,60 MB)
-	$(call install-pip,--no-deps --ignore-requires-python --requirement tools/crds/requirements.txt,$(CRDS)/venv,Istio's schemas,10 MB)
+	$(call install-pip,--no-deps --ignore-requires-python --requirement tools/crds/requirements.txt,$(CRDS)/venv,the schemas of Istio,10 MB)
 	@touch $@
 
 $(CYCLONEDX)/.installed: tools/sbom/requirements.txt

@@ -1,9 +1,9 @@
-//! Policies of all sizes. Whatever the size, the same request is admitted by them: see [`HEADERS`].
+//! Policies of all sizes. All of them admit the same request: see [`HEADERS`].
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The request that every policy admits, as a proxy on 127.0.0.1 would send it on; the path is `/tools/invoke`.
+/// The request that every policy admits, as a proxy on 127.0.0.1 would forward it; the path is `/tools/invoke`.
 pub const HEADERS: [(&str, &str); 13] = [
     ("x-forwarded-user", "nick@example.com"),
     ("x-forwarded-proto", "https"),
@@ -25,10 +25,10 @@ pub const HEADERS: [(&str, &str); 13] = [
     ("x-request-id", "6a7c8b9d-1111-4222-8333-444455556666"),
 ];
 
-/// How much there is of what can be listed, besides what the request needs.
+/// The number of list entries, in addition to those that the request needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
-    /// Entries of `trustedProxies`: half IPv4, half IPv6, of this many prefix lengths each.
+    /// Entries of `trustedProxies`: half IPv4, half IPv6, with this many prefix lengths each.
     pub proxies: u32,
     pub prefixes: u32,
     pub users: u32,
@@ -36,7 +36,7 @@ pub struct Size {
     pub ceilings: u32,
 }
 
-/// The sizes that are compared with the first of them.
+/// The sizes; each is compared with the first.
 pub const SIZES: [(&str, Size); 10] = [
     ("the smallest", Size { proxies: 0, prefixes: 4, users: 0, origins: 0, ceilings: 0 }),
     ("1,000 CIDRs", Size { proxies: 1_000, prefixes: 4, users: 0, origins: 0, ceilings: 0 }),
@@ -55,7 +55,7 @@ impl Size {
     pub fn policy(self) -> String {
         let mut proxies = String::new();
         for index in 0..self.proxies {
-            // Neighbouring blocks never overlap: each has 256 addresses to itself, or the last 96 bits.
+            // Neighbouring blocks never overlap: each has its own 256 addresses, or its own last 96 bits.
             let (at, length) = (index / 2, index / 2 % self.prefixes);
             let _ = if index % 2 == 0 {
                 let base = Ipv4Addr::from(0x0B00_0000 + at * 256);

@@ -1,4 +1,4 @@
-//! The policy alone, natively: what a decision costs without Envoy and its VM. `make bench ONLY=policy`.
+//! The policy alone, natively: the cost of a decision without Envoy and its VM. `make bench ONLY=policy`.
 #![allow(missing_docs, reason = "the macros make public items")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::arithmetic_side_effects)]
 
@@ -25,7 +25,7 @@ fn policy(size: Size) -> Policy {
     compile(size.policy().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy
 }
 
-/// The usual request, as Envoy shows it.
+/// The usual request, as Envoy passes it.
 fn usual() -> Headers {
     let pseudo =
         [(":authority", "claw.example.com"), (":path", "/tools/invoke"), (":method", "GET"), (":scheme", "http")];
@@ -42,7 +42,7 @@ fn without(name: &str) -> Headers {
     usual().into_iter().filter(|(other, _)| other != name).collect()
 }
 
-/// Reads, decides and stamps; the number of changes, or of bytes of the code.
+/// Reads, decides and stamps; returns the number of changes, or the number of bytes of the code.
 fn judge(policy: &Policy, peer: &str, map: &[u8]) -> usize {
     let peer = socket_address(peer.as_bytes()).map_or(Peer::Unknown, Peer::Known);
     let request = policy.read(peer, map).expect("the map is well formed");
@@ -60,7 +60,7 @@ fn judge(policy: &Policy, peer: &str, map: &[u8]) -> usize {
     }
 }
 
-/// What becomes of the usual request and its neighbours.
+/// The usual request and its variants.
 #[divan::bench(args = [
     "admitted", "admitted, nothing to write", "websocket", "anonymous", "untrusted peer", "no user", "user not allowed", "origin",
 ])]
@@ -84,7 +84,7 @@ fn decision(bencher: Bencher<'_, '_>, case: &str) {
     bencher.bench(|| judge(black_box(&policy), black_box(peer), black_box(&map)));
 }
 
-/// The usual request under policies of all sizes.
+/// The usual request with policies of all sizes.
 #[divan::bench(args = 0..SIZES.len())]
 fn size(bencher: Bencher<'_, '_>, index: usize) {
     let (name, size) = SIZES.get(index).expect("an index of the table");
@@ -94,7 +94,7 @@ fn size(bencher: Bencher<'_, '_>, index: usize) {
     bencher.bench(|| judge(black_box(&policy), black_box("127.0.0.1:40000"), black_box(&map)));
 }
 
-/// The usual request with so many headers besides.
+/// The usual request with this many additional headers.
 #[divan::bench(args = [0, 10, 30, 80])]
 fn more_headers(bencher: Bencher<'_, '_>, more: usize) {
     let policy = policy(Size::default());

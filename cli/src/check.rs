@@ -55,7 +55,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let envoy = match &args.envoy {
         None => None,
         Some(text) => Some(Address::parse(text.as_bytes()).ok_or_else(|| {
-            Failure::new("--envoy", format!("{text:?} is no IP address"), "write the address alone, such as 10.0.0.2")
+            Failure::new(
+                "--envoy",
+                format!("{text:?} is not an IP address"),
+                "write the address alone, such as 10.0.0.2",
+            )
         })?),
     };
     let configuration = input::read(&args.file, &args.options)?;

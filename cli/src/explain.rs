@@ -102,7 +102,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let mut sent = read_request(args)?;
     let mut notes = Vec::new();
     if peer == Peer::Unknown {
-        notes.push(format!("--peer {peer_text:?} is no address as Envoy shows one: 10.0.0.1:4711 or [fd00::1]:4711, or without a port here"));
+        notes.push(format!("--peer {peer_text:?} is not an address as Envoy shows one: 10.0.0.1:4711 or [fd00::1]:4711, or without a port here"));
     }
     let headers = sent.as_the_filter_sees_it(peer, args.as_seen, &mut notes);
     let map = serialize(&headers);
@@ -152,7 +152,7 @@ fn read_peer(text: &str, policy: &Policy) -> (String, Peer) {
 
 fn read_destination(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text.as_bytes()).or_else(|| socket_address(text.as_bytes()));
-    address.ok_or_else(|| Failure::new("--destination", format!("{text:?} is no address"), "write an IP address"))
+    address.ok_or_else(|| Failure::new("--destination", format!("{text:?} is not an address"), "write an IP address"))
 }
 
 /// The request from wherever it is described, and what the arguments say over it.
@@ -214,7 +214,7 @@ fn note_what_is_not_asked(args: &Args, policy: &Policy, request: &Request<'_>, n
     }
     if !policy::path::is_plain(request.path()) {
         notes.push(
-            "the path is judged as it stands here; an Envoy with normalize_path and merge_slashes resolves it first"
+            "the path is judged as it is here; an Envoy with normalize_path and merge_slashes resolves it first"
                 .to_owned(),
         );
     }

@@ -52,7 +52,7 @@ pub struct SourceFile {
     text: String,
 }
 
-/// A configuration, and where everything in it stands.
+/// A configuration, and where everything in it is.
 #[derive(Debug)]
 pub struct Configuration {
     /// What the file is.
@@ -71,7 +71,7 @@ pub struct Configuration {
 /// Reads a configuration. `-` is standard input.
 ///
 /// # Errors
-/// What cannot be read, or is no configuration.
+/// What cannot be read, or is not a configuration.
 pub fn read(path: &Path, options: &Options) -> Result<Configuration, Failure> {
     let mut files = Vec::new();
     let mut document = read_document(path, &mut files)?;
@@ -90,7 +90,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Configuration, Failure> {
             "put it into an object: {\"gateway\": {...}}",
         ));
     }
-    // `filter` is no key of the Gateway's.
+    // `filter` is not a key of the Gateway's.
     let kind = if is("filter") { Kind::Plugin } else { Kind::OpenClaw };
     let mut unresolved = Vec::new();
     let mut environment = Environment::read(&options.env_file, options.ignore_environment)?;
@@ -267,7 +267,7 @@ fn read_document(path: &Path, files: &mut Vec<SourceFile>) -> Result<Node, Failu
 /// Reads a text file, or standard input for `-`.
 ///
 /// # Errors
-/// What cannot be read, is too large, or is no UTF-8.
+/// What cannot be read, is too large, or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
     String::from_utf8(read_bytes(path)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

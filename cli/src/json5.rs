@@ -1,8 +1,8 @@
 //! JSON5, as OpenClaw writes its configuration in it, with the place of every value.
 //!
 //! A parser of its own, since those at hand keep no positions, or read comments and trailing commas only. Stricter
-//! than the Gateway's reader in two things: a key that stands twice in one object is an error instead of a lost
-//! setting, and half of a surrogate pair is no text.
+//! than the Gateway's reader in two things: a key that appears twice in one object is an error instead of a lost
+//! setting, and half of a surrogate pair is not text.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ pub struct Span {
     pub end: usize,
 }
 
-/// A value, and where it stands in the text.
+/// A value, and where it is in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub span: Span,
@@ -44,7 +44,7 @@ pub struct Member {
     pub node: Node,
 }
 
-/// Why a text is no JSON5.
+/// Why a text is not a JSON5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
     pub span: Span,
@@ -169,7 +169,7 @@ impl<'t> Parser<'t> {
         taken
     }
 
-    /// From a byte to where the parser stands.
+    /// From a byte to where the parser is.
     const fn since(&self, start: usize) -> Span {
         Span { file: self.file, start, end: self.at }
     }
@@ -179,14 +179,14 @@ impl<'t> Parser<'t> {
     }
 
     fn unexpected(&self, c: char, wanted: &str, remedy: &'static str) -> SyntaxError {
-        let problem = format!("{c:?} stands where {wanted} should");
+        let problem = format!("{c:?} is where {wanted} should be");
         let end = self.at.saturating_add(c.len_utf8());
         SyntaxError { span: Span { file: self.file, start: self.at, end }, problem, remedy }
     }
 
     fn ended<T>(&self, wanted: &str) -> Parsed<T> {
         let at = self.text.trim_end().len();
-        let problem = format!("the text ends where {wanted} should stand");
+        let problem = format!("the text ends where {wanted} should be");
         let span = Span { file: self.file, start: at, end: at };
         Err(SyntaxError { span, problem, remedy: "close every brace, bracket and quote" })
     }
@@ -229,7 +229,7 @@ impl<'t> Parser<'t> {
                     "false" => Value::Bool(false),
                     "Infinity" => Value::Number(f64::INFINITY),
                     "NaN" => Value::Number(f64::NAN),
-                    _ => return self.error(from, "a word without quotes is no value", "write texts in quotes"),
+                    _ => return self.error(from, "a word without quotes is not a value", "write texts in quotes"),
                 }
             }
             Some(c) => {
@@ -262,7 +262,7 @@ impl<'t> Parser<'t> {
             let key = self.key()?;
             let key_span = self.since(from);
             if !keys.insert(key.clone()) {
-                return self.error(from, format!("the key {key:?} stands twice in one object"), "keep one of them");
+                return self.error(from, format!("the key {key:?} appears twice in one object"), "keep one of them");
             }
             self.skip_blank()?;
             match self.peek() {
@@ -321,7 +321,7 @@ impl<'t> Parser<'t> {
             let c = if c == '\\' {
                 self.next();
                 if !self.eat("u") {
-                    return self.error(from, "a backslash that is no \\u escape stands in a key", REMEDY);
+                    return self.error(from, "a backslash in a key that is not a \\u escape", REMEDY);
                 }
                 self.unicode(from)?
             } else if is_name_part(c) {
@@ -331,7 +331,7 @@ impl<'t> Parser<'t> {
                 break;
             };
             if !(if name.is_empty() { is_name_start(c) } else { is_name_part(c) }) {
-                return self.error(from, format!("{c:?} cannot stand here in a key without quotes"), REMEDY);
+                return self.error(from, format!("{c:?} is not allowed here in a key without quotes"), REMEDY);
             }
             name.push(c);
         }
@@ -443,12 +443,12 @@ impl<'t> Parser<'t> {
             }
             match self.text.get(start..self.at).unwrap_or_default().parse() {
                 Ok(number) if is_good => number,
-                _ => return self.error(from, "is no number", REMEDY),
+                _ => return self.error(from, "is not a number", REMEDY),
             }
         };
         if self.peek().is_some_and(is_name_part) {
             self.take_while(is_name_part);
-            return self.error(from, "is no number", REMEDY);
+            return self.error(from, "is not a number", REMEDY);
         }
         Ok(Value::Number(sign * number))
     }
@@ -553,21 +553,21 @@ mod tests {
             ("{a: hello}", "hello", "a word without quotes"),
             ("{a: 'x\n'}", "'x", "not closed"),
             ("/* a", "/*", "comment is not closed"),
-            ("{1a: 1}", "1", "cannot stand here"),
+            ("{1a: 1}", "1", "is not allowed here"),
             ("{a-b: 1}", "-", "where a colon"),
             ("{,}", ",", "where a key"),
             ("[,]", ",", "where a value"),
             ("[1,,2]", ",", "where a value"),
-            ("{a: 1, 'a': 2}", "'a'", "stands twice"),
-            ("[010]", "010", "is no number"),
-            ("[1x]", "1x", "is no number"),
-            ("[.]", ".", "is no number"),
-            ("[1e]", "1e", "is no number"),
+            ("{a: 1, 'a': 2}", "'a'", "appears twice"),
+            ("[010]", "010", "is not a number"),
+            ("[1x]", "1x", "is not a number"),
+            ("[.]", ".", "is not a number"),
+            ("[1e]", "1e", "is not a number"),
             ("[0x]", "0x", "without digits"),
             ("'\\ud83d'", "\\ud83d", "surrogate"),
             ("'\\1'", "\\1", "escape with a digit"),
             ("'\\xg'", "\\x", "bad escape"),
-            ("{\\x: 1}", "\\", "no \\u escape"),
+            ("{\\x: 1}", "\\", "not a \\u escape"),
             ("\"\\", "", "ends where an escape"),
         ] {
             let error = parse(text, 0).unwrap_err();
@@ -694,7 +694,7 @@ mod tests {
 
     /// Stricter on purpose, and said so in the head of this file.
     fn is_deliberate(problem: &str) -> bool {
-        problem.contains("stands twice") || problem.contains("surrogate")
+        problem.contains("appears twice") || problem.contains("surrogate")
     }
 
     proptest! {

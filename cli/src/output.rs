@@ -61,7 +61,7 @@ pub struct Problem {
     pub problem: String,
     /// What to do instead; empty where the problem says it already.
     pub remedy: String,
-    /// Where it stands in the source.
+    /// Where it is in the source.
     pub excerpt: Option<Excerpt>,
 }
 
@@ -203,7 +203,7 @@ impl Output {
         self.out.write_all(b"\n")
     }
 
-    /// Writes a problem and the place where it stands. `label` says how bad it is.
+    /// Writes a problem and the place where it is. `label` says how bad it is.
     pub fn problem(&mut self, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
         let coloured = self.coloured;
         write_problem(&mut self.out, coloured, style, label, problem)
@@ -220,7 +220,7 @@ impl Output {
                 excerpt: None,
             }],
         };
-        // What was not written by now is no part of an answer.
+        // What was not written by now is not part of an answer.
         let _ = self.out.flush();
         let mut err = BufWriter::new(io::stderr().lock());
         for problem in &problems {

@@ -81,7 +81,7 @@ impl Inputs {
 /// The record that holds what all of these read, as Envoy's `json_format`, in the order in which it is to be written.
 ///
 /// # Errors
-/// A name that cannot stand in Envoy's format: its path in the configuration, and itself.
+/// A name that cannot be in Envoy's format: its path in the configuration, and itself.
 pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static str, String)> {
     const HEADERS: &str = "gateway.auth.trustedProxy";
     let fits = |place, name: &str| {
@@ -140,7 +140,7 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
     Ok(format)
 }
 
-/// A record, as it stands in a log.
+/// A record, as it is in a log.
 #[derive(Debug, Default, Deserialize)]
 pub struct Record<'a> {
     #[serde(borrow, default)]
@@ -177,7 +177,7 @@ enum Recorded<'a> {
     None,
     /// As bytes in Latin-1.
     Text(Cow<'a, str>),
-    /// Something that is no text.
+    /// Something that is not text.
     Other,
 }
 
@@ -297,8 +297,8 @@ pub enum Unjudged {
     Unreadable,
 }
 
-/// What Envoy writes for bytes that are no UTF-8 is one `\u00..` for each byte; all else stands there as it came.
-/// With every byte that stands there made such a character too, each character of each text is one byte.
+/// What Envoy writes for bytes that are not UTF-8 is one `\u00..` for each byte; everything else is there as it came.
+/// With every byte that is there made such a character too, each character of each text is one byte.
 pub fn as_latin1(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.bytes().map(char::from).collect()) }
 }
@@ -308,7 +308,7 @@ fn bytes(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() {
         return Cow::Borrowed(text.as_bytes());
     }
-    // What is no byte cannot come from Envoy: it stands for no byte that a rule would like.
+    // What is not a byte cannot come from Envoy: it stands for no byte that a rule would like.
     Cow::Owned(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0)).collect())
 }
 

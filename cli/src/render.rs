@@ -1,7 +1,7 @@
 //! `render`: configuration for Envoy, Istio, Envoy Gateway and the Gateway, from the operator's own.
 //!
 //! The shape is that of the files in `envoy/`, which are part of this program: what is changed in them is found by
-//! the text that stands there, and a text that stands there no longer is an error that the tests meet.
+//! the text that is there, and a text that is there no longer is an error that the tests meet.
 
 mod envoy;
 mod gateway;
@@ -52,7 +52,7 @@ enum Target {
     Gateway(gateway::Args),
 }
 
-/// What every target wants to know.
+/// What every target needs to know.
 #[derive(Debug, clap::Args)]
 struct Source {
     /// An openclaw.json, or a plugin configuration; - is standard input
@@ -161,7 +161,7 @@ impl Rendering {
     fn with_heads(&self, made_from: &str) -> Vec<(&'static str, String)> {
         // One file may be read without the others: each has the head.
         let mut head = format!(
-            "{0} Made by `openclaw-trusted-proxy render` {1} from {made_from}: edit that, and render anew.\n",
+            "{0} Made by `openclaw-trusted-proxy render` {1} from {made_from}: edit that, and render again.\n",
             self.comment,
             env!("CARGO_PKG_VERSION")
         );
@@ -205,11 +205,12 @@ fn write(folder: &Path, files: &[(&'static str, String)], force: bool) -> Result
 /// `IP:port`.
 fn socket(argument: &str, text: &str) -> Result<SocketAddr, Failure> {
     text.parse().map_err(|_| {
-        Failure::new(argument, format!("{text:?} is no IP:PORT"), "write for example 0.0.0.0:8080 or [::]:8080")
+        Failure::new(argument, format!("{text:?} is not an IP:PORT"), "write for example 0.0.0.0:8080 or [::]:8080")
     })
 }
 
 /// An IP address.
 fn address(argument: &str, text: &str) -> Result<IpAddr, Failure> {
-    text.parse().map_err(|_| Failure::new(argument, format!("{text:?} is no IP address"), "write for example 10.0.0.2"))
+    text.parse()
+        .map_err(|_| Failure::new(argument, format!("{text:?} is not an IP address"), "write for example 10.0.0.2"))
 }

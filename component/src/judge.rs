@@ -17,13 +17,13 @@ use crate::bindings::exports::openclaw::trusted_proxy::gate;
 /// What is wrong with the request, where it is none that HTTP knows.
 pub fn judge(policy: &Policy, given: &gate::Request) -> Result<gate::Verdict, String> {
     let peer = match Peer::from_filter_state(given.peer.as_bytes()) {
-        Peer::Unknown if !given.peer.is_empty() => return Err(format!("peer: {:?} is no IP address", given.peer)),
+        Peer::Unknown if !given.peer.is_empty() => return Err(format!("peer: {:?} is not an IP address", given.peer)),
         peer => peer,
     };
     let map = serialize(&headers(given)?);
     let mut request = policy.read(peer, &map).map_err(|_| "headers: they are too large".to_owned())?;
     request.destination = match given.destination.as_deref().map(|text| (text, socket_address(text.as_bytes()))) {
-        Some((text, None)) => return Err(format!("destination: {text:?} is no IP address with a port")),
+        Some((text, None)) => return Err(format!("destination: {text:?} is not an IP address with a port")),
         Some((_, address)) => address,
         None => None,
     };
@@ -60,7 +60,7 @@ fn headers(given: &gate::Request) -> Result<Vec<(String, &[u8])>, String> {
     for header in &given.headers {
         let name = header.name.to_ascii_lowercase();
         if !is_name(&name) {
-            return Err(format!("headers: {name:?} is no name"));
+            return Err(format!("headers: {name:?} is not a name"));
         }
         if name == "host" {
             return Err("headers: host belongs into `authority`".to_owned());
@@ -84,7 +84,7 @@ fn check_upgrade(headers: &[(String, &[u8])]) -> Result<(), String> {
         |value: &[u8]| value.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     if upgrades.next().is_some() || !upgrade.eq_ignore_ascii_case(b"websocket") || !values("connection").any(nominates)
     {
-        return Err("headers: `upgrade` may stand there once, as `websocket`, with `connection: upgrade`".to_owned());
+        return Err("headers: `upgrade` may appear once, as `websocket`, with `connection: upgrade`".to_owned());
     }
     Ok(())
 }

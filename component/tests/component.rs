@@ -342,7 +342,7 @@ fn what_no_request_can_be_is_an_error_that_says_where() {
         request
     };
     let with = |name: &str, value: &[u8]| changed(&|request: &mut Request| request.headers.push(header(name, value)));
-    let upgrade = "`upgrade` may stand there once";
+    let upgrade = "`upgrade` may appear once";
     let cases = [
         (changed(&|request| request.peer = "localhost".to_owned()), "peer: \"localhost\""),
         (changed(&|request| request.peer = "10.0.0.1/32".to_owned()), "peer: "),
@@ -352,11 +352,11 @@ fn what_no_request_can_be_is_an_error_that_says_where() {
         (changed(&|request| request.target = String::new()), "target: "),
         (changed(&|request| request.target = "/ HTTP/1.1\r\nx: y".to_owned()), "target: "),
         (changed(&|request| request.authority = Some(String::new())), "authority: "),
-        (with("", b"x"), "\"\" is no name"),
-        (with(":path", b"/"), "\":path\" is no name"),
-        (with("x user", b"x"), "\"x user\" is no name"),
-        (with("x-\u{fc}", b"x"), "is no name"),
-        (with("x-a\r\n", b"x"), "is no name"),
+        (with("", b"x"), "\"\" is not a name"),
+        (with(":path", b"/"), "\":path\" is not a name"),
+        (with("x user", b"x"), "\"x user\" is not a name"),
+        (with("x-\u{fc}", b"x"), "is not a name"),
+        (with("x-a\r\n", b"x"), "is not a name"),
         (with("Host", b"evil.example"), "host belongs into `authority`"),
         (with("x-a", b"b\r\nx-forwarded-user: eve"), "the value of x-a has"),
         (with("x-a", b"\0"), "the value of x-a has"),
@@ -473,7 +473,7 @@ fn the_example_host_says_what_becomes_of_a_request() {
     let cases: [(&str, &[(&str, &str)], &str); 3] = [
         ("10.0.0.1", &[NICK, CLIENT], "passes, with\n  x-openclaw-scopes: operator.write"),
         ("10.0.0.9", &[NICK, CLIENT], "refused with 401: trusted_proxy_untrusted_source"),
-        ("10.0.0.1", &[("x y", "z")], "no request: headers: \"x y\" is no name"),
+        ("10.0.0.1", &[("x y", "z")], "no request: headers: \"x y\" is not a name"),
     ];
     for (peer, headers, expected) in cases {
         assert_eq!(host::run(&COMPONENT, policy.as_bytes(), peer, headers).unwrap(), expected);

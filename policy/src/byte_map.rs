@@ -8,7 +8,7 @@ use rustc_hash::FxHasher;
 
 use crate::text::same;
 
-/// What stands under each of many texts; compared byte for byte. A look-up costs the same however many there are.
+/// What is under each of many texts; compared byte for byte. A look-up costs the same however many there are.
 ///
 /// The standard library's maps compare texts with `memcmp`, which WebAssembly has not. Who writes the configuration
 /// can make texts collide, who sends requests cannot: those are only looked up.
@@ -43,7 +43,7 @@ impl<V, K: Deref<Target = [u8]>> ByteMap<V, K> {
         is_new
     }
 
-    /// What stands under a text.
+    /// What is under a text.
     #[must_use]
     pub fn get(&self, text: &[u8]) -> Option<&V> {
         self.0.find(hash(text), |(known, _)| same(known, text)).map(|(_, value)| value)
@@ -61,7 +61,7 @@ impl<V, K: Deref<Target = [u8]>> ByteMap<V, K> {
         self.0.is_empty()
     }
 
-    /// What stands under all of them, in no order.
+    /// What is under all of them, in no order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
     }

@@ -150,7 +150,7 @@ pub(crate) const FIELD_NAMES: [&str; 11] = [
     "sec-websocket-protocol",
 ];
 
-/// A header of which a rule wants the first copy and the number of copies.
+/// A header of which a rule needs the first copy and the number of copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Field<'a> {
     first: Option<&'a [u8]>,

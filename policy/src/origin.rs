@@ -73,7 +73,7 @@ impl Origin {
         &self.text
     }
 
-    /// `host[:port]`, as it would stand in a `Host` header.
+    /// `host[:port]`, as it would be in a `Host` header.
     fn authority(&self) -> &str {
         self.text.get(self.authority..).unwrap_or_default()
     }
@@ -154,7 +154,7 @@ fn split_port(authority: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// A port: digits, leading zeros allowed; nothing is no port.
+/// A port: digits, leading zeros allowed; nothing is not a port.
 fn parse_port(port: &str) -> Option<Option<u16>> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -40,7 +40,7 @@ fn length_bit(path: &[u8]) -> u64 {
     1 << path.len().min(63)
 }
 
-/// Why an entry is no path of a set.
+/// Why an entry is not a path of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadPath {
     /// `/*` would take every path.

@@ -115,7 +115,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a request: its serialized header map, as far as this policy wants to know it.
+    /// Reads a request: its serialized header map, as far as this policy needs to know it.
     ///
     /// # Errors
     /// [`MalformedHeaders`], where the map is not what a host should hand over.
@@ -142,13 +142,13 @@ impl Policy {
         self.mode
     }
 
-    /// Whether the rules want to know the certificate that the peer showed.
+    /// Whether the rules need to know the certificate that the peer showed.
     #[must_use]
     pub fn needs_certificate(&self) -> bool {
         !self.edge && !self.trusted_peers.identities.is_empty()
     }
 
-    /// The path of the property with the verified identity, where the rules want to know it.
+    /// The path of the property with the verified identity, where the rules need to know it.
     #[must_use]
     pub fn assertion_path(&self) -> Option<&[u8]> {
         self.assertion.as_ref().map(|assertion| &*assertion.path)
@@ -160,7 +160,7 @@ impl Policy {
         &self.peer_address
     }
 
-    /// Whether the rules want to know the address at which the connection was accepted.
+    /// Whether the rules need to know the address at which the connection was accepted.
     #[must_use]
     pub const fn needs_destination(&self) -> bool {
         self.reject_same_host

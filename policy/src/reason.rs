@@ -149,7 +149,7 @@ reasons! {
         status: 403,
         rule: Some(Rule::Attribution),
         cause: "X-Forwarded-For names no client but proxies and loopback",
-        fix: "let the first proxy write X-Forwarded-For anew; list only proxies in `trustedProxies`",
+        fix: "let the first proxy write X-Forwarded-For itself; list only proxies in `trustedProxies`",
         advice: OPERATOR,
     }
     /// A required header is missing or blank.

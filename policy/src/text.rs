@@ -1,12 +1,12 @@
 //! Text as Node hands it to the Gateway: header values are bytes, read as Latin-1.
 
-/// Whether `byte`, as a Latin-1 character, is white space for JavaScript's `trim` and may stand in a header value.
+/// Whether `byte`, as a Latin-1 character, is white space for JavaScript's `trim` and may be in a header value.
 pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0xA0)
 }
 
 /// Whether two texts are the same. A word at a time, the last one over the end of the one before where the length
-/// is no multiple: WebAssembly has no `memcmp` but a loop over bytes.
+/// is not a multiple: WebAssembly has no `memcmp` but a loop over bytes.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
@@ -59,7 +59,8 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
     format!("\"{}\"", words.collect::<Vec<_>>().join(" "))
 }
 
-/// Bytes for a log line or a filter state: printable ASCII as it is, all else escaped; cut at `limit` bytes of input.
+/// Bytes for a log line or a filter state: printable ASCII as it is, everything else escaped; cut at `limit` bytes
+/// of input.
 ///
 /// A space is escaped as well where `spaces` is false, so that `key=value` stays one word.
 pub(crate) struct Escaped<'a> {

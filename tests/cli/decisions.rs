@@ -191,7 +191,7 @@ fn explain_tells_a_repeated_origin_from_one_that_is_not_listed() {
     }
 }
 
-/// What cannot stand in the head of an HTTP/1.1 request, and so cannot be asked about.
+/// What cannot be in the head of an HTTP/1.1 request, and so cannot be asked about.
 fn can_be_asked(request: &model::Request) -> Option<(String, Vec<u8>, Vec<String>)> {
     let mut more = Vec::new();
     let peer = std::str::from_utf8(request.peer.as_ref()?).ok()?.to_owned();

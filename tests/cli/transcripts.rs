@@ -1,6 +1,6 @@
-//! What the program prints: the transcripts beside this file and in the documentation, each command run anew.
+//! What the program prints: the transcripts beside this file and in the documentation, each command run again.
 //!
-//! `CLI_TRANSCRIPTS=write` writes them anew; read the difference before you commit it.
+//! `CLI_TRANSCRIPTS=write` updates them; read the difference before you commit it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn check(path: &Path, markdown: bool) -> usize {
         fs::write(path, &new).unwrap();
     } else {
         for (old, new) in text.lines().zip(new.lines()) {
-            assert_eq!(old, new, "{}: if that is meant, CLI_TRANSCRIPTS=write writes it anew", path.display());
+            assert_eq!(old, new, "{}: if that is meant, CLI_TRANSCRIPTS=write updates it", path.display());
         }
         assert_eq!(text.len(), new.len(), "{}: one is longer", path.display());
     }

@@ -93,7 +93,7 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (vec!["check"], "<FILE>"),
         (vec!["check", "missing.json"], "missing.json: cannot be read"),
         (vec!["check", "."], "cannot be read"),
-        (vec!["check", policy, "--envoy", "envoy.internal"], "\"envoy.internal\" is no IP address"),
+        (vec!["check", policy, "--envoy", "envoy.internal"], "\"envoy.internal\" is not an IP address"),
         (vec!["check", policy, "--env-file", "missing.env"], "missing.env: cannot be read"),
         (vec!["check", "policy.json", "--filter", "filter.json"], "holds the filter's settings itself"),
         (vec!["check", policy, "--filter", "openclaw.json"], "gateway block of its own"),
@@ -103,15 +103,15 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (vec!["check", &block], "looks like a gateway block alone"),
         (vec!["check", &circle], "includes it in turn"),
         (vec!["check", &outside], "outside the folder"),
-        (vec!["check", &number], "no file name"),
+        (vec!["check", &number], "not a file name"),
         (vec!["explain", policy], "--peer"),
         (vec!["explain", "wrong.json5", "--peer", "10.0.0.1"], "has host bits set"),
         (vec!["explain", "split.json5", "--peer", "10.0.0.1"], "CLAW_PROXY, which nothing here sets"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "no colon"], "without a colon"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a b: c"], "no header name"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "no colon"], "has no colon"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a b: c"], "not a header name"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a: \u{1}"], "control character"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", ":path: /"], "use --method"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/s3cr3t b"], "is no path"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/s3cr3t b"], "is not a path"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--request", "openclaw.json"], "no request line"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--request", &folded], "folded"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", &har], "has no log.entries"),
@@ -122,15 +122,15 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (curl("wget https://a/"), "is not curl"),
         (curl("curl"), "no URL"),
         (curl("curl https://a/ https://b/"), "more than one URL"),
-        (curl("curl https://a/ --proxy http://b"), "--proxy is no option"),
-        (curl("curl -Z https://a/"), "-Z is no option"),
-        (curl("curl https://a/ --header=authorization:s3cr3t"), "--header is no option"),
+        (curl("curl https://a/ --proxy http://b"), "--proxy is not an option"),
+        (curl("curl -Z https://a/"), "-Z is not an option"),
+        (curl("curl https://a/ --header=authorization:s3cr3t"), "--header is not an option"),
         (curl("curl https://?s3cr3t"), "names no host"),
         (curl("curl https://a/ -H"), "--header has no value"),
         (curl("curl https://a/ -b jar"), "file of cookies"),
         (curl("curl 'https://a/"), "quote is not closed"),
         (curl("curl https://a/ | sh"), "more than one command"),
-        (curl("curl ftp://a/"), "no scheme of HTTP"),
+        (curl("curl ftp://a/"), "not a scheme of HTTP"),
     ];
     for (arguments, expected) in cases {
         let run = tool(&arguments);
@@ -286,7 +286,7 @@ fn a_file_cannot_speak_to_the_terminal() {
     assert!(!run.stdout.contains('\u{1b}') && !run.stdout.contains('\u{202E}'), "{:?}", run.stdout);
     let key = "{gateway: {auth: {mode: 'trusted-proxy', trustedProxy: {'\\u001b[31m\\u202E\\n': 1}}}}";
     let run = tool_reading(&["check", "-"], key.as_bytes());
-    assert!(run.stdout.contains("is no key") && !run.stdout.contains(['\u{1b}', '\u{202E}']), "{:?}", run.stdout);
+    assert!(run.stdout.contains("unknown key") && !run.stdout.contains(['\u{1b}', '\u{202E}']), "{:?}", run.stdout);
     let run = tool(&["explain", "openclaw.json", "--peer", "10.0.0.1", "-H", "x-forwarded-user: \u{85}\u{9b}31m"]);
     assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
 }

@@ -1,7 +1,7 @@
-//! The documentation: what is made from the code is up to date, every link leads somewhere, every page is in the
-//! list of contents, and every command and every configuration is run by a test that reads it from its page.
+//! Tests of the documentation: generated parts are up to date, every link has a target, every page is in the table of
+//! contents, and every command and configuration is run by a test that reads it from its page.
 //!
-//! `DOCS=write` writes `docs/reasons.md` and `docs/configuration.md` anew.
+//! `DOCS=write` regenerates `docs/reasons.md` and `docs/configuration.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ fn pages() -> BTreeMap<String, String> {
     document::pages().into_iter().map(|path| (path.clone(), page(&path))).collect()
 }
 
-/// The anchor that a heading gets on the pages of the usual hosts.
+/// The anchor of a heading, as the usual hosting sites generate it.
 fn anchor(heading: &str) -> String {
     heading
         .to_lowercase()
@@ -34,7 +34,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// The links of a page: what stands in `](…)`.
+/// The links of a page: the text in `](…)`.
 fn links(text: &str) -> Vec<String> {
     prose(text).split("](").skip(1).filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
 }
@@ -51,7 +51,7 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
             }
             let (path, heading) = link.split_once('#').unwrap_or((&link, ""));
             let target = if path.is_empty() { root().join(name) } else { root().join(folder).join(path) };
-            assert!(target.exists(), "{name} links to {link}: there is no such file");
+            assert!(target.exists(), "{name} links to {link}, which does not exist");
             if !heading.is_empty() {
                 let text = fs::read_to_string(&target).unwrap();
                 let anchors: BTreeSet<_> = prose(&text)
@@ -64,7 +64,7 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
             checked += 1;
         }
     }
-    assert!(checked > 60, "{checked} links only: are they found at all?");
+    assert!(checked > 60, "only {checked} links were found");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn every_file_that_a_page_names_exists() {
             }
         }
     }
-    assert!(files > 40, "{files} files only: are they found at all?");
+    assert!(files > 40, "only {files} files were found");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn every_json_block_is_json_and_every_policy_in_one_compiles() {
             }
         }
     }
-    assert!(parsed > 10 && compiled > 5, "{parsed} blocks, {compiled} policies: are they found at all?");
+    assert!(parsed > 10 && compiled > 5, "only {parsed} blocks and {compiled} policies were found");
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried() {
             parsed += 1;
         }
     }
-    assert!(parsed > 10, "{parsed} blocks only: are they found at all?");
+    assert!(parsed > 10, "only {parsed} blocks were found");
 
-    // `tests/envoy/decisions.rs` has a real Envoy with this file say it to everybody.
+    // `tests/envoy/decisions.rs` checks that a real Envoy with this file sends it to every client.
     let envoy = fs::read_to_string(root().join("envoy/envoy.yaml")).unwrap();
     let example: Vec<_> = envoy.lines().map(str::trim).collect();
     let hsts = blocks(&fs::read_to_string(root().join("docs/hsts.md")).unwrap(), "yaml").concat();
@@ -147,7 +147,7 @@ fn every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried() {
     assert!(example.windows(shown.len()).any(|lines| lines == shown), "{hsts}");
 }
 
-/// Which tests put the configurations of a page to work: they read them there, too.
+/// The tests that use the configurations of a page, and read them from it.
 const CONFIGURATIONS: [(&str, &str, &str); 9] = [
     ("README.md", "tests/docs/readme.rs", "every_policy_shown_compiles"),
     ("docs/assertions.md", "tests/envoy/assertion.rs", "only_whom_the_assertion_names_comes_in"),
@@ -172,7 +172,7 @@ const CONFIGURATIONS: [(&str, &str, &str); 9] = [
     ),
 ];
 
-/// Holds a row of a table against the file that it names: the test is there, and reads the page.
+/// Checks a row of a table against the file that it names: the test exists, and it reads the page.
 fn assert_read(shown: &str, file: &str, test: &str) {
     let code = page(file);
     assert!(code.contains(&format!("fn {test}()")), "{file} has no test `{test}`");
@@ -188,7 +188,7 @@ fn every_configuration_that_is_shown_is_put_to_work_by_a_test() {
     for (shown, file, test) in CONFIGURATIONS {
         assert_read(shown, file, test);
     }
-    // Nothing else is a configuration, or a command, under another name.
+    // No configuration or command hides in a block of another kind.
     for (name, text) in pages() {
         for line in text.lines().filter_map(|line| line.trim_start().strip_prefix("```")) {
             assert!(["", "text", "json", "yaml", "sh", "console", "wit"].contains(&line), "{name}: a block of {line}");
@@ -198,12 +198,12 @@ fn every_configuration_that_is_shown_is_put_to_work_by_a_test() {
 
 #[test]
 fn the_parts_of_manifests_that_name_the_image_fit_into_those_that_are_shipped() {
-    /// Puts a part into the whole: only where the whole has something of the kind.
+    /// Merges a part into the whole; the whole must already have a value of the same type at each place.
     fn put(whole: &mut Value, part: &Value, at: &str) {
         match (whole, part) {
             (Value::Object(whole), Value::Object(part)) => {
                 for (key, value) in part {
-                    let place = whole.get_mut(key).unwrap_or_else(|| panic!("{at}.{key} is not there"));
+                    let place = whole.get_mut(key).unwrap_or_else(|| panic!("{at}.{key} does not exist"));
                     put(place, value, &format!("{at}.{key}"));
                 }
             }
@@ -213,7 +213,7 @@ fn the_parts_of_manifests_that_name_the_image_fit_into_those_that_are_shipped() 
                 }
             }
             (Value::String(whole), Value::String(part)) => part.clone_into(whole),
-            (whole, part) => panic!("{at}: {whole} is not of the kind of {part}"),
+            (whole, part) => panic!("{at}: {whole} does not have the type of {part}"),
         }
     }
     let schemas = Schemas::load();
@@ -231,8 +231,8 @@ fn the_parts_of_manifests_that_name_the_image_fit_into_those_that_are_shipped() 
     }
 }
 
-/// Which test runs the commands of a page (of any, where none is named) that begin like this: it reads them there,
-/// so that it runs what is shown.
+/// The test that runs the commands of a page (of any page, if none is named) that begin like this. It reads them from
+/// the page, so that it runs what is shown.
 const RUN: [(&str, &str, &str, &str); 13] = [
     ("README.md", "make run ", "tests/harness/tests/run.rs", "the_quick_start_does_what_it_shows"),
     ("README.md", "curl ", "tests/harness/tests/run.rs", "the_quick_start_does_what_it_shows"),
@@ -286,7 +286,7 @@ fn every_command_that_is_shown_is_run_by_a_test() {
         for document::Command { line, .. } in commands(&text) {
             let begins = |start: &str| format!("{line} ").starts_with(start);
             let row = RUN.iter().position(|(page, start, ..)| (page.is_empty() || *page == name) && begins(start));
-            assert!(row.is_some(), "{name}: what runs `{line}`?");
+            assert!(row.is_some(), "{name}: no test runs `{line}`");
             used.extend(row);
         }
     }
@@ -296,7 +296,7 @@ fn every_command_that_is_shown_is_run_by_a_test() {
     }
 }
 
-/// Commands in the midst of a sentence, of other programs than `make` and ours: what tries them.
+/// Commands in sentences, of programs other than `make` and ours, and what runs them.
 const SAID: [(&str, &str); 6] = [
     ("cargo test ", "`make test` runs all tests"),
     ("envoy --mode validate", "harness::envoy::validate, as tests/cli/recording/render.rs does with every rendering"),
@@ -319,7 +319,7 @@ fn every_command_in_a_sentence_is_one_that_is_known() {
             let [program, _, ..] = words[..] else { continue };
             if PROGRAMS.contains(&program) {
                 let row = SAID.iter().position(|(start, _)| words.join(" ").starts_with(start));
-                used.insert(row.unwrap_or_else(|| panic!("{name}: what tries `{command}`?")));
+                used.insert(row.unwrap_or_else(|| panic!("{name}: nothing runs `{command}`")));
             }
         }
     }
@@ -331,8 +331,8 @@ const NOT_IN_CI: [(&str, &str); 8] = [
     ("attack", "its one command is a part of `make test`"),
     ("test-quick", "its tests are a part of `make test`"),
     ("component-check", "compiles cargo-component, which takes minutes"),
-    ("bench", "wants half an hour and a machine of its own"),
-    ("fuzz", "wants a nightly toolchain; `make test` runs the same checks on kept and random inputs"),
+    ("bench", "needs half an hour and a dedicated machine"),
+    ("fuzz", "needs a nightly toolchain; `make test` runs the same checks on kept and random inputs"),
     ("fuzz-coverage", "the same"),
     ("mutants", "takes hours"),
     ("run", "does not end by itself; tests/harness/tests/run.rs runs it"),
@@ -351,7 +351,7 @@ fn every_make_target_that_is_shown_is_run_by_ci_or_has_a_reason() {
     let ci = page(".ci/run");
     let mut run: Vec<&str> = ci.lines().filter_map(|line| line.strip_prefix("step make ")?.split(' ').next()).collect();
     assert!(run.len() > 5, "{run:?}");
-    // What the tests that CI runs make themselves.
+    // Targets that the tests in CI make themselves.
     run.extend(
         RUN.iter()
             .filter(|(page, ..)| !page.is_empty())
@@ -381,10 +381,12 @@ fn every_make_target_that_is_shown_is_run_by_ci_or_has_a_reason() {
             let Some(target) = arguments.iter().find(|word| !word.contains('=')) else { continue };
             match NOT_IN_CI.iter().find(|(other, _)| other == target) {
                 Some((other, _)) => drop(excused.insert(*other)),
-                None => assert!(run.contains(target) || *target == "help", "{name} says `{command}`: who runs it?"),
+                None => {
+                    assert!(run.contains(target) || *target == "help", "{name} says `{command}`, but nothing runs it")
+                }
             }
             if shown.insert(command.clone()) {
-                // Shell, rules and files are there, as far as can be told without doing it.
+                // The shell, the rules and the files exist, as far as a dry run can tell.
                 make(&[&["--dry-run"], arguments].concat());
             }
             assert!(help.contains(&format!("make {target} ")), "`make help` does not list {target}");
@@ -394,7 +396,7 @@ fn every_make_target_that_is_shown_is_run_by_ci_or_has_a_reason() {
     assert!(shown.len() > 20, "{shown:?}");
 }
 
-/// What `make` prints.
+/// The output of `make`.
 fn make(arguments: &[&str]) -> String {
     let mut command = std::process::Command::new("make");
     command.args(arguments).current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
@@ -403,12 +405,12 @@ fn make(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A policy under which a request can be read; what the page shows hangs on the reason alone.
+/// A policy with which a request can be read; the output depends only on the reason.
 fn some_policy() -> Policy {
     compile(&fs::read(root().join("envoy/policy.json")).unwrap()).unwrap().policy
 }
 
-/// An item of a list, in lines of at most 118 columns. Code is not broken.
+/// A list item, wrapped at 118 columns. Code is not broken.
 fn item_of_a_list(text: &str) -> String {
     let mut lines = vec!["-".to_owned()];
     let mut in_code = false;
@@ -447,7 +449,7 @@ fn the_page_of_reasons_is_that_of_the_code() {
     for &reason in Reason::ALL {
         let header = (reason == Reason::MissingHeader).then_some("x-edge-secret");
         let refusal = Refusal { header, ..reason.into() };
-        // Without a policy nobody has said that clients may be told.
+        // Without a policy, it is unknown whether clients may see the reason.
         let hide = reason == Reason::ConfigMissing;
         let http = Reply::http(&refusal, None, hide);
         let close = Reply::websocket(&refusal, &upgrade, hide).unwrap();

@@ -1,4 +1,5 @@
-//! The borders of the code: which crate may know what, where `unsafe` is, and that no two files import each other.
+//! The borders of the code: which crate may depend on what, where `unsafe` is, and that no two files import each
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,7 +9,7 @@ use std::process::Command;
 use harness::envoy::root;
 use harness::source::rust_files;
 
-/// The crates that ship, by the folder of their sources.
+/// The crates that are released, by the folder of their sources.
 const SHIPPED: [&str; 4] = ["policy/src", "src", "cli/src", "component/src"];
 
 /// A file's code without its unit tests and comments.
@@ -25,13 +26,13 @@ fn unsafe_code_stays_in_one_file() {
         code.lines().any(|line| ["unsafe {", "unsafe extern", "unsafe fn"].iter().any(|word| line.contains(word)))
     };
     let files: Vec<_> = SHIPPED.iter().flat_map(|folder| rust_files(folder)).collect();
-    assert!(files.len() > 60, "{} files only: are they found at all?", files.len());
+    assert!(files.len() > 60, "only {} files were found", files.len());
     let with_unsafe: Vec<_> = files.iter().filter(|file| unsafe_code(file)).collect();
     assert_eq!(with_unsafe, [&root().join("src/host.rs")]);
 }
 
 #[test]
-fn every_file_of_the_filter_but_one_forbids_unsafe_code_and_so_does_the_policy() {
+fn only_one_file_of_the_filter_may_contain_unsafe_code() {
     let forbids = |file: &Path| fs::read_to_string(file).unwrap().contains("#![forbid(unsafe_code)]");
     let without: Vec<_> = rust_files("src").into_iter().filter(|file| !forbids(file)).collect();
     assert_eq!(
@@ -43,7 +44,7 @@ fn every_file_of_the_filter_but_one_forbids_unsafe_code_and_so_does_the_policy()
     }
 }
 
-/// The names of all packages that a package needs to be built and tested.
+/// The names of all packages that are needed to build and test a package.
 fn packages(package: &str, edges: &str) -> BTreeSet<String> {
     let tree = Command::new("cargo")
         .args(["tree", "--locked", "--offline", "--package", package, "--edges", edges, "--prefix", "none"])
@@ -64,8 +65,8 @@ fn the_policy_knows_no_host_and_its_tests_need_no_webassembly_runtime() {
         assert!(!needed.contains(foreign), "the policy needs {foreign}");
     }
     let text = fs::read_to_string(root().join("policy/Cargo.toml")).unwrap();
-    assert!(!text.contains("[features]"), "the policy is one thing, whoever uses it");
-    // Only the filter knows proxy-wasm.
+    assert!(!text.contains("[features]"), "the policy must not have features");
+    // Only the filter uses proxy-wasm.
     for package in ["openclaw-trusted-proxy-cli", "openclaw-trusted-proxy-component"] {
         assert!(!packages(package, "normal").contains("proxy-wasm"), "{package}");
     }
@@ -81,7 +82,7 @@ fn module(folder: &Path, file: &Path) -> Vec<String> {
     names
 }
 
-/// The paths that a file names by `crate::` or `super::`, from the root of its crate; of `{…}` each branch.
+/// The paths that a file imports with `crate::` or `super::`, from the root of its crate; for `{…}`, each branch.
 fn named(code: &str, module: &[String]) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     for start in ["crate::", "super::"] {
@@ -124,12 +125,13 @@ fn no_files_import_each_other_in_a_circle() {
         for (module, file) in &modules {
             for path in named(&code(file), module) {
                 let longest = (0..=path.len()).rev().find_map(|length| modules.get(&path[..length]));
-                // The root and a folder's `mod.rs` only hand names on.
+                // The root and a folder's `mod.rs` only re-export names.
                 let target = longest.filter(|target| !target.ends_with("lib.rs") && !target.ends_with("main.rs"));
                 imports.entry(*file).or_default().extend(target.filter(|target| *target != file));
             }
         }
-        // What imports nothing that is left is on the ground; what stays at the end is in a circle, or above one.
+        // Files that import none of the remaining ones are removed, again and again; those that stay are in a cycle,
+        // or import one.
         let mut left: BTreeSet<&PathBuf> = files.iter().collect();
         loop {
             let on_the_ground: Vec<_> = left
@@ -142,8 +144,8 @@ fn no_files_import_each_other_in_a_circle() {
             }
             left.retain(|file| !on_the_ground.contains(file));
         }
-        assert!(left.is_empty(), "these files are in a circle, or import one that is: {left:#?}");
+        assert!(left.is_empty(), "these files are in an import cycle, or import one that is: {left:#?}");
         found += imports.values().map(BTreeSet::len).sum::<usize>();
     }
-    assert!(found > 150, "{found} imports only: are they found at all?");
+    assert!(found > 150, "only {found} imports were found");
 }

@@ -1,5 +1,5 @@
-//! Where it runs: docs/compatibility.md names the Envoys that `make test-hosts` runs, and envoy/proxies/README.md
-//! the proxies.
+//! Tests docs/compatibility.md, which lists the Envoy versions of `make test-hosts`, and envoy/proxies/README.md,
+//! which lists the proxies.
 
 use policy::config::compile;
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn variable(name: &str) -> String {
 }
 
 #[test]
-fn the_table_of_envoys_is_what_make_test_hosts_runs_and_ends_with_the_one_that_all_tests_use() {
+fn the_table_of_envoys_matches_make_test_hosts() {
     let page = read("docs/compatibility.md");
     let (_, table) = page.split_once("| Envoy |").expect("a table of Envoys");
     let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
@@ -24,10 +24,10 @@ fn the_table_of_envoys_is_what_make_test_hosts_runs_and_ends_with_the_one_that_a
     let listed: Vec<&str> = rows.iter().map(|row| row[0]).collect();
     assert_eq!(listed.join(" "), variable("ENVOY_HOSTS"));
     assert_eq!(listed.last().copied(), Some(variable("ENVOY_VERSION").as_str()));
-    assert!(rows.iter().all(|row| row[1..] == ["pass"; 4]), "what does not pass is not supported: {rows:?}");
+    assert!(rows.iter().all(|row| row[1..] == ["pass"; 4]), "only versions that pass are supported: {rows:?}");
 
     let number = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
-    assert!(listed.is_sorted_by_key(|version| number(version)), "oldest first: {listed:?}");
+    assert!(listed.is_sorted_by_key(|version| number(version)), "the oldest version comes first: {listed:?}");
 }
 
 #[test]

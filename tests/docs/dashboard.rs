@@ -1,5 +1,5 @@
-//! The dashboard and the rules in `envoy/observability/`, as files: what must hold before any Prometheus or Grafana
-//! sees them. `make observability` asks them with real ones.
+//! The dashboard and the rules in `envoy/observability/`, checked as files, before any Prometheus or Grafana loads
+//! them. `make observability` runs them with real ones.
 
 use std::collections::BTreeSet;
 
@@ -17,33 +17,30 @@ fn every_panel_of_the_dashboard_is_whole() {
     let dashboard: Value = serde_json::from_str(&read("dashboard.json")).expect("dashboard.json is JSON");
     let variables: BTreeSet<&str> =
         dashboard["templating"]["list"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
-    assert!(variables.contains("datasource"), "the data source is for the reader to choose");
+    assert!(variables.contains("datasource"), "the reader must be able to choose the data source");
     let source = json!({"type": "prometheus", "uid": "${datasource}"});
     let panels = dashboard["panels"].as_array().unwrap();
     let (mut ids, mut titles, mut cells) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for panel in panels {
         let title = panel["title"].as_str().filter(|title| !title.is_empty()).expect("a title");
         assert!(titles.insert(title), "two panels `{title}`");
-        assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{title}: its id is another panel's");
+        assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{title}: another panel has the same id");
         assert_eq!(panel["datasource"], source, "{title}");
         let unit = panel["fieldConfig"]["defaults"]["unit"].as_str();
-        assert!(
-            matches!(unit, Some("none" | "reqps" | "percentunit")),
-            "{title}: {unit:?} is no unit that it can have"
-        );
+        assert!(matches!(unit, Some("none" | "reqps" | "percentunit")), "{title}: {unit:?} is not a permitted unit");
         let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().expect("a place"));
-        assert!(w > 0 && h > 0 && x + w <= 24, "{title} sticks out");
+        assert!(w > 0 && h > 0 && x + w <= 24, "{title} extends beyond the grid");
         for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
-            assert!(cells.insert(cell), "{title} lies on another panel");
+            assert!(cells.insert(cell), "{title} overlaps another panel");
         }
         let mut refs = BTreeSet::new();
         let targets = panel["targets"].as_array().filter(|targets| !targets.is_empty()).expect("a query");
         for target in targets {
             let expression = target["expr"].as_str().unwrap();
             assert_eq!(target["datasource"], source, "{title}");
-            assert!(refs.insert(target["refId"].as_str().unwrap()), "{title}: two queries of one name");
+            assert!(refs.insert(target["refId"].as_str().unwrap()), "{title}: two queries with the same name");
             assert!(!target["legendFormat"].as_str().unwrap().is_empty(), "{title}: a query without a legend");
-            assert!(expression.contains("job=~\"$job\""), "{title}: {expression} goes by no fleet");
+            assert!(expression.contains("job=~\"$job\""), "{title}: {expression} does not select a fleet");
             for used in expression.split('$').skip(1) {
                 let name = used.split(|one: char| !(one.is_ascii_alphanumeric() || one == '_')).next().unwrap();
                 assert!(name == "__rate_interval" || variables.contains(name), "{title}: no variable ${name}");
@@ -54,7 +51,7 @@ fn every_panel_of_the_dashboard_is_whole() {
 }
 
 #[test]
-fn every_name_in_the_rules_the_dashboard_and_the_page_is_one_that_there_is() {
+fn every_name_in_the_rules_the_dashboard_and_the_page_exists() {
     let (rules, tests, dashboard) = (read("rules.yaml"), read("rules.test.yaml"), read("dashboard.json"));
     let after = |text: &str, key: &str| -> Vec<String> {
         text.lines().filter_map(|line| line.trim().strip_prefix(key)).map(|rest| rest.trim().to_owned()).collect()
@@ -77,7 +74,7 @@ fn every_name_in_the_rules_the_dashboard_and_the_page_is_one_that_there_is() {
     for page in ["docs/operations.md", "docs/migration.md", "envoy/observability/dashboard.json"] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         let named = with(&words(&text), "OpenClawTrustedProxy");
-        // The pattern of the annotation is the beginning of all.
+        // The pattern of the annotation is a prefix of all of them.
         let unknown: Vec<_> =
             named.iter().filter(|name| *name != "OpenClawTrustedProxy" && !alerts.contains(*name)).collect();
         assert!(unknown.is_empty(), "{page}: {unknown:?}");
@@ -87,7 +84,7 @@ fn every_name_in_the_rules_the_dashboard_and_the_page_is_one_that_there_is() {
     let used = with(&words(&dashboard), "openclaw_trusted_proxy:");
     assert!(used.is_subset(&recorded), "{used:?} of {recorded:?}");
 
-    // What the filter itself writes: src/metrics.rs.
+    // The filter's own metrics, from src/metrics.rs.
     let own = |text: &str| -> BTreeSet<String> {
         with(&words(text), "openclaw_trusted_proxy_").into_iter().filter(|name| !name.contains(':')).collect()
     };

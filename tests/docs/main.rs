@@ -1,4 +1,4 @@
-//! The documentation says what the code does, and every command and configuration in it is run.
+//! Tests that the documentation matches the code, and that every command and configuration in it is run.
 
 mod book;
 mod borders;

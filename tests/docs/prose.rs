@@ -7,7 +7,7 @@ use harness::envoy::root;
 
 const COLUMNS: usize = 120;
 
-/// What is made, downloaded, or not ours.
+/// Generated, downloaded and third-party files.
 const NOT_OURS: [&str; 9] =
     ["target", "dist", "node_modules", ".git", ".run", ".tools", "artifacts", "corpus", "coverage"];
 
@@ -29,7 +29,7 @@ fn files(endings: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// The lines of a page that are prose: no code, and no tables, whose rows cannot be broken.
+/// The lines of a page that are prose: not code, and not tables, whose rows cannot be broken.
 fn prose(page: &str) -> Vec<(usize, &str)> {
     let mut in_code = false;
     let mut is_prose = |line: &str| {
@@ -40,13 +40,13 @@ fn prose(page: &str) -> Vec<(usize, &str)> {
     page.lines().enumerate().filter(|(_, line)| is_prose(line)).collect()
 }
 
-/// The lines of a source that are comments, by the sign that begins them. Commands in comments are indented.
+/// The comment lines of a source, by their prefix. Commands in comments are indented.
 fn comments<'a>(source: &'a str, sign: &str) -> Vec<(usize, &'a str)> {
     let is_prose = |line: &str| line.trim_start().strip_prefix(sign).is_some_and(|text| !text.starts_with("  "));
     source.lines().enumerate().filter(|(_, line)| is_prose(line)).collect()
 }
 
-/// Whether a line is too long, and could be broken. Code between backticks is one word.
+/// Whether a line is too long and could be broken. Code between backticks counts as one word.
 fn is_too_long(line: &str) -> bool {
     let words = line.split('`').step_by(2).flat_map(str::split_whitespace);
     line.chars().count() > COLUMNS && words.filter(|word| word.len() < COLUMNS / 2).count() > 3
@@ -62,7 +62,7 @@ fn lines_of_prose_are_at_most_120_columns() {
         let too_long = lines.into_iter().filter(|(_, line)| is_too_long(line));
         long.extend(too_long.map(|(at, line)| format!("{place}:{}: {} columns", at + 1, line.chars().count())));
     };
-    // Generated evidence is looked up, not read.
+    // Generated evidence is for reference, not for reading.
     for file in files(&[".md"]).into_iter().filter(|file| !file.ends_with("attack/RESULTS.md")) {
         check(&file, prose(&fs::read_to_string(&file).unwrap()));
     }
@@ -74,6 +74,6 @@ fn lines_of_prose_are_at_most_120_columns() {
             check(&file, comments(&fs::read_to_string(&file).unwrap(), sign));
         }
     }
-    assert!(seen > 5_000, "{seen} lines only: are they found at all?");
+    assert!(seen > 5_000, "only {seen} lines were found");
     assert!(long.is_empty(), "{} lines are too long:\n{}", long.len(), long.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! README.md is short, and its examples are what the code has.
+//! README.md is short, and its examples match the code.
 
 use harness::document::{blocks, page};
 use policy::config::compile;

@@ -1,6 +1,6 @@
-//! Signed assertions: what Envoy's `jwt_authn` verified binds the user. Configuration and policies are those of
-//! docs/assertions.md: Pomerium's and Cloudflare Access's assertion headers, and an OIDC provider's token. Keys and
-//! tokens are made here.
+//! Signed assertions: the user must match what Envoy's `jwt_authn` verified. The configuration and the policies are
+//! those of docs/assertions.md: the assertion headers of Pomerium and Cloudflare Access, and an OIDC provider's
+//! token. The keys and tokens are generated here.
 
 use harness::document::{blocks, page};
 use harness::echo::{self, Echo};
@@ -11,24 +11,24 @@ use harness::parts;
 use harness::wire::{self, Connection, values};
 use serde_json::{Value, json};
 
-/// A provider of assertions, as a section of docs/assertions.md has it.
+/// A provider of assertions, as a section of docs/assertions.md describes it.
 struct Provider {
     name: String,
     key: Key,
-    /// The HTTP filter that verifies, and the policy.
+    /// The HTTP filter that verifies assertions, and the policy.
     jwt_authn: Value,
     policy: Value,
     issuer: String,
     audience: String,
-    /// The header of the assertion, and what stands before the token.
+    /// The header of the assertion, and the prefix before the token.
     header: (String, String),
-    /// The header in which the proxy names the user, besides.
+    /// The header in which the proxy also names the user.
     user_header: String,
-    /// Whether Envoy has no proxy before it.
+    /// Whether Envoy is the edge, without a proxy in front of it.
     edge: bool,
 }
 
-/// The providers of the page, each with a key of the kind that it signs with.
+/// The providers of the page, each with a key of the type that it signs with.
 fn providers() -> Vec<Provider> {
     let [filters, policies] = ["yaml", "json"].map(|language| blocks(&page("docs/assertions.md"), language));
     assert_eq!((filters.len(), policies.len()), (3, 3), "docs/assertions.md shows three providers");
@@ -43,7 +43,7 @@ fn provider(filter: &str, policy: &str) -> Provider {
     let (name, one) = all.iter_mut().next().unwrap();
     let name = name.clone();
     let key = if name == "pomerium" { Key::es256(&name) } else { Key::rs256(&name) };
-    // The keys are at hand.
+    // The keys are given inline.
     one.as_object_mut().unwrap().remove("remote_jwks").expect("keys that Envoy fetches");
     one["local_jwks"] = json!({"inline_string": jwt::jwks([&key]).to_string()});
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -62,7 +62,7 @@ fn provider(filter: &str, policy: &str) -> Provider {
 }
 
 impl Provider {
-    /// What this provider signs for a user.
+    /// The claims that this provider signs for a user.
     fn claims(&self, user: &str) -> Value {
         jwt::for_an_hour(json!({"iss": self.issuer, "aud": [self.audience], "sub": "7335d417", "email": user}))
     }
@@ -74,7 +74,7 @@ impl Provider {
     }
 }
 
-/// How the filter stands to `jwt_authn` in a listener.
+/// The place of the filter relative to `jwt_authn` in a listener.
 const PLACES: [&str; 3] = ["match", "identity", "before"];
 
 fn start(providers: &[Provider], echo: &Echo) -> Envoy {
@@ -98,7 +98,7 @@ fn start(providers: &[Provider], echo: &Echo) -> Envoy {
     Envoy::start(&parts::bootstrap(listeners, clusters).to_string())
 }
 
-/// What came of a request: the user that the upstream got, or the reason of the refusal.
+/// The result of a request: the user that the upstream got, or the reason of the refusal.
 type Outcome = Result<String, String>;
 
 struct Asked<'a> {
@@ -110,7 +110,7 @@ impl Asked<'_> {
     fn connect(&self, envoy: &Envoy, place: &str) -> Connection {
         let mut connection =
             Connection::open(envoy.address(&format!("{} {place}", self.provider.name))).expect("Envoy listens");
-        // The proxy that is trusted, and a browser where there is none.
+        // The trusted proxy, or a browser if there is no proxy.
         connection.send(&wire::proxy_line(if self.provider.edge { "198.51.100.9" } else { "10.0.0.1" })).unwrap();
         connection
     }
@@ -192,16 +192,16 @@ fn only_whom_the_assertion_names_comes_in() {
             _ => Key::rs256(&provider.name),
         };
         let good = key.sign(&claims);
-        // The user header, the token, and what comes of it with "match" and with "identity".
+        // The user header, the token, and the results with "match" and with "identity".
         let cases: Vec<(&str, Option<&str>, Option<String>, Result<&str, &str>, Result<&str, &str>)> = vec![
             ("as it should be", Some(NICK), Some(good.clone()), Ok(NICK), Ok(NICK)),
-            ("another user in the header", Some(MALLORY), Some(good.clone()), MISMATCH, Ok(NICK)),
+            ("a different user in the header", Some(MALLORY), Some(good.clone()), MISMATCH, Ok(NICK)),
             ("another case in the header", Some("Nick@example.com"), Some(good.clone()), MISMATCH, Ok(NICK)),
             ("no user header", None, Some(good.clone()), Err("trusted_proxy_user_missing"), Ok(NICK)),
             ("a token for another user", Some(NICK), Some(key.sign(&provider.claims(MALLORY))), MISMATCH, Ok(MALLORY)),
             ("no token", Some(NICK), None, MISSING, MISSING),
             ("an empty token", Some(NICK), Some(String::new()), MISSING, MISSING),
-            ("no token at all in it", Some(NICK), Some("nick@example.com".to_owned()), MISSING, MISSING),
+            ("not a token", Some(NICK), Some("nick@example.com".to_owned()), MISSING, MISSING),
             ("another key of the same name", Some(NICK), Some(other.sign(&claims)), MISSING, MISSING),
             ("alg none", Some(NICK), Some(key.without_signature(&claims)), MISSING, MISSING),
             ("HS256 with the public key", Some(NICK), Some(key.signed_with_public_key(&claims)), MISSING, MISSING),
@@ -251,7 +251,7 @@ fn only_whom_the_assertion_names_comes_in() {
             headers.extend(user.map(|user| (provider.user_header.as_str(), user.to_owned())));
             headers.extend(token.as_ref().map(|token| (header.as_str(), format!("{prefix}{token}"))));
             let asked = Asked { provider, headers };
-            // Before jwt_authn nothing is verified yet, so nobody comes in.
+            // Before jwt_authn nothing is verified yet, so nobody is admitted.
             for (place, expected) in [("match", matched), ("identity", identity), ("before", &MISSING)] {
                 let expected = expected.map(str::to_owned).map_err(str::to_owned);
                 let name = format!("{}, {place}, {what}", provider.name);
@@ -289,7 +289,7 @@ fn a_cookie_does_as_well_and_a_second_token_never_lends_its_name() {
             assert_eq!(ask(vec![in_cookie(&good(NICK))]), Ok(NICK.to_owned()), "{}", provider.name);
         }
         assert!(ask(vec![in_cookie(&forged)]).is_err(), "{}", provider.name);
-        // Whoever has a good token of their own never becomes Nick by a bad one.
+        // A user with a valid token must never become Nick with an invalid one.
         for headers in [
             vec![in_header(&good(MALLORY)), in_cookie(&forged), user.clone()],
             vec![in_cookie(&good(MALLORY)), in_header(&forged), user.clone()],
@@ -334,7 +334,7 @@ fn no_header_writes_the_metadata_that_the_filter_reads() {
 }
 
 #[test]
-fn the_token_and_the_providers_other_headers_do_not_reach_the_gateway_but_authorization_does() {
+fn of_the_providers_headers_only_authorization_reaches_the_gateway() {
     let providers = providers();
     let echo = Echo::start().unwrap();
     let envoy = start(&providers, &echo);

@@ -1,5 +1,5 @@
-//! The shipped module in a real Envoy: the decision vectors, and the configuration in `envoy/` as its comments
-//! promise it.
+//! The release module in a real Envoy: the decision vectors, and the configuration in `envoy/` with the behaviour
+//! that its comments describe.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use harness::vectors::{self, Outcome, Vector};
 use harness::wire::{self, Connection, Response, values};
 use serde_json::{Value, json};
 
-/// The filter state in which a listener keeps the address that its connection came from, by the PROXY line if there
-/// is one: written before any header is read.
+/// The filter state in which a listener keeps the address that its connection came from (from the PROXY line, if
+/// there is one). It is written before any header is read.
 const PEER_KEY: &str = "openclaw.peer";
-/// The filter state for the address at the other end of the wire, whatever a PROXY line or a header says.
+/// The filter state with the address of the other end of the connection, independent of PROXY lines and headers.
 const DIRECT_PEER_KEY: &str = "openclaw.direct_peer";
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ fn run_vectors(name: &str, place: impl Fn(&Value) -> (Value, Value)) {
     });
     let admitted = results.iter().filter(|(admitted, _)| *admitted).count();
     let wrong: Vec<&String> = results.iter().filter_map(|(_, problem)| problem.as_ref()).collect();
-    // Past the capture of tests that pass: how many cases there were is worth a line.
+    // Bypasses the output capture of passing tests, to show the number of cases.
     let wrong_count = wrong.len();
     let mut out = std::io::stdout();
     writeln!(out, "{} vectors, peer from the {name}: {admitted} admitted, {wrong_count} wrong", vectors.len()).unwrap();
@@ -83,7 +83,7 @@ fn shorten(problems: &[&String]) -> String {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Facts about Envoy that the filter's safety rests on
+// Facts about Envoy on which the filter's safety depends
 // ---------------------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -100,7 +100,7 @@ fn a_peer_that_envoy_read_from_a_header_is_refused_unless_the_true_one_is_in_fil
         echo.address(),
     ));
     let cases = [
-        // The peer as it is, and as it says it is. 203.0.113.7 is trusted.
+        // The true peer, and the claimed one. 203.0.113.7 is trusted.
         ("connection", "203.0.113.7", None, Ok(())),
         ("connection", "203.0.113.9", None, Err("trusted_proxy_untrusted_source")),
         ("connection", "203.0.113.9", Some("203.0.113.7"), Err("trusted_proxy_peer_unverified")),
@@ -123,7 +123,7 @@ fn a_peer_that_envoy_read_from_a_header_is_refused_unless_the_true_one_is_in_fil
         assert_eq!(seen, expected.map_err(str::to_owned), "{listener}: {peer} with {forwarded:?}");
     }
     envoy.line(Source::Log, |line| line.contains("log direct ") && line.contains("peer=127.0.0.1:"));
-    // A PROXY line is believed, but not one without a port.
+    // A PROXY line is trusted, but not one without a port.
     let headers =
         [("host", "claw.example.com"), ("x-forwarded-user", "nick@example.com"), ("x-real-ip", "198.51.100.7")];
     for name in ["connection", "state"] {
@@ -164,7 +164,7 @@ fn the_example_admits_refuses_logs_and_counts() {
     assert_eq!(values(&upstream, "x-forwarded-user"), ["nick@example.com"]);
     assert_eq!(values(&upstream, "x-openclaw-scopes").len(), 1, "{admitted:?}");
     assert_eq!(admitted.json()["path"], "/v1/models?key=secret");
-    assert!(admitted.header("server").is_none(), "Envoy does not tell its name: {admitted:?}");
+    assert!(admitted.header("server").is_none(), "Envoy does not reveal its name: {admitted:?}");
     assert!(admitted.header("strict-transport-security").is_none(), "no HSTS without TLS: {admitted:?}");
 
     let refused = get(http, "/v1/models?key=secret", &[("x-forwarded-user", "mallory@example.com"), CLIENT]);
@@ -172,7 +172,7 @@ fn the_example_admits_refuses_logs_and_counts() {
     assert_eq!(reason(&refused).as_deref(), Some("trusted_proxy_user_not_allowed"));
     assert_eq!(refused.header("cache-control").as_deref(), Some("no-store"));
     assert_eq!(refused.header("www-authenticate").as_deref(), Some("TrustedProxy realm=\"openclaw\""));
-    assert!(!refused.text().contains("mallory"), "nothing of the request comes back: {refused:?}");
+    assert!(!refused.text().contains("mallory"), "nothing from the request is reflected: {refused:?}");
     assert_eq!(get(http, "/", &[CLIENT]).status, 401);
     assert_eq!(get(http, "/health", &[]).status, 200, "health checks need no identity");
     assert_eq!(echo.requests(), 2, "what is refused must not reach the upstream");
@@ -191,7 +191,7 @@ fn the_example_admits_refuses_logs_and_counts() {
     assert!(line.contains("mallory@example.com") && line.contains("127.0.0.1"), "{line}");
     assert!(!line.contains("secret"), "the query is left out: {line}");
 
-    // Admitted requests are told to Envoy once a second.
+    // Admitted requests are reported to Envoy once a second.
     let counters = || envoy.process().ask("/stats/prometheus").unwrap().text();
     eventually("the admitted request to be counted", || counters().contains("_decisions{result=\"admitted\"} 1\n"));
     let counters = counters();
@@ -208,7 +208,7 @@ fn the_example_admits_refuses_logs_and_counts() {
 }
 
 #[test]
-fn the_tls_listener_says_hsts_to_everybody_takes_no_websockets_over_http_2_and_differs_in_nothing_else() {
+fn the_tls_listener_differs_only_in_hsts_and_websockets_over_http_2() {
     let (_echo, envoy, example) = example(&shipped_policy());
     let certificate = std::fs::read(example.certificate()).unwrap();
     for (headers, status) in [(vec![NICK, CLIENT], 200), (vec![CLIENT], 401)] {
@@ -233,7 +233,7 @@ fn the_tls_listener_says_hsts_to_everybody_takes_no_websockets_over_http_2_and_d
         let route = manager["route_config"].as_object_mut().unwrap();
         route.remove("name");
         let hsts = route.remove("response_headers_to_add");
-        // Off is not shown.
+        // False is not shown.
         let connect = manager["http2_protocol_options"].as_object_mut().unwrap().remove("allow_connect");
         (hsts, connect, manager)
     };
@@ -244,7 +244,7 @@ fn the_tls_listener_says_hsts_to_everybody_takes_no_websockets_over_http_2_and_d
     assert_eq!(plain["http_filters"][0]["name"], FILTER, "the filter is there, and first");
 }
 
-/// Tokens of a login that Envoy verifies. They have no expiry; the key is no secret.
+/// Tokens for a login that Envoy verifies. They do not expire; the key is not a secret.
 mod tokens {
     pub const KEYS: &str = r#"{"keys": [{"kty": "oct", "kid": "t", "alg": "HS256", "k": "YSBrZXkgdGhhdCBvbmx5IHRoaXMgdGVzdCBrbm93cywgMzIr"}]}"#;
     pub const NICK: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJlbWFpbCI6Im5pY2tAZXhhbXBsZS5jb20ifQ.WlIKQVg3KuI0zUv2gvFX70AJ2XyTWlIpo7czo8_dbYo";
@@ -272,7 +272,7 @@ fn at_the_edge_only_the_user_that_envoy_verified_comes_in() {
             "local_jwks": {"inline_string": tokens::KEYS},
             "payload_in_metadata": "payload",
         }},
-        // Who has no token goes on without: the filter refuses then.
+        // A request without a token is passed on; the filter then refuses it.
         "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [
             {"provider_name": "id"}, {"allow_missing": {}},
         ]}}}],
@@ -289,7 +289,7 @@ fn at_the_edge_only_the_user_that_envoy_verified_comes_in() {
     const MISMATCH: &str = "trusted_proxy_assertion_mismatch";
     const NOT_ALLOWED: &str = "trusted_proxy_user_not_allowed";
     const NICK: Option<&str> = Some("nick@example.com");
-    // Where, the peer, the token, the user header, and the reason of a refusal.
+    // The listener, the peer, the token, the user header, and the reason of a refusal.
     let cases = [
         (edge, "198.51.100.7", Some(tokens::NICK), None, None),
         (edge, "198.51.100.7", Some(tokens::NICK), Some("eve@example.com"), None),
@@ -336,7 +336,7 @@ fn a_refused_navigation_gets_a_page_and_everything_else_gets_json() {
         let headers = [("host", "a"), ("x-forwarded-for", "198.51.100.7"), ("accept", accept), ("connection", "close")];
         connection.send(&wire::request(method, "/secret?token=s3cr3t", &headers)).unwrap();
         let response = connection.response(method).unwrap();
-        // Nothing may follow what was read: a body behind the answer to HEAD would be taken for the next answer.
+        // Nothing may follow the response: a body after the answer to HEAD would be taken for the next answer.
         (response, connection.rest().unwrap())
     };
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
@@ -383,7 +383,7 @@ fn a_client_cannot_name_its_own_address() {
     let response = get(envoy.address("http"), "/health", &[]);
     assert_eq!(response.status, 200, "{response:?}");
     let upstream = echo::received(&response.json());
-    assert!(values(&upstream, "x-envoy-internal").is_empty(), "no network is Envoy's own: {response:?}");
+    assert!(values(&upstream, "x-envoy-internal").is_empty(), "Envoy treats no network as internal: {response:?}");
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn too_many_headers_and_names_with_underscores_do_not_pass() {
     assert_eq!(get(http, "/", &[NICK, CLIENT, ("x_forwarded_user", "root@example.com")]).status, 400);
     assert_eq!(echo.requests(), 0);
 
-    // The largest that passes still fits the Gateway's 16 KiB, with all that was added on the way.
+    // The largest request that passes still fits the Gateway's 16 KiB, with everything that was added on the way.
     let large = "x".repeat(15 * 1024 - 250);
     let response = get(http, "/", &[NICK, CLIENT, ("x-large", &large)]);
     assert_eq!(response.status, 200, "{response:?}");
@@ -484,13 +484,13 @@ fn an_edited_policy_reaches_open_connections_and_a_bad_edit_changes_nothing() {
 fn a_plugin_that_envoy_replaced_is_missed_and_let_go() {
     const NO_SUCH_CONTEXT: &str = "[vm<-host] env.proxy_set_effective_context return: 2";
     let (_echo, envoy, example) = example(&shipped_policy());
-    // At this level Envoy writes a line for each call into a VM and out of it.
+    // At this level, Envoy logs each call into a VM and out of it.
     assert_eq!(envoy.process().tell("/logging?wasm=trace").unwrap().status, 200);
     let missed = || envoy.lines(Source::Log).iter().filter(|line| line.contains(NO_SUCH_CONTEXT)).count();
     for round in 1..=3 {
         edit(&envoy, &example, &shipped_policy().replace("nick@", &format!("nick{round}@")));
         // On the main thread and on each worker, where a request's count or the new plugin's timer looks for it.
-        eventually("the plugin before to be missed", || missed() >= round);
+        eventually("the previous plugin to be missed", || missed() >= round);
     }
     assert_eq!(get(envoy.address("http"), "/", &[("x-forwarded-user", "nick3@example.com"), CLIENT]).status, 200);
     assert_no_trap(&envoy);
@@ -506,7 +506,7 @@ fn no_admitted_request_is_lost_from_the_counters_while_policies_follow_each_othe
             assert_eq!(get(envoy.address("http"), "/", &[NICK, CLIENT]).status, 200);
             sent += 1;
         }
-        // At once: what was counted since the last tick is still with the plugin that goes.
+        // Immediately: the counts since the last tick are still in the plugin that is replaced.
         edit(
             &envoy,
             &example,
@@ -541,7 +541,7 @@ fn the_command_in_filter_yaml_makes_what_make_run_makes() {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What they share
+// Shared helpers
 // ---------------------------------------------------------------------------------------------------------------------
 
 const NICK: (&str, &str) = ("x-forwarded-user", "nick@example.com");
@@ -551,7 +551,7 @@ fn shipped_policy() -> String {
     std::fs::read_to_string(envoy::root().join("envoy/policy.json")).unwrap()
 }
 
-/// The configuration in `envoy/`, on free ports, in front of an echo.
+/// The configuration in `envoy/`, on free ports, in front of an echo server.
 fn example(policy: &str) -> (Echo, Envoy, Example) {
     let echo = Echo::start().unwrap();
     let scratch = Scratch::new("example");
@@ -567,7 +567,7 @@ fn edit(envoy: &Envoy, example: &Example, policy: &str) {
     eventually("the policy to be taken", || envoy.process().policies().0 > taken);
 }
 
-/// A policy that trusts 203.0.113.7, with settings of the Gateway laid over it.
+/// A policy that trusts 203.0.113.7, with settings of the Gateway merged into it.
 fn config(gateway: Value) -> Value {
     let mut config = json!({"gateway": {
         "trustedProxies": ["203.0.113.7"],
@@ -589,7 +589,7 @@ fn with_peer_in(key: &str, config: &Value) -> Value {
     config
 }
 
-/// A listener that believes PROXY lines, with the policy inline and settings laid over its connection manager.
+/// A listener that trusts PROXY lines, with the policy inline and settings merged into its connection manager.
 fn listener(name: &str, config: &Value, hcm: &Value) -> Value {
     let module = envoy::module().unwrap_or_else(|problem| panic!("{problem}"));
     let mut manager = json!({
@@ -674,7 +674,7 @@ fn reason(response: &Response) -> Option<String> {
     response.json()["error"]["reason"].as_str().map(str::to_owned)
 }
 
-/// No virtual machine failed: Envoy reloaded none, and logged no trap.
+/// Asserts that no VM failed: Envoy reloaded none, and logged no trap.
 fn assert_no_trap(envoy: &Envoy) {
     let stats = envoy.process().ask("/stats?usedonly").unwrap().text();
     let reloads: Vec<_> = stats.lines().filter(|line| line.contains("vm_reload") && !line.ends_with(": 0")).collect();

@@ -1,8 +1,8 @@
-//! Envoy Gateway: the manifests in `envoy/envoy-gateway` hold against its schemas, and the Envoy configuration that
-//! it makes of such manifests is rebuilt out of this very file and run, with a login that goes all the way.
+//! Envoy Gateway: the manifests in `envoy/envoy-gateway` are valid for its schemas. The Envoy configuration that it
+//! generates from such manifests is rebuilt from these files and run, including a complete login.
 //!
-//! The parts are Envoy Gateway's: filters in its order, disabled for all and switched on route by route, the module's
-//! configuration as a JSON string. Only addresses, ports, files and the provider's answers are ours.
+//! The parts are Envoy Gateway's: filters in its order, disabled globally and enabled route by route, and the
+//! module's configuration as a JSON string. Only addresses, ports, files and the provider's answers are ours.
 
 use std::fs;
 use std::io::Write as _;
@@ -35,8 +35,8 @@ fn the_manifests_hold_against_the_schemas_and_a_wrong_field_does_not() {
     for document in &documents {
         assert_eq!(schemas.problems(document), Vec::<String>::new());
     }
-    // What the page and the file's comments offer instead, laid over an object by its kind and path; null takes a
-    // field out.
+    // The alternatives from the page and from the file's comments, merged into an object by its kind and path; null
+    // removes a field.
     let instead = [
         ("ClientTrafficPolicy", "/spec", json!({"proxyProtocol": {}})),
         ("ClientTrafficPolicy", "/spec/tls", json!({"clientValidation": {"caCertificateRefs": [{"name": "mesh"}]}})),
@@ -51,7 +51,7 @@ fn the_manifests_hold_against_the_schemas_and_a_wrong_field_does_not() {
         lay(document.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")), &over);
         assert_eq!(schemas.problems(&document), Vec::<String>::new(), "{kind}: {over}");
     }
-    // The kind, the path of an object, what is laid over it, and a part of what the schema says.
+    // The kind, the path of an object, the change, and a part of the schema's message.
     let wrong = [
         ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"failOpen": "no"}), "failOpen"),
         ("EnvoyExtensionPolicy", "/spec/wasm/0", json!({"failureStrategy": "FAIL_RELOAD"}), "failureStrategy"),
@@ -114,7 +114,7 @@ fn the_manifests_agree_with_each_other_and_the_policy_compiles() {
     // Envoy Gateway keeps the claims under the provider's name.
     let provider = &of_kind(&documents, "SecurityPolicy")["spec"]["jwt"]["providers"][0]["name"];
     assert_eq!(wasm["config"]["filter"]["assertion"]["metadata"], json!([JWT, provider, "email"]));
-    // The filter stands before every route of the Gateway.
+    // The filter covers every route of the Gateway.
     let target = &of_kind(&documents, "EnvoyExtensionPolicy")["spec"]["targetRefs"][0];
     assert_eq!(
         (&target["kind"], &target["name"]),
@@ -124,7 +124,7 @@ fn the_manifests_agree_with_each_other_and_the_policy_compiles() {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What Envoy Gateway makes of them
+// What Envoy Gateway generates from them
 // ---------------------------------------------------------------------------------------------------------------------
 
 /// An identity provider's token endpoint: any code gets a token for Nick.
@@ -138,7 +138,7 @@ impl Provider {
         self.key.sign(&jwt::for_an_hour(claims))
     }
 
-    /// Answers one request on a thread of its own.
+    /// Answers one request on its own thread.
     fn answer_once(&self) -> (SocketAddr, std::thread::JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -226,7 +226,7 @@ fn jwt_authn(security: &Value, keys: &Value) -> Value {
 fn wasm(extension: &Value) -> Value {
     let wasm = &extension["spec"]["wasm"][0];
     let mut config = parts::plugin(wasm["name"].as_str().unwrap(), &wasm["config"]);
-    // Envoy Gateway sets `fail_open` and no failure policy.
+    // Envoy Gateway sets `fail_open` and does not set a failure policy.
     config.as_object_mut().unwrap().remove("failure_policy").unwrap();
     config["fail_open"] = wasm["failOpen"].clone();
     config["vm_config"]["vm_id"] = json!(WASM.trim_start_matches("envoy.filters.http.wasm/"));
@@ -235,8 +235,9 @@ fn wasm(extension: &Value) -> Value {
     filter
 }
 
-/// Routes of the two HTTPRoutes, and one that somebody added with a header of its own. `everywhere`: the filter is
-/// on all of them, as it is where the EnvoyExtensionPolicy is the Gateway's; else on those that it names.
+/// Routes of the two HTTPRoutes, and one that somebody added with its own header. `everywhere`: the filter is on all
+/// of them, as it is if the EnvoyExtensionPolicy targets the Gateway; otherwise it is on those that the policy
+/// targets.
 fn routes(documents: &[Value], everywhere: bool) -> Value {
     let on = |name: &str| {
         let enabled = json!({"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "config": {}});
@@ -289,7 +290,7 @@ fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy 
             "common_http_protocol_options": {"headers_with_underscores_action":
                 action(&traffic["headers"]["withUnderscoresAction"], &[("RejectRequest", "REJECT_REQUEST")])},
             "server_header_transformation": "PASS_THROUGH",
-            // WebSockets are switched on by the routes.
+            // The routes enable WebSockets.
             "upgrade_configs": [],
             "route_config": routes(&documents, everywhere),
         });
@@ -340,7 +341,7 @@ const UPGRADE: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// A request from an address that is not loopback, as a browser's is.
+/// A request from an address that is not loopback, like a browser's.
 fn request(from: IpAddr, to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (Connection, Response) {
     let mut connection = Connection::new(wire::open_from(from, to).unwrap());
     connection.send(&wire::request("GET", path, &[&[("host", "claw.example.com")], headers].concat())).unwrap();
@@ -348,7 +349,7 @@ fn request(from: IpAddr, to: SocketAddr, path: &str, headers: &[(&str, &str)]) -
     (connection, response)
 }
 
-/// The user that the upstream got; or the filter's reason; or the status of somebody else's answer.
+/// The user that the upstream got, or the filter's reason, or the status of another component's answer.
 fn outcome((connection, response): (Connection, Response)) -> Result<Vec<String>, String> {
     let user_of = |json: &Value| Ok(values(&echo::received(json), "x-forwarded-user"));
     match response.status {
@@ -372,7 +373,7 @@ fn a_login_goes_all_the_way_and_nothing_else_names_a_user() {
     let https = envoy.address("https");
     let get = |path: &str, headers: &[(&str, &str)]| request(from, https, path, headers);
 
-    // A browser is sent to the provider, comes back with a code, and gets cookies.
+    // A browser is redirected to the provider, returns with a code, and gets cookies.
     let (_, sent) = get("/chat", &[]);
     assert_eq!(sent.status, 302, "{sent:?}");
     let location = sent.header("location").unwrap();
@@ -397,21 +398,21 @@ fn a_login_goes_all_the_way_and_nothing_else_names_a_user() {
     assert_eq!(outcome(get("/", &evil)), Err("trusted_proxy_origin_not_allowed".to_owned()));
     assert_eq!(outcome(get("/", &[&evil[..], &UPGRADE].concat())), Err("trusted_proxy_origin_not_allowed".to_owned()));
 
-    // What no login left: browsers are sent to it, WebSockets get 401.
+    // Without a valid login: browsers are redirected to it, WebSockets get 401.
     let (own, forged) =
         (format!("IdToken={}", provider.token(NICK)), Key::rs256("login").sign(&json!({"email": NICK})));
     for headers in [vec![("x-forwarded-user", NICK)], vec![("cookie", own.as_str())], vec![]] {
         assert_eq!(outcome(get("/", &headers)), Err("302".to_owned()), "{headers:?}");
         assert_eq!(outcome(get("/", &[&headers[..], &UPGRADE].concat())), Err("401".to_owned()), "{headers:?}");
     }
-    // Programs bring a token of their own.
+    // Programs send their own token.
     let bearer = |token: &str| format!("Bearer {token}");
     let mallory = bearer(&provider.token("mallory@example.com"));
     for (token, expected) in [
         (bearer(&provider.token(NICK)), nick.clone()),
         (mallory.clone(), Err("trusted_proxy_user_not_allowed".to_owned())),
         (bearer(&forged), Err("401".to_owned())),
-        // No token at all: as a browser.
+        // Without a token: like a browser.
         (bearer(""), Err("302".to_owned())),
     ] {
         let headers = [("authorization", token.as_str()), ("x-forwarded-user", NICK)];
@@ -419,7 +420,7 @@ fn a_login_goes_all_the_way_and_nothing_else_names_a_user() {
         let expected = if expected == Err("302".to_owned()) { Err("401".to_owned()) } else { expected };
         assert_eq!(outcome(get("/", &[&headers[..], &UPGRADE].concat())), expected, "{token}, WebSocket");
     }
-    // Health needs nobody, and has nobody's name.
+    // The health check does not need a user, and does not get one.
     assert_eq!(outcome(get("/healthz", &[("x-forwarded-user", NICK)])), Ok(Vec::new()));
     assert_eq!(outcome(get("/healthz", &UPGRADE)), Err("trusted_proxy_assertion_missing".to_owned()));
 }
@@ -434,18 +435,18 @@ fn cookies(response: &Response) -> String {
 }
 
 #[test]
-fn every_route_of_the_gateway_has_the_filter_and_one_that_has_not_lets_everybody_through() {
+fn every_route_of_the_gateway_has_the_filter_and_needs_it() {
     let provider = Provider { key: Key::rs256("login") };
     let echo = Echo::start().unwrap();
-    // Nobody asks the provider here.
+    // Nobody contacts the provider here.
     let envoy = start(&provider, echo.address(), &echo);
     let from = wire::own_address().unwrap_or_else(|problem| panic!("{problem}"));
     let stranger = [("x-forwarded-user", NICK), ("x-added-route", "1")];
     let ask = |name: &str, headers: &[(&str, &str)]| outcome(request(from, envoy.address(name), "/", headers));
     for headers in [stranger.to_vec(), [&stranger[..], &UPGRADE].concat()] {
         assert_eq!(ask("https", &headers), Err("trusted_proxy_assertion_missing".to_owned()), "{headers:?}");
-        // The policy on one HTTPRoute: another one to the same backend goes around the filter. This is why it is
-        // the Gateway's.
+        // With the policy on one HTTPRoute, another HTTPRoute to the same backend bypasses the filter. This is why
+        // the policy targets the Gateway.
         assert_eq!(ask("on one route", &headers), Ok(vec![NICK.to_owned()]), "{headers:?}");
     }
     let token = format!("Bearer {}", provider.token(NICK));
@@ -453,26 +454,26 @@ fn every_route_of_the_gateway_has_the_filter_and_one_that_has_not_lets_everybody
     for name in ["https", "on one route"] {
         assert_eq!(ask(name, &signed_in), Ok(vec![NICK.to_owned()]), "{name}");
     }
-    // clientIPDetection: the peer would come out of a header, and nobody comes in.
+    // clientIPDetection: the peer would come from a header, so nobody is admitted.
     for client in ["198.51.100.9", "127.0.0.1"] {
         let headers = [signed_in[0], ("x-forwarded-for", client)];
         assert_eq!(ask("clientIPDetection", &headers), Err("trusted_proxy_peer_unverified".to_owned()), "{client}");
         assert_eq!(ask("https", &headers), Ok(vec![NICK.to_owned()]), "{client}");
     }
-    // The PROXY protocol is believed.
+    // The PROXY protocol is trusted.
     let mut connection = Connection::open(envoy.address("proxyProtocol")).unwrap();
     connection.send(&wire::proxy_line("198.51.100.9")).unwrap();
     connection.send(&wire::request("GET", "/", &[("host", "claw.example.com"), signed_in[0]])).unwrap();
     let response = connection.response("GET").unwrap();
     let received = echo::received(&response.json());
     assert_eq!(values(&received, "x-forwarded-for"), ["198.51.100.9"], "{response:?}");
-    // Paths and headers as the ClientTrafficPolicy has them.
+    // Paths and headers as the ClientTrafficPolicy sets them.
     let (_, kept) = request(from, envoy.address("https"), "/v1//models/openclaw%2Fmain", &signed_in);
     assert_eq!(kept.json()["path"], "/v1/models/openclaw%2Fmain", "{kept:?}");
     let (_, refused) = request(from, envoy.address("https"), "/", &[signed_in[0], ("x_forwarded_user", NICK)]);
     assert_eq!(refused.status, 400, "{refused:?}");
     assert_eq!(kept.header("x-envoy-upstream-service-time"), None, "{kept:?}");
-    // TLS, and HTTP/1.1 over it for browsers, which would like HTTP/2: a refused WebSocket can say why.
+    // TLS, and HTTP/1.1 over it for browsers, which prefer HTTP/2: this way a refused WebSocket can carry its reason.
     let certificate = fs::read(envoy.folder().join("cert.pem")).unwrap();
     let evil = [("host", "claw.example.com"), signed_in[0], ("origin", "https://evil.example.net")];
     let honest = [evil[0], evil[1], ("origin", "https://claw.example.com")];
@@ -491,7 +492,7 @@ fn every_route_of_the_gateway_has_the_filter_and_one_that_has_not_lets_everybody
             (seen, None) => panic!("{seen:?}"),
         }
     }
-    // Another host is not this Gateway's.
+    // This Gateway does not serve other hosts.
     let mut connection = Connection::new(wire::open_from(from, envoy.address("https")).unwrap());
     connection.send(&wire::request("GET", "/", &[("host", "other.example.com"), signed_in[0]])).unwrap();
     assert_eq!(connection.response("GET").unwrap().status, 404);

@@ -1,4 +1,4 @@
-//! The module as it ships, in a real Envoy.
+//! The release module in a real Envoy.
 
 mod assertion;
 mod attack;

@@ -1,4 +1,4 @@
-//! What operators set and see, with the configuration in `envoy/` in a real Envoy: ceilings, report mode, logs.
+//! What operators configure and see, with the configuration in `envoy/` in a real Envoy: ceilings, report mode, logs.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -48,7 +48,7 @@ fn a_ceiling_by_user_and_group_reads_one_groups_header_and_no_lookalike() {
         ("nick@example.com", vec![("x-openclaw-scopes", b"operator.admin, operator.approvals")], Some(read)),
         ("nick@example.com", vec![("x-openclaw-scopes", b"operator.approvals")], Some("")),
         ("mary@example.com", vec![], Some("operator.approvals")),
-        // Who has groups that are listed is not everybody else.
+        // A user with listed groups does not get the default ceiling.
         ("mary@example.com", groups(b"writers"), Some(write)),
         ("root@example.com", vec![("x-openclaw-scopes", b"operator.read")], Some(read)),
     ];
@@ -132,7 +132,7 @@ fn report_mode_leaves_every_byte_as_envoy_alone_would_and_counts_and_tells() {
     for (path, headers, would_refuse) in cases {
         for websocket in [false, true] {
             let name = format!("{path} {headers:?}, WebSocket: {websocket}");
-            // An upgrade's own Connection header is needed there.
+            // An upgrade needs its own Connection header there.
             if websocket && (headers.iter().any(|(name, _)| *name == "connection") || path == "/health") {
                 continue;
             }
@@ -227,7 +227,7 @@ fn a_flood_of_refusals_leaves_few_lines_and_the_right_count() {
         told + left_out == FLOOD
     });
     let (told, _, lines) = count();
-    // Five a second on each of two workers, however long it took.
+    // Five per second on each of two workers, independent of the duration.
     assert!(lines.len() < FLOOD / 2, "{} lines", lines.len());
     assert!(told >= 5);
     for line in lines.iter().filter(|line| !line.contains("more like this")) {
@@ -243,7 +243,7 @@ fn the_access_log_tells_who_answered_and_the_page_lists_its_fields() {
     let (_echo, envoy) = example(&shipped_policy());
     let http = envoy.address("http");
     let large = "x".repeat(16 * 1024);
-    // Path, headers, status; and reason, user and details in the log.
+    // The path, headers and status; and the reason, user and details in the log.
     let user = json!("mallory@example.com");
     let none = Value::Null;
     let cases: [(&str, Vec<(&str, &str)>, u16, Value, Value, Value); 5] = [
@@ -290,7 +290,7 @@ fn the_access_log_tells_who_answered_and_the_page_lists_its_fields() {
 }
 
 #[test]
-fn report_mode_is_told_by_the_gauges_the_dump_and_the_log_before_any_request() {
+fn report_mode_shows_in_gauges_dump_and_log_before_any_request() {
     let enforcing = shipped_policy();
     let mut reporting = enforcing.clone();
     reporting["filter"]["mode"] = json!("report");
@@ -299,7 +299,7 @@ fn report_mode_is_told_by_the_gauges_the_dump_and_the_log_before_any_request() {
     assert!(page.contains(DUMP), "{page}");
     let told = [&enforcing, &enforcing, &reporting].map(|policy| {
         let (_echo, envoy) = example(policy);
-        // The audit's lines come with the policy.
+        // The audit's lines are logged with the policy.
         envoy.line(Source::Log, |line| line.contains("critical gateway.trusted_proxy_auth"));
         let in_log = envoy.lines(Source::Log).iter().any(|line| line.contains("critical filter.report_mode"));
         let ask = |path: &str| envoy.process().ask(path).unwrap().text();
@@ -328,7 +328,7 @@ fn shipped_policy() -> Value {
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
-/// The configuration in `envoy/`, on free ports, in front of an echo.
+/// The configuration in `envoy/`, on free ports, in front of an echo server.
 fn example(policy: &Value) -> (Echo, Envoy) {
     example_with(policy, str::to_owned)
 }
@@ -344,14 +344,14 @@ fn example_with(policy: &Value, change: impl FnOnce(&str) -> String) -> (Echo, E
     (echo, Envoy::run(scratch, &bootstrap))
 }
 
-/// The bootstrap whose connection managers have no filter but the router.
+/// The bootstrap with connection managers whose only filter is the router.
 fn without_filter(bootstrap: &str) -> String {
     let (before, rest) = bootstrap.split_once(&format!("                  - name: {FILTER}\n")).expect("the filter");
     let router = rest.find("                  - name: envoy.filters.http.router\n").expect("the router");
     format!("{before}{}", &rest[router..])
 }
 
-/// What the upstream received, but for the number that Envoy gives to each request.
+/// The headers that the upstream received, without the number that Envoy gives each request.
 fn upstream(address: SocketAddr, path: &str, headers: &[(&str, &str)], websocket: bool) -> (String, Headers) {
     let mut all = vec![("host", "claw.example.com")];
     if websocket {
@@ -393,7 +393,7 @@ fn reason(response: &Response) -> Option<String> {
     response.json()["error"]["reason"].as_str().map(str::to_owned)
 }
 
-/// No virtual machine failed: Envoy reloaded none, and logged no trap.
+/// Asserts that no VM failed: Envoy reloaded none, and logged no trap.
 fn assert_no_trap(envoy: &Envoy) {
     let stats = envoy.process().ask("/stats?usedonly").unwrap().text();
     let reloads: Vec<_> = stats.lines().filter(|line| line.contains("vm_reload") && !line.ends_with(": 0")).collect();

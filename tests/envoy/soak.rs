@@ -1,5 +1,5 @@
-//! One VM for a long time: many requests of every kind while its policy is replaced again and again. `make soak`
-//! does the same with a real Envoy, minutes long; here the size of the module's memory is known exactly.
+//! One VM for a long time: many requests of every kind while its policy is replaced again and again. `make soak` does
+//! the same with a real Envoy for minutes; here the size of the module's memory is known exactly.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 /// Requests in all, after the warm-up.
 const REQUESTS: usize = 20_000;
-/// One new policy for so many requests.
+/// The number of requests per policy.
 const PER_POLICY: usize = 100;
 
-/// Policies of very different size; the users tell which one decided.
+/// Policies of very different sizes; the users show which one decided.
 fn policy(turn: usize) -> Value {
     let user = format!("user{}@example.com", turn % 2);
     let few = turn.is_multiple_of(2);
@@ -33,7 +33,7 @@ fn policy(turn: usize) -> Value {
     })
 }
 
-/// The kinds of requests, with what becomes of them under the policy of this turn: whether they pass.
+/// The kinds of requests, and whether they pass under the policy of this turn.
 fn requests(turn: usize) -> Vec<(Request, bool)> {
     let edge = |request: Request| request.header("x-forwarded-for", "203.0.113.9").header("x-edge", "1");
     let user = |request: Request, name: &str| edge(request).header("x-forwarded-user", name);
@@ -79,17 +79,16 @@ fn passed(outcome: &Outcome) -> bool {
 }
 
 #[test]
-fn the_memory_of_a_vm_does_not_grow_with_20_000_requests_and_200_policies() {
+fn the_memory_of_a_vm_does_not_grow_with_requests_and_policies() {
     let mut host = Host::configured(&policy(0));
     let mut root = 1;
     let (mut sent, mut turn) = (0, 0);
-    // Both kinds of policies, each taken, replaced and taken again: from then on the memory must suffice.
+    // Both kinds of policies, each loaded, replaced and loaded again: from then on the memory must suffice.
     let warm_up = 10;
     let mut warm = 0;
     while turn < warm_up + REQUESTS / PER_POLICY {
         turn += 1;
-        // As Envoy does it: the new policy comes in a root context of its own, beside the old one, whose streams
-        // end later.
+        // Like Envoy: the new policy gets its own root context next to the old one, whose streams end later.
         let running = host.open_under(root, &requests(turn - 1)[0].0);
         let refused = host.add_root();
         assert!(!host.configure_root(refused, b"{\"filter\": {\"surprise\": 1}}"));

@@ -1,6 +1,6 @@
-//! SPIFFE peers: `trustedPeers` against the certificate that one real Envoy shows to another over mutual TLS. The
-//! certificates are made here; the first Envoy plays the peer (an ingress gateway, say) and has them all, the
-//! second one has the filter.
+//! SPIFFE peers: `trustedPeers` is compared with the certificate that one real Envoy presents to another over mutual
+//! TLS. The certificates are generated here. The first Envoy plays the peer (for example, an ingress gateway) and has
+//! all certificates; the second one has the filter.
 
 use std::path::Path;
 
@@ -19,7 +19,8 @@ const INGRESS: &str = "spiffe://cluster.local/ns/openclaw-ingress/sa/openclaw-in
 const OTHER: &str = "spiffe://cluster.local/ns/default/sa/default";
 const PARTNER: &str = "spiffe://partner.example/ns/openclaw-ingress/sa/openclaw-ingress";
 
-/// Everything that a peer can show: the authorities, and certificates by name. No certificate is one of them.
+/// Everything that a peer can present: the authorities, and certificates by name. One entry is the absence of a
+/// certificate.
 struct World {
     mesh: Authority,
     partner: Authority,
@@ -59,7 +60,7 @@ fn policy(filter: &Value) -> Value {
     policy
 }
 
-/// The listeners of the Envoy with the filter: how each verifies, and with what policy.
+/// The listeners of the Envoy with the filter: how each verifies, and with which policy.
 fn doors(world: &World) -> Vec<(&'static str, Value, Value)> {
     let (mesh, partner) = (parts::file(world.mesh.file()), parts::file(world.partner.file()));
     let bundle = world.mesh.file().with_file_name("bundle.pem");
@@ -93,7 +94,7 @@ fn doors(world: &World) -> Vec<(&'static str, Value, Value)> {
             certificate.clone(),
         ),
         ("as the page shows", page, certificate.clone()),
-        // Three that do not verify. Envoy asks for no certificate where it does not know by whom it should be signed.
+        // Three that do not verify. Envoy does not request a certificate if no authority is configured.
         ("requires, without saying by whom", json!({"require_client_certificate": true}), certificate.clone()),
         (
             "accepts what it cannot verify",
@@ -107,10 +108,10 @@ fn doors(world: &World) -> Vec<(&'static str, Value, Value)> {
 }
 
 const PROTOCOLS: [&str; 2] = ["HTTP/1.1", "HTTP/2"];
-/// Where the peer connects from: the one address that is listed, and another.
+/// The addresses that the peer connects from: the listed one, and another.
 const SOURCES: [&str; 2] = ["127.0.0.2", "127.0.0.3"];
 
-/// Two Envoys, one behind the other, before an echo.
+/// Two Envoys, one behind the other, in front of an echo server.
 struct Stack {
     peer: Envoy,
     guard: Envoy,
@@ -177,7 +178,8 @@ fn start() -> Stack {
             }
         }
     }
-    // The peer takes browsers' connections, says whose they are, and goes where a header of the test sends it.
+    // The peer accepts browsers' connections, names their users, and connects to the listener that a test header
+    // selects.
     let manager = parts::manager(
         "peer",
         Vec::new(),
@@ -191,7 +193,7 @@ fn start() -> Stack {
     Stack { peer, guard, echo, _scratch: scratch }
 }
 
-/// Admitted; or refused by the filter with this reason; or ended in the handshake, of which the filter never hears.
+/// Admitted; or refused by the filter with this reason; or ended in the handshake, which the filter does not see.
 type Outcome = Result<(), &'static str>;
 const HANDSHAKE: Outcome = Err("handshake");
 const CERTIFICATE: Outcome = Err("trusted_proxy_peer_certificate");
@@ -235,13 +237,13 @@ impl Stack {
 fn outcome(response: &wire::Response) -> Result<(), String> {
     match response.status {
         200 => Ok(()),
-        // The first Envoy's own answer where the second ended the connection.
+        // The first Envoy's own answer if the second ended the connection.
         503 => Err("handshake".to_owned()),
         _ => Err(response.json()["error"]["reason"].as_str().unwrap_or("none").to_owned()),
     }
 }
 
-/// The table of docs/spiffe.md: door, what is shown, and what comes of it.
+/// The table of docs/spiffe.md: the listener, what is presented, and the result.
 fn table(page: &str) -> Vec<(&'static str, &'static str, Outcome)> {
     let doors = |listener: &str| -> &[&'static str] {
         match listener {
@@ -250,7 +252,7 @@ fn table(page: &str) -> Vec<(&'static str, &'static str, Outcome)> {
             "`trusted_ca` with two authorities in one file" => &["two authorities in one file"],
             "`trust_chain_verification: ACCEPT_UNTRUSTED`" => &["accepts what it cannot verify"],
             "`require_client_certificate` without a `validation_context`" => &["requires, without saying by whom"],
-            other => panic!("a listener of the page that nothing tries: {other}"),
+            other => panic!("a listener of the page that no test tries: {other}"),
         }
     };
     let shown = |column: &str| match column {
@@ -261,7 +263,7 @@ fn table(page: &str) -> Vec<(&'static str, &'static str, Outcome)> {
         "expired" => "expired",
         "another authority, the right name" => "another authority, the right name",
         "signed by itself" => "signed by itself",
-        other => panic!("a column of the page that nothing tries: {other}"),
+        other => panic!("a column of the page that no test tries: {other}"),
     };
     let outcome = |cell: &str| match cell.split(':').next().unwrap() {
         "in" | "**in**" => Ok(()),
@@ -289,7 +291,7 @@ fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websock
     let stack = start();
     let [listed, unlisted] = SOURCES;
     let cases: &[(&str, &str, &str, Outcome)] = &[
-        // The certificate alone: addresses may change.
+        // Only the certificate: addresses may change.
         ("certificate", "the ingress gateway", listed, Ok(())),
         ("certificate", "the ingress gateway", unlisted, Ok(())),
         ("certificate", "another workload", listed, CERTIFICATE),
@@ -304,13 +306,14 @@ fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websock
         ("certificate", "another authority, the right name", listed, HANDSHAKE),
         ("certificate", "another trust domain", listed, HANDSHAKE),
         ("certificate", "signed by itself", listed, HANDSHAKE),
-        // Certificate and address: both must be right.
+        // Certificate and address: both must match.
         ("certificate and address", "the ingress gateway", listed, Ok(())),
         ("certificate and address", "the ingress gateway", unlisted, SOURCE),
         ("certificate and address", "another workload", listed, CERTIFICATE),
         ("certificate and address", "another workload", unlisted, SOURCE),
         ("certificate and address", "no certificate", listed, HANDSHAKE),
-        // A listener that verifies what it is shown, and lets in who shows nothing: the filter does not.
+        // A listener that verifies presented certificates but also accepts clients without one: the filter refuses
+        // these.
         ("optional", "the ingress gateway", listed, Ok(())),
         ("optional", "no certificate", listed, CERTIFICATE),
         ("optional", "another workload", listed, CERTIFICATE),
@@ -319,7 +322,7 @@ fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websock
         ("two authorities in one file", "the ingress gateway", listed, Ok(())),
         ("two authorities in one file", "another trust domain", listed, CERTIFICATE),
         ("two authorities in one file", "another authority, the right name", listed, Ok(())),
-        // Envoy's SPIFFE validator asks who may sign for which trust domain.
+        // Envoy's SPIFFE validator checks which authority may sign for which trust domain.
         ("an authority for each trust domain", "the ingress gateway", listed, Ok(())),
         ("an authority for each trust domain", "another trust domain", listed, CERTIFICATE),
         ("an authority for each trust domain", "another authority, the right name", listed, HANDSHAKE),
@@ -335,8 +338,8 @@ fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websock
         ("as the page shows", "another authority, the right name", listed, HANDSHAKE),
         ("as the page shows", "another trust domain", listed, HANDSHAKE),
         ("as the page shows", "signed by itself", listed, HANDSHAKE),
-        // Listeners that do not verify. With the second one the filter cannot tell: whoever writes the right name
-        // into a certificate comes in.
+        // Listeners that do not verify. With the second one the filter cannot detect it: anyone who puts the right
+        // name into a certificate is admitted.
         ("requires, without saying by whom", "the ingress gateway", listed, CERTIFICATE),
         ("requires, without saying by whom", "signed by itself", listed, CERTIFICATE),
         ("requires, without saying by whom", "no certificate", listed, CERTIFICATE),
@@ -367,7 +370,7 @@ fn a_peer_is_who_its_verified_certificate_says_over_http_1_http_2_and_on_websock
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(stack.echo.requests(), admitted, "what is refused must not reach the upstream");
 
-    // The handshakes failed for the reasons that the names say, and not for want of a server.
+    // The handshakes failed for the reasons in the names, and not because a server was missing.
     let stats = stack.guard.process().ask("/stats?filter=ssl.fail_verify").unwrap().text();
     for wanted in ["listener.certificate.ssl.fail_verify_no_cert", "listener.certificate.ssl.fail_verify_error"] {
         let count = stats.lines().find_map(|line| line.strip_prefix(wanted)?.strip_prefix(": "));
@@ -392,7 +395,7 @@ fn the_audit_says_that_only_the_listener_verifies() {
     assert!(findings(both.clone()).contains(&"filter.trusted_peers"));
     assert!(!findings(json!({"peerTrust": "address", "trustedPeers": []})).contains(&"filter.trusted_peers"));
 
-    // Envoy's log says it at every configuration.
+    // The filter logs this through Envoy for every configuration.
     let echo = Echo::start().unwrap();
     let manager = parts::manager("plain", vec![parts::filter(&policy(&both))], &json!({}));
     let listeners = vec![parts::listener("plain", vec![manager], json!({}))];

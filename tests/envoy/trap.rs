@@ -1,5 +1,5 @@
-//! What Envoy makes of a filter that traps, shown with a build of the filter that does so on demand. It is what
-//! `failure_policy` is about, and what docs/operations.md says about it.
+//! How Envoy reacts to a filter that traps, shown with a build of the filter that traps on demand. This is the
+//! subject of `failure_policy`, and of a section in docs/operations.md.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use harness::tungstenite::{Message, WebSocket, client};
 use harness::wire::{self, Connection, Response, values};
 use serde_json::{Value, json};
 
-/// Whoever sends this header brings the VM down, in the build for this test.
+/// A request with this header makes the VM trap, in the build for this test.
 const TRAP: &str = "x-trap-for-tests";
 const USER: (&str, &str) = ("x-forwarded-user", "nick@example.com");
 const CLIENT: (&str, &str) = ("x-forwarded-for", "203.0.113.7");
-/// A request with it waits at the upstream until the test lets it go on.
+/// A request with it waits at the upstream until the test releases it.
 const HOLD: &str = "x-hold";
-/// Connections enough that both workers have some of them: they are spread by chance.
+/// Enough connections that both workers have some: they are distributed at random.
 const MANY: usize = 16;
 
 /// A back-off that does not end while a test runs.
@@ -27,7 +27,7 @@ fn reload_much_later() -> Value {
 }
 
 #[test]
-fn during_the_back_off_the_worker_that_trapped_admits_nobody_on_any_listener_and_the_other_works_on() {
+fn during_the_back_off_only_the_worker_that_trapped_admits_nobody() {
     let place = Place::new(&reload_much_later());
     let mut all = place.connections();
     assert!(all.iter_mut().all(|one| one.asks(&[CLIENT, USER]).status == 200));
@@ -56,14 +56,14 @@ fn during_the_back_off_the_worker_that_trapped_admits_nobody_on_any_listener_and
         assert_eq!(one.asks(&[CLIENT]).status, 401);
     }
     assert_eq!(place.echo.requests(), before + up.len());
-    // The VM that is down was not entered again: what asked for a second trap found none.
+    // The VM that is down was not entered again: the request for a second trap did not reach it.
     assert_eq!(place.traps(), 1);
     for plugin in ["one", "two"] {
         assert!(place.stat(plugin, "vm_reload_backoff") > 0, "{plugin}");
         assert_eq!(place.stat(plugin, "vm_reload_success"), 0, "{plugin}");
     }
 
-    // Then the other worker traps as well.
+    // Then the other worker traps too.
     assert_failed(&up[0].1.asks(&[CLIENT, USER, (TRAP, "1")]));
     for (_, one) in down.iter_mut().chain(&mut up) {
         assert_failed(&one.asks(&[CLIENT, USER]));
@@ -82,7 +82,7 @@ fn the_example_works_again_by_itself_after_each_trap_and_the_operator_sees_it() 
     let policy = std::fs::read_to_string(envoy::root().join("envoy/policy.json")).unwrap();
     let upstream = echo.address().to_string();
     let example = Example::write(scratch.path(), Ports::default(), &upstream, &policy).unwrap();
-    // The example as it ships, but for the module.
+    // The example as released, except for the module.
     let file = scratch.path().join("policy/filter.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     let shipped = envoy::module().unwrap().to_string_lossy().into_owned();
@@ -94,7 +94,7 @@ fn the_example_works_again_by_itself_after_each_trap_and_the_operator_sees_it() 
     let mut all: Vec<Client> = (0..MANY).map(|_| Client::new("http", http)).collect();
     assert!(all.iter_mut().all(|one| one.asks(&[CLIENT, USER]).status == 200));
 
-    // The first trap, and one as soon as the filter is back: then it waits for the back-off, or it may.
+    // The first trap, and one as soon as the filter is back: now it waits for the back-off, or may wait.
     for round in 1..=2 {
         let before = echo.requests();
         assert_failed(&all[0].asks(&[CLIENT, USER, (TRAP, "1")]));
@@ -102,7 +102,7 @@ fn the_example_works_again_by_itself_after_each_trap_and_the_operator_sees_it() 
         eventually("the filter to work again", || {
             for one in &mut all {
                 let refused = one.asks(&[CLIENT]).status;
-                assert!([401, 503].contains(&refused), "nobody passes without a user: {refused}");
+                assert!([401, 503].contains(&refused), "a request without a user must not pass: {refused}");
             }
             all.iter_mut().all(|one| one.asks(&[CLIENT, USER]).status == 200)
         });
@@ -111,7 +111,7 @@ fn the_example_works_again_by_itself_after_each_trap_and_the_operator_sees_it() 
     }
     assert_eq!((stat("vm_reload_failure"), stat("vm_reload")), (0, 0));
 
-    // What operators are told to look for.
+    // What operators are advised to look for.
     let prometheus = envoy.process().ask("/stats/prometheus").unwrap().text();
     for (name, least) in [("vm_reload_success", 2), ("vm_reload_backoff", 0), ("vm_reload_failure", 0)] {
         let name = format!("envoy_wasm_{FILTER}_{name}{{}} ");
@@ -141,17 +141,17 @@ fn the_example_works_again_by_itself_after_each_trap_and_the_operator_sees_it() 
     assert_eq!(log.iter().filter(failed).count(), 2, "{log:#?}");
     assert!(log.iter().any(|line| line.contains("panicked at src/")), "{log:#?}");
 
-    // And a new policy is still taken.
+    // A new policy is still accepted.
     let (taken, _) = envoy.process().policies();
     let text = std::fs::read_to_string(&file).unwrap().replace("nick@example.com", "mary@example.com");
     std::fs::write(envoy.folder().join("new"), text).unwrap();
     std::fs::rename(envoy.folder().join("new"), &file).unwrap();
-    eventually("the policy to be taken", || envoy.process().policies().0 > taken);
-    eventually("the workers to go by it", || all.iter_mut().all(|one| one.asks(&[CLIENT, USER]).status == 401));
+    eventually("the policy to be accepted", || envoy.process().policies().0 > taken);
+    eventually("the workers to use it", || all.iter_mut().all(|one| one.asks(&[CLIENT, USER]).status == 401));
 }
 
 #[test]
-fn a_trap_ends_the_open_websockets_and_the_waiting_requests_of_its_worker_and_of_no_other() {
+fn a_trap_ends_websockets_and_waiting_requests_of_its_worker_only() {
     let place = Place::new(&reload_much_later());
     let gate = place.gate.clone();
     let held = gate.lock().unwrap();
@@ -167,7 +167,7 @@ fn a_trap_ends_the_open_websockets_and_the_waiting_requests_of_its_worker_and_of
     assert_failed(&trapping.asks(&[CLIENT, USER, (TRAP, "1")]));
 
     let alive = sockets.iter_mut().filter_map(|socket| answers(socket).then_some(())).count();
-    assert!((1..sockets.len()).contains(&alive), "{alive} of {} WebSockets live on", sockets.len());
+    assert!((1..sockets.len()).contains(&alive), "{alive} of {} WebSockets are still open", sockets.len());
     drop(held);
     let answers: Vec<_> = waiting.iter_mut().map(|one| one.receives().status).collect();
     assert!(answers.contains(&200) && answers.contains(&503), "{answers:?}");
@@ -192,8 +192,8 @@ fn fail_closed_never_recovers_and_no_statistic_shows_it() {
 }
 
 #[test]
-fn fail_open_lets_everybody_in_as_whoever_they_say_they_are_which_is_why_the_example_does_not_have_it() {
-    // The two differ in what becomes of the very request that trapped, and in nothing after it.
+fn fail_open_admits_everybody_with_any_claimed_identity() {
+    // The two differ only in the answer to the request that trapped.
     for (dangerous, first) in [(json!({"failure_policy": "FAIL_OPEN"}), 503), (json!({"fail_open": true}), 200)] {
         let place = Place::new(&dangerous);
         let mut all = place.connections();
@@ -229,10 +229,10 @@ fn the_module_that_ships_cannot_be_made_to_trap_this_way() {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
-// What they share
+// Shared helpers
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// The build for this test, which `make trap` makes.
+/// The build for this test, made by `make trap`.
 fn trapping_module() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     // A test runs from <build folder>/debug/deps.
@@ -242,11 +242,11 @@ fn trapping_module() -> PathBuf {
     file
 }
 
-/// The filter on two listeners, with one VM for each worker, in front of an echo.
+/// The filter on two listeners, with one VM for each worker, in front of an echo server.
 struct Place {
     envoy: Envoy,
     echo: Echo,
-    /// Whoever holds it holds back the requests with [`HOLD`].
+    /// While a test holds it, requests with [`HOLD`] wait.
     gate: Arc<Mutex<()>>,
 }
 
@@ -257,7 +257,7 @@ impl Place {
             let gate = Arc::clone(&gate);
             move |headers| {
                 if !values(headers, HOLD).is_empty() {
-                    // A test that failed meanwhile has let go, too.
+                    // A test that failed meanwhile has released it, too.
                     let passed: Result<MutexGuard<'_, ()>, _> = gate.lock();
                     drop(passed);
                 }
@@ -283,7 +283,7 @@ impl Place {
         self.envoy.process().stat(&format!("wasm.{plugin}.{name}"))
     }
 
-    /// How often a VM failed so far, by the log; a line may still be on its way, so one is waited for.
+    /// How many times a VM has failed, according to the log; a line may still be on its way, so this waits for one.
     fn traps(&self) -> usize {
         let failed = |line: &str| line.contains("Uncaught RuntimeError");
         self.envoy.line(Source::Log, failed);
@@ -291,7 +291,7 @@ impl Place {
     }
 }
 
-/// A connection that is kept open, and so stays with one worker.
+/// A connection that is kept open, and therefore stays with one worker.
 struct Client {
     listener: &'static str,
     connection: Connection,
@@ -317,7 +317,7 @@ impl Client {
     }
 }
 
-/// Envoy's answer where a filter failed: nothing in it tells what stands here.
+/// Asserts Envoy's answer to a request whose filter failed: it does not reveal what runs here.
 fn assert_failed(answer: &Response) {
     assert_eq!((answer.status, answer.body.len()), (503, 0), "{answer:?}");
 }

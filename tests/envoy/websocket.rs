@@ -1,5 +1,5 @@
-//! WebSockets through a real Envoy with the configuration in `envoy/`: a real client library, the bytes on the
-//! wire, HTTP/2.
+//! WebSockets through a real Envoy with the configuration in `envoy/`: a real client library, the bytes on the wire,
+//! and HTTP/2.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const CLIENT: (&str, &str) = ("x-forwarded-for", "203.0.113.7");
 const ORIGIN: (&str, &str) = ("origin", "https://localhost:10443");
 const FOREIGN: (&str, &str) = ("origin", "https://evil.example");
 
-/// What a client is told, by the headers it comes with.
+/// The close reason that a client gets, by its headers.
 fn refusals() -> Vec<(Vec<(&'static str, &'static str)>, &'static str)> {
     vec![
         (vec![CLIENT], "proxy authentication required: trusted_proxy_user_missing"),
@@ -77,7 +77,7 @@ fn an_admitted_websocket_carries_messages_and_the_user_over_ws_and_wss() {
 #[test]
 fn no_frame_of_an_open_websocket_enters_the_vm() {
     let place = Place::new(json!({}));
-    // At this level Envoy writes a line for each call into a VM.
+    // At this level, Envoy logs each call into a VM.
     assert_eq!(place.envoy.process().tell("/logging?wasm=trace").unwrap().status, 200);
     let calls = || {
         let lines = place.envoy.lines(Source::Log);
@@ -101,7 +101,7 @@ fn no_frame_of_an_open_websocket_enters_the_vm() {
         socket.send(message.clone()).unwrap();
         assert_eq!(socket.read().unwrap(), message);
     }
-    // Another request is judged after all that, so what it wrote is there by now.
+    // Another request is decided after all that, so the log lines before it have been written.
     drop(place.raw(&[("host", "claw.example.com"), ("connection", "close")]));
     judged(2);
     let after = calls();
@@ -110,7 +110,7 @@ fn no_frame_of_an_open_websocket_enters_the_vm() {
     let of_a_request = ["proxy_on_context_create", "proxy_on_request_headers", "proxy_on_memory_allocate"];
     assert!(since.iter().all(|call| of_a_request.contains(call)), "{since:?}");
     assert_eq!(since.iter().filter(|call| **call == "proxy_on_context_create").count(), 1, "{since:?}");
-    assert!(since.len() <= 6, "the other request's calls, and nothing of 300 messages each way: {since:?}");
+    assert!(since.len() <= 6, "only the other request's calls, none for 300 messages each way: {since:?}");
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn without_a_handshake_that_could_succeed_the_refusal_is_plain() {
         ("no key", &[("sec-websocket-version", "13")]),
         ("a short key", &[("sec-websocket-version", "13"), ("sec-websocket-key", "c2hvcnQ=")]),
         (
-            "a key that is no base64",
+            "a key that is not base64",
             &[("sec-websocket-version", "13"), ("sec-websocket-key", "!!!!IHNhbXBsZSBub25jZQ==")],
         ),
         ("two keys", &[("sec-websocket-version", "13"), ("sec-websocket-key", KEY), ("sec-websocket-key", KEY)]),
@@ -220,7 +220,7 @@ fn delegated_websockets_reach_the_gateway_without_any_identity() {
     }
     assert_eq!(place.echo.requests(), count);
 
-    // The other rules close as ever, and so does everything for plain requests.
+    // The other rules still close WebSockets, and plain requests are still refused by all rules.
     assert_eq!(close_of(place.open(&[CLIENT, NICK, NICK])).0, 1008);
     assert_eq!(
         close_of(place.open(&[CLIENT, MALLORY, FOREIGN])).1,
@@ -231,7 +231,7 @@ fn delegated_websockets_reach_the_gateway_without_any_identity() {
 }
 
 #[test]
-fn over_http_2_a_refusal_is_401_and_an_admitted_websocket_gets_the_key_that_it_lacks() {
+fn over_http_2_refusals_are_401_and_admitted_websockets_get_a_key() {
     let place = Place::new(json!({}));
     let http = place.envoy.address("http");
 
@@ -255,7 +255,7 @@ fn over_http_2_a_refusal_is_401_and_an_admitted_websocket_gets_the_key_that_it_l
     assert_eq!(place.echo.requests(), 1);
 }
 
-/// The configuration in `envoy/`, with settings of the filter's own, in front of an echo.
+/// The configuration in `envoy/`, with settings for the filter, in front of an echo server.
 struct Place {
     envoy: Envoy,
     echo: Echo,
@@ -285,7 +285,7 @@ impl Place {
         open(wire::open_tls(address, "localhost", &self.certificate, "http/1.1").unwrap(), headers)
     }
 
-    /// Sends a request, and reads the response and all that follows until the connection is closed.
+    /// Sends a request, and reads the response and all bytes until the connection is closed.
     fn raw(&self, headers: &[(&str, &str)]) -> (Response, Vec<u8>) {
         let mut connection = Connection::open(self.envoy.address("http")).unwrap();
         connection.send(&wire::request("GET", "/", headers)).unwrap();
@@ -318,7 +318,7 @@ fn open<S: Read + Write>(stream: S, headers: &[(&str, &str)]) -> WebSocket<S> {
     }
 }
 
-/// The close code and reason; whatever comes besides fails.
+/// The close code and reason; fails if anything else arrives.
 fn close_of<S: Read + Write>(mut socket: WebSocket<S>) -> (u16, String) {
     let frame = match socket.read() {
         Ok(Message::Close(Some(frame))) => (frame.code.into(), frame.reason.to_string()),

@@ -1,4 +1,5 @@
-//! The answer through Envoy and the filter, beside the answer of the same Gateway to what the filter let through.
+//! The answer through Envoy and the filter, compared with the same Gateway's answer to the request that the filter
+//! let through.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,7 +15,7 @@ const SEED: &str = "AGREEMENT_SEED";
 const FROM_VECTORS: usize = 240;
 const GENERATED: usize = 240;
 
-/// Marks a request, so that it is found again where it arrives.
+/// Marks a request, so that it can be found where it arrives.
 const MARK: &str = "x-case";
 const USER: &str = "x-forwarded-user";
 const EDGE: &str = "x-edge";
@@ -30,7 +31,7 @@ const EVERYTHING: &[&str] = &[
     "operator.questions",
     "operator.pairing",
 ];
-/// Who may come in, and what the Gateway grants each on a WebSocket.
+/// The allowed users, and the scopes that the Gateway grants each on a WebSocket.
 const USERS: &[(&str, &[&str])] = &[
     ("nick@example.com", EVERYTHING),
     ("Nick@example.com", EVERYTHING),
@@ -41,9 +42,9 @@ const USERS: &[(&str, &[&str])] = &[
     ("jÃ¶rg", EVERYTHING),
 ];
 
-/// One Gateway for all tests here. The Gateway's list of proxies serves both hops: it names Envoy, which is on this
-/// machine, and the proxies in front of it. One test has it at a time, since a test may change the filter's
-/// settings; then it must put them back.
+/// One Gateway for all tests here. The Gateway's list of proxies covers both hops: Envoy, which runs on this machine,
+/// and the proxies in front of it. One test uses it at a time, because a test may change the filter's settings; it
+/// must then restore them.
 pub fn stack() -> MutexGuard<'static, Stack> {
     static STACK: OnceLock<Mutex<Stack>> = OnceLock::new();
     let stack = STACK.get_or_init(|| {
@@ -71,7 +72,7 @@ pub fn stack() -> MutexGuard<'static, Stack> {
     stack.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A request to send through everything.
+/// A request to send through the whole stack.
 struct Question {
     name: String,
     websocket: bool,
@@ -81,7 +82,7 @@ struct Question {
     headers: Headers,
 }
 
-/// What can be asked of a Gateway that has no model behind it, and the scope that each asks for.
+/// Questions to a Gateway that has no model behind it, and the scope that each requires.
 const PROBES: &[(&str, &str, &str, &str)] = &[
     ("GET", "/control-ui-config.json", "", "operator.read"),
     ("POST", "/tools/invoke", r#"{"tool":"agents_list","args":{}}"#, "operator.write"),
@@ -119,7 +120,7 @@ fn what_the_filter_admits_the_gateway_accepts_as_the_same_user_with_the_same_sco
     crate::say(&format!("{} requests to a real Gateway, {SEED}={seed}\n{summary}", questions.len()));
     let shown: String = problems.iter().take(10).map(|problem| format!("  {problem}\n")).collect();
     assert!(problems.is_empty(), "{} of {} requests, {SEED}={seed}:\n{shown}", problems.len(), questions.len());
-    assert!(stack.relay().count() - before >= arrived, "the relay counts");
+    assert!(stack.relay().count() - before >= arrived, "the relay counts requests");
     for kind in ["http, admitted", "websocket, admitted", "http, refused", "websocket, refused"] {
         let count: usize = counts.iter().filter(|(what, _)| what.starts_with(kind)).map(|(_, count)| count).sum();
         assert!(count >= 20, "only {count} requests are {kind}, {SEED}={seed}");
@@ -127,7 +128,7 @@ fn what_the_filter_admits_the_gateway_accepts_as_the_same_user_with_the_same_sco
 }
 
 fn questions(random: &mut Random) -> Vec<Question> {
-    // Of the vectors those that can pass are the fewer: take half of either kind.
+    // Fewer of the vectors can pass: take half of each kind.
     let (can_pass, others): (Vec<Vector>, Vec<Vector>) =
         vectors::load().into_iter().partition(|vector| matches!(vector.expect, Expect::Admit { user: Some(_), .. }));
     let mut questions = Vec::new();
@@ -178,10 +179,9 @@ fn rebase_case(case: &Case, index: usize) -> Question {
     )
 }
 
-/// Makes a request for the one configuration here out of one for another: the headers that a configuration names
-/// take the names that this one gives them, and the path becomes one that tells what the Gateway made of the
-/// request.
-#[allow(clippy::too_many_arguments, reason = "two kinds of cases, taken apart")]
+/// Adapts a request made for another configuration to the one here: the headers that a configuration names get the
+/// names in this one, and the path becomes one that shows what the Gateway decided.
+#[allow(clippy::too_many_arguments, reason = "the parts of two kinds of cases")]
 fn rebase(
     name: String,
     websocket: bool,
@@ -215,7 +215,8 @@ fn rebase(
     }
 }
 
-/// Asks through everything, and the Gateway itself; in one line what came of it, or how they differ.
+/// Sends the question through the whole stack, and to the Gateway itself; returns a line about the outcome, or how
+/// they differ.
 fn compare(stack: &Stack, question: &Question, arrived: &mut usize) -> Result<String, String> {
     if question.websocket {
         compare_websockets(stack, question, arrived)
@@ -240,7 +241,7 @@ fn compare_responses(stack: &Stack, question: &Question, arrived: &mut usize) ->
             (401, reason) if reason.starts_with("trusted_proxy_") => Ok(format!("http, refused: {reason}")),
             (403, "proxy_attribution_required") => Ok(format!("http, refused: {reason}")),
             (400, "") => Ok("refused by Envoy".to_owned()),
-            _ => Err(format!("nothing arrived, and the answer is no refusal: {through:?}")),
+            _ => Err(format!("nothing arrived, but the answer is not a refusal: {through:?}")),
         };
     };
     *arrived += 1;
@@ -264,7 +265,7 @@ fn compare_responses(stack: &Stack, question: &Question, arrived: &mut usize) ->
 }
 
 fn compare_websockets(stack: &Stack, question: &Question, arrived: &mut usize) -> Result<String, String> {
-    // The Control UI must have an origin; a terminal need not.
+    // The Control UI must have an origin; a terminal does not need one.
     let mut client = control_ui();
     if !question
         .headers
@@ -289,7 +290,7 @@ fn compare_websockets(stack: &Stack, question: &Question, arrived: &mut usize) -
                 Ok(format!("websocket, refused: {}", text.rsplit(' ').next().unwrap_or_default()))
             }
             Some(Denied::Status(400)) => Ok("refused by Envoy".to_owned()),
-            other => Err(format!("nothing arrived, and the answer is no refusal: {other:?}")),
+            other => Err(format!("nothing arrived, but the answer is not a refusal: {other:?}")),
         };
     };
     *arrived += 1;
@@ -352,7 +353,7 @@ fn names(user: &Value, name: &str) -> bool {
     user.to_string().to_lowercase().contains(&name.to_lowercase())
 }
 
-/// What the filter wrote.
+/// The headers that the filter wrote.
 #[derive(Debug)]
 struct Stamped {
     user: String,
@@ -383,7 +384,7 @@ fn satisfied(scope: &str, by: &[String]) -> bool {
     by.iter().any(|one| enough.contains(&one.as_str()))
 }
 
-/// The request as Envoy would have passed it on without the filter: what the client sent, and what Envoy adds.
+/// The request as Envoy would have forwarded it without the filter: the client's headers, and those that Envoy adds.
 fn unfiltered(question: &Question, arrival: &Arrival) -> Headers {
     let from_envoy = |name: &str| {
         name.starts_with("x-forwarded-for")
@@ -410,7 +411,7 @@ fn is_extension(arrival: &Arrival) -> bool {
     arrival.values("origin").iter().any(|origin| origin.trim().starts_with("chrome-extension://"))
 }
 
-/// What must be the same in two answers: the body without what is new in each.
+/// The part of two answers that must be equal: the body without values that are new in each.
 fn answer(response: &Response) -> Value {
     let mut body = response.json();
     for key in ["id", "created", "data"] {

@@ -1,8 +1,9 @@
-// The Gateway's own `openclaw security audit --json` on many configurations.
+// Runs the Gateway's own `openclaw security audit --json` on many configurations.
 //
 //   node audit.mjs PACKAGE        JSON lines in and out, in the same order
 //
-// In: {"folder", "environment"}; the folder holds openclaw.json and takes the state. Out: {"code", "stdout", "stderr"}.
+// In: {"folder", "environment"}; the folder holds openclaw.json and receives the state. Out: {"code", "stdout",
+// "stderr"}.
 import { spawn } from "node:child_process";
 import { realpathSync } from "node:fs";
 import path from "node:path";
@@ -16,13 +17,13 @@ for await (const line of createInterface({ input: process.stdin, crlfDelay: Infi
 const answers = [];
 let next = 0;
 const work = async () => { while (next < wanted.length) { const at = next++; answers[at] = await audit(wanted[at]); } };
-// Most of the time of one is its start.
+// Most of the time of each run is its start.
 await Promise.all([work(), work(), work()]);
 for (const answer of answers) process.stdout.write(`${JSON.stringify(answer)}\n`);
 
 function audit({ folder, environment }) {
   const home = realpathSync(folder);
-  // Nothing of the caller's environment.
+  // Nothing from the caller's environment.
   const env = {
     PATH: process.env.PATH, TZ: "UTC", LANG: "C.UTF-8", TMPDIR: home, HOME: home, OPENCLAW_HOME: home,
     OPENCLAW_STATE_DIR: home, OPENCLAW_CONFIG_PATH: path.join(home, "openclaw.json"),

@@ -1,4 +1,4 @@
-//! `openclaw-trusted-proxy check` beside the Gateway's own `openclaw security audit`, on the same files.
+//! Compares `openclaw-trusted-proxy check` with the Gateway's own `openclaw security audit` on the same files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,34 +11,35 @@ use harness::gateway;
 use harness::tool::program;
 use serde_json::{Value, json};
 
-/// What differs on purpose, and why.
+/// The intended differences, and their reasons.
 #[derive(Clone, Copy)]
 enum Differs {
-    /// Only the Gateway says it.
+    /// Only the Gateway reports it.
     Theirs(&'static str, Why),
-    /// Only the tool says it.
+    /// Only the tool reports it.
     Ours(&'static str, Why),
-    /// Both say it, with the Gateway's severity and the tool's.
+    /// Both report it, with the Gateway's severity and the tool's.
     Severity(&'static str, &'static str, &'static str, Why),
 }
 
-/// The reason, which the report of a run shows.
+/// The reason, which the test's output shows.
 #[derive(Clone, Copy)]
 struct Why(&'static str);
 
 use Differs::{Ours, Severity, Theirs};
 
-/// To the filter this is no finding but a mistake, which it refuses.
+/// For the filter this is not a finding but an error: it refuses the configuration.
 const ERROR: Why = Why("an error to the filter: it would refuse everybody");
 const NO_ORIGIN_CAN_PASS: Why =
     Why("the Gateway counts entries of the list, the filter those that an origin can equal");
 const UI_IS_OFF: Why =
-    Why("the filter does not know the Control UI from other pages: their origins are judged all the same");
-const LOOPBACK_PROXY: Why = Why("the filter does not know where it runs: X-Real-IP is judged as on an exposed Gateway");
-const TOLD_ONCE: Why = Why("the Gateway says it twice, the second time as gateway.trusted_proxy_no_proxies");
-const NOT_THE_WAY_IN: Why = Why("about tools and not about who comes in: left to the Gateway's own audit");
+    Why("the filter cannot distinguish the Control UI from other pages, so it checks their origins too");
+const LOOPBACK_PROXY: Why =
+    Why("the filter does not know where it runs, so it treats X-Real-IP as on an exposed Gateway");
+const TOLD_ONCE: Why = Why("the Gateway reports it twice, the second time as gateway.trusted_proxy_no_proxies");
+const NOT_THE_WAY_IN: Why = Why("about tools, not about access: left to the Gateway's own audit");
 
-/// The good configuration, with changes laid over it; null removes.
+/// The valid configuration, with changes merged into it; null removes a key.
 fn laid(changes: &Value) -> Value {
     let mut config = json!({"gateway": {
         "mode": "local", "bind": "lan", "trustedProxies": ["10.0.0.1"],
@@ -53,7 +54,7 @@ fn laid(changes: &Value) -> Value {
 
 struct Case {
     name: &'static str,
-    /// openclaw.json, and further files beside it.
+    /// openclaw.json, and other files next to it.
     files: Vec<(&'static str, String)>,
     environment: Value,
     differs: &'static [Differs],
@@ -176,14 +177,14 @@ fn cases() -> Vec<Case> {
                 ),
                 (".env", "CLAW_HEADER=x-forwarded-user\nCLAW_ANY=\"https://other.example.com\"\n".to_owned()),
             ],
-            // The environment wins over the file.
+            // The environment takes precedence over the file.
             environment: json!({"CLAW_ANY": "*"}),
             differs: &[],
         },
     ]
 }
 
-/// The findings about the Gateway's way in, by id.
+/// The findings about access to the Gateway, by id.
 type Findings = BTreeMap<String, String>;
 
 fn findings(list: &[&Value], id: &str) -> Findings {
@@ -251,7 +252,7 @@ fn check_finds_what_the_gateways_own_audit_finds_but_for_what_differs_on_purpose
                 }
             };
             if !applied {
-                wrong.push(format!("{}: the Gateway does not differ as said: {theirs:?}", case.name));
+                wrong.push(format!("{}: the Gateway does not differ as expected: {theirs:?}", case.name));
             }
         }
         let ours = ours(case, folder);

@@ -1,5 +1,5 @@
-//! Chromium before Envoy, the filter and, for the Control UI, a real Gateway: what people see. The pictures stay in
-//! the build folder, under `screenshots/`.
+//! Chromium in front of Envoy, the filter and, for the Control UI, a real Gateway: what people see. The screenshots
+//! are kept in the build folder, under `screenshots/`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 const NICK: Option<&str> = Some("nick@example.com");
 const MALLORY: Option<&str> = Some("mallory@example.com");
 const NOBODY: Option<&str> = None;
-/// Who approves browsers; the filter does not know this user.
+/// The user who approves browsers, and whom the filter's policy does not list.
 const ADMIN: &str = "admin@example.com";
 
 #[test]
-fn the_control_ui_connects_when_admitted_and_says_so_when_its_next_socket_is_refused() {
+fn the_control_ui_connects_and_reports_when_its_next_socket_is_refused() {
     let config = json!({
         "auth": {"identityScopes": {ADMIN: ["operator.admin"]}},
         "controlUi": {"allowedOrigins": ["*"]},
@@ -28,7 +28,7 @@ fn the_control_ui_connects_when_admitted_and_says_so_when_its_next_socket_is_ref
     let mut front = Front::start(relay.address(), &json!({}), Over::Http2);
     let mut chromium = Client::start(Kind::Chromium, &front.certificate());
 
-    // The setting, how the page came (over TLS: HTTP/2), the card of the Control UI, and its raw error.
+    // The setting, how the page was loaded (over TLS: HTTP/2), the card of the Control UI, and its raw error.
     let refusals = [
         ("close", "http", "Gateway unreachable", "(1008): proxy authentication required: trusted_proxy_user_missing"),
         ("close", "https", "Gateway unreachable", "(WebSocket 1006)"),
@@ -42,7 +42,7 @@ fn the_control_ui_connects_when_admitted_and_says_so_when_its_next_socket_is_ref
         front.put_policy(policy);
         let page = format!("{}/", front.origin(scheme));
         assert_eq!(visit(&mut chromium, &page, NICK, DESKTOP, "light")["status"], 200);
-        // The Gateway took the user; it wants to know the browser too, and the page asks again until somebody
+        // The Gateway accepted the user. It must also know the browser, and the page keeps asking until somebody
         // approves it.
         look(&mut chromium, json!({"text": "Approve this browser"}));
         chromium.ask(&json!({"op": "signOut"}));
@@ -54,14 +54,14 @@ fn the_control_ui_connects_when_admitted_and_says_so_when_its_next_socket_is_ref
         assert!(seen["found"].as_str().unwrap().contains(raw_error), "{setting}, {scheme}: {}", seen["found"]);
     }
 
-    // Who is not signed in gets no page of the Gateway's, also where its service worker was installed before.
+    // A user who is not signed in gets no page from the Gateway, even if its service worker was installed before.
     for scheme in ["http", "https"] {
         let before = relay.count();
         let page = format!("{}/", front.origin(scheme));
         assert_eq!(visit(&mut chromium, &page, NOBODY, DESKTOP, "light")["status"], 401, "{scheme}");
         let workers = "navigator.serviceWorker.getRegistrations().then(all => all.length)";
         let seen = look(&mut chromium, json!({"text": "You are not signed in", "probe": workers}));
-        // Chromium takes no service worker from a server whose certificate it does not know.
+        // Chromium rejects a service worker from a server whose certificate it does not trust.
         assert_eq!(seen["found"], u8::from(scheme == "http"), "{scheme}: service workers");
         assert_eq!(relay.count(), before, "what is refused must not reach the Gateway");
     }
@@ -70,13 +70,13 @@ fn the_control_ui_connects_when_admitted_and_says_so_when_its_next_socket_is_ref
     visit(&mut chromium, &page, NICK, DESKTOP, "light");
     look(&mut chromium, json!({"text": "Approve this browser", "screenshot": picture("control-ui-approve")}));
     approve_browsers(&gateway, &front.origin("https"));
-    // The page notices by itself.
+    // The page notices this on its own.
     look(&mut chromium, json!({"text": "Ask OpenClaw", "screenshot": picture("control-ui-connected")}));
     visit(&mut chromium, &format!("{}/settings/profile", front.origin("https")), NICK, DESKTOP, "light");
     look(&mut chromium, json!({"text": "nick@example.com", "screenshot": picture("control-ui-profile")}));
 }
 
-/// Approves all browsers that wait, as an operator who connects to the Gateway itself.
+/// Approves all waiting browsers, as an operator who connects directly to the Gateway.
 fn approve_browsers(gateway: &Gateway, origin: &str) {
     let headers = [("x-forwarded-user", ADMIN), ("x-forwarded-for", "203.0.113.8"), ("origin", origin)]
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
@@ -88,7 +88,7 @@ fn approve_browsers(gateway: &Gateway, origin: &str) {
     }
 }
 
-/// What is put into every part of a request that could be shown again.
+/// A mark that is put into every part of a request that could be reflected.
 const MARK: &str = "reflect-7f3a";
 const DESKTOP: (u32, u32) = (1280, 800);
 /// The narrowest window that a page must fit (WCAG 2.2, 1.4.10), a phone, and a desktop.
@@ -143,7 +143,7 @@ fn a_refused_navigation_shows_a_page_that_everybody_can_read() {
     assert_eq!(echo.requests(), 0, "what is refused must not reach the upstream");
 }
 
-/// Status, headers and the bytes of the page.
+/// Checks the status, the headers and the bytes of the page.
 fn check_answer(answer: &Value, status: u16, context: &str) {
     assert_eq!(answer["status"], status, "{context}");
     let header = |name: &str| answer["headers"][name].as_str().unwrap_or_default().to_owned();
@@ -165,7 +165,7 @@ fn check_answer(answer: &Value, status: u16, context: &str) {
     }
 }
 
-/// What stands on the page, and how.
+/// Checks what the page shows, and how.
 fn check_page(seen: &Value, code: Option<&str>, scheme: &str, context: &str) {
     let found = &seen["found"];
     assert_eq!((&found["doctype"], &found["compatMode"]), (&json!("html"), &json!("CSS1Compat")), "{context}");
@@ -191,8 +191,8 @@ fn check_page(seen: &Value, code: Option<&str>, scheme: &str, context: &str) {
     let is_dark = background[..3].iter().sum::<f64>() / 3.0 < 96.0;
     assert_eq!(is_dark, scheme == "dark", "{context}: {background:?}");
 
-    // One request and one style sheet: nothing runs, nothing is fetched, and the browser finds nothing to complain
-    // of but the status.
+    // One request and one style sheet: nothing is executed or fetched, and the browser complains about nothing except
+    // the status.
     assert_eq!((&found["scripts"], &found["loaded"]), (&json!(0), &json!([])), "{context}");
     assert_eq!(found["styled"].as_array().unwrap().len(), 1, "{context}");
     assert_eq!(seen["requests"].as_array().unwrap().len(), 1, "{context}: {}", seen["requests"]);
@@ -259,7 +259,7 @@ fn whatever_is_no_navigation_gets_json_and_head_gets_no_body() {
     assert_eq!(echo.requests(), 1, "nothing but /health reaches the upstream");
 }
 
-/// Goes to a page in a window of this size, as a user or as nobody.
+/// Opens a page in a window of this size, as a user or without one.
 fn visit(chromium: &mut Client, url: &str, user: Option<&str>, (width, height): (u32, u32), scheme: &str) -> Value {
     let answer = chromium.ask(&json!({
         "op": "visit",
@@ -272,7 +272,7 @@ fn visit(chromium: &mut Client, url: &str, user: Option<&str>, (width, height): 
     answer
 }
 
-/// Waits for what shall stand on the page, and looks at it.
+/// Waits until a text appears on the page, and inspects the page.
 fn look(chromium: &mut Client, mut question: Value) -> Value {
     question["op"] = "look".into();
     let answer = chromium.ask(&question);
@@ -280,7 +280,7 @@ fn look(chromium: &mut Client, mut question: Value) -> Value {
     answer
 }
 
-/// Where a picture is kept.
+/// The file for a screenshot.
 fn picture(name: &str) -> PathBuf {
     let program = std::env::current_exe().unwrap();
     // A test runs from <build folder>/debug/deps.

@@ -1,5 +1,4 @@
-//! What a user may do at most (`scopes.users`, `scopes.groups`), at a Gateway which by itself would grant them
-//! everything.
+//! The ceilings of a user (`scopes.users`, `scopes.groups`), with a Gateway that by itself would grant everything.
 
 use std::io::Write as _;
 
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use crate::agreement::stack;
 
 const PROXY: &str = "10.0.0.1";
-/// The Gateway grants all scopes to each of these, and read and write to the last.
+/// The Gateway grants all scopes to each of these, and read and write to the last one.
 const READER: &str = "nick@example.com";
 const ADMIN: &str = "a,b";
 const UNLISTED: &str = "admin@company.org";
@@ -25,7 +24,7 @@ fn a_read_only_user_can_list_and_cannot_write_whatever_scopes_header_comes_along
         "groups": {"writers": ["operator.write"], "auditors": ["operator.approvals"]},
     }}));
     let (nothing, list, write, all) = ([false; 3], [true, false, false], [true, true, false], [true; 3]);
-    // Who, in which groups, with which scopes header; and whether they may list, write and administer.
+    // The user, the groups and the scopes header; and whether the user may list, write and administer.
     let cases = [
         (READER, None, None, list),
         (READER, None, Some(ALL), list),
@@ -49,7 +48,8 @@ fn a_read_only_user_can_list_and_cannot_write_whatever_scopes_header_comes_along
         (ADMIN, None, Some("operator.read"), list),
         (ADMIN, None, Some(""), nothing),
     ];
-    // On a WebSocket such a header is a literal cap, from which the ceiling only takes away: nothing is left of these.
+    // On a WebSocket, such a header is a literal limit from which the ceiling only removes scopes: none of these
+    // remain.
     let caps_away = |scopes: Option<&str>| matches!(scopes, Some("operator.admin" | "operator.write"));
     for (user, groups, scopes, may) in cases {
         let name = format!("{user} in {groups:?} with {scopes:?}");
@@ -66,7 +66,7 @@ fn a_read_only_user_can_list_and_cannot_write_whatever_scopes_header_comes_along
         assert_eq!(over_websocket(&stack, &headers), may, "{name}, over a WebSocket");
     }
 
-    // The same Gateway grants the reader everything where the filter sets no ceiling.
+    // The same Gateway grants the reader everything if the filter sets no ceiling.
     stack.put_filter(&json!({}));
     let headers = [
         ("x-forwarded-for", "203.0.113.7"),
@@ -77,7 +77,7 @@ fn a_read_only_user_can_list_and_cannot_write_whatever_scopes_header_comes_along
     assert_eq!((over_http(&stack, &headers), over_websocket(&stack, &headers)), (all, all));
 }
 
-/// Whether the Gateway lets them list, write and administer over HTTP.
+/// Whether the Gateway lets the user list, write and administer over HTTP.
 fn over_http(stack: &Stack, headers: &[(&str, &str)]) -> [bool; 3] {
     let probes = [
         ("GET", "/control-ui-config.json", ""),
@@ -104,7 +104,7 @@ fn over_http(stack: &Stack, headers: &[(&str, &str)]) -> [bool; 3] {
     })
 }
 
-/// The same over a WebSocket that asks for every scope.
+/// Like [`over_http`], over a WebSocket that requests every scope.
 fn over_websocket(stack: &Stack, headers: &[(&str, &str)]) -> [bool; 3] {
     let headers: Headers =
         headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();

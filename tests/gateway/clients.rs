@@ -1,5 +1,5 @@
-//! Real WebSocket clients through a real Envoy with the filter: what each of them sees, admitted and refused, over
-//! ws and wss, before an echo and before a real Gateway.
+//! Real WebSocket clients through a real Envoy with the filter: what each of them sees when it is admitted and when
+//! it is refused, over ws and wss, with an echo server and with a real Gateway.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -22,13 +22,13 @@ const USER_NOT_ALLOWED: &str = "proxy authentication required: trusted_proxy_use
 const ORIGIN_NOT_ALLOWED: &str = "origin not allowed: trusted_proxy_origin_not_allowed";
 
 #[test]
-fn every_client_is_admitted_or_sees_the_close_code_and_the_reason_over_ws_and_wss() {
+fn every_client_is_admitted_or_sees_close_code_and_reason() {
     let echo = Echo::start().unwrap();
     let relay = Relay::start(echo.address()).unwrap();
     let mut front = Front::start(relay.address(), &json!({}), Over::Http1);
     let mut clients = AnyClient::all(&front);
 
-    // Who comes, what subprotocols the client offers, and how it is refused.
+    // The user, the subprotocols that the client offers, and the reason of the refusal.
     let same_origin: [(Option<&str>, &[&str], Option<&str>); 5] = [
         (NICK, &[], None),
         (NICK, &["openclaw.v4", "other"], None),
@@ -53,7 +53,7 @@ fn every_client_is_admitted_or_sees_the_close_code_and_the_reason_over_ws_and_ws
                     let answer = client.ask(&question);
                     let context = format!("{}, {scheme}, {user:?}, {offered:?}: {answer}", client.name());
                     match refusal {
-                        // Whether `open` comes before `close` is a matter of luck in Firefox.
+                        // In Firefox, whether `open` comes before `close` is a matter of timing.
                         Some(reason) => {
                             assert_eq!(
                                 (&answer["code"], &answer["reason"]),
@@ -84,8 +84,8 @@ fn every_client_is_admitted_or_sees_the_close_code_and_the_reason_over_ws_and_ws
     assert_eq!(admitted, 6 * 2 * 2, "six clients, two schemes, two cases");
 }
 
-/// A page that came over HTTP/2 opens its WebSockets on the same connection, where Envoy offers that. A handshake
-/// that fails there is all that the page ever sees.
+/// A page that was loaded over HTTP/2 opens its WebSockets on the same connection if Envoy offers that. If the
+/// handshake fails there, the page learns nothing else.
 #[test]
 fn over_http_2_browsers_are_admitted_and_see_no_reason_of_a_refusal() {
     let echo = Echo::start().unwrap();
@@ -106,10 +106,10 @@ fn over_http_2_browsers_are_admitted_and_see_no_reason_of_a_refusal() {
         let upstream: Value = serde_json::from_str(answer["messages"][0].as_str().unwrap()).unwrap();
         let upstream = echo::received(&upstream);
         assert_eq!(values(&upstream, "x-forwarded-user"), ["nick@example.com"], "{kind:?}: {answer}");
-        // Over HTTP/2 no browser sends a key, and the upstream got one.
+        // Over HTTP/2 no browser sends a key, but the upstream got one.
         assert_eq!(values(&upstream, "sec-websocket-key").len(), 1, "{kind:?}: {answer}");
     }
-    // The operator sees the reason all the same.
+    // The operator still sees the reason.
     let refused = |line: &&String| {
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         (&line["status"], &line["upgrade"], &line["protocol"], &line["reason"])
@@ -143,8 +143,8 @@ fn before_a_real_gateway_every_client_gets_its_challenge_or_the_refusal() {
     assert_eq!(upgrades(&relay), admitted, "what is refused must not reach the Gateway");
 }
 
-/// What every client is asked: to open a WebSocket, and to close it after the first answer. Browsers open it from a
-/// page.
+/// The question for every client: to open a WebSocket, and to close it after the first answer. Browsers open it from
+/// a page.
 fn question(front: &Front, scheme: &str, user: Option<&str>) -> Value {
     let origin = front.origin(if scheme == "wss" { "https" } else { "http" });
     let (_, address) = origin.split_once("://").unwrap();
@@ -167,10 +167,10 @@ fn upgrades(relay: &Relay) -> usize {
     relay.arrivals().iter().filter(|arrival| !arrival.values("upgrade").is_empty()).count()
 }
 
-/// A client in another process, or the one in this.
+/// A client in another process, or the one in this process.
 enum AnyClient {
     Other(Client),
-    /// tungstenite, with the certificate that it believes.
+    /// tungstenite, with the certificate that it trusts.
     Rust(PathBuf),
 }
 
@@ -205,7 +205,7 @@ impl AnyClient {
     }
 }
 
-/// Does what tests/gateway/clients/client.mjs does.
+/// Does the same as tests/gateway/clients/client.mjs.
 fn rust_client<S: Read + Write>(stream: S, question: &Value) -> Value {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()

@@ -2,13 +2,13 @@
 //
 //   node device.mjs SEED NONCE PARAMETERS
 //
-// SEED is any text: the same one is the same device. The parameters come back with `device` in them.
+// SEED is any text; the same text gives the same device. The parameters are returned with `device` added.
 import { createHash, createPrivateKey, createPublicKey, sign } from "node:crypto";
 
 const [seed, nonce, given] = process.argv.slice(2);
 const params = JSON.parse(given);
 const secret = createHash("sha256").update(seed).digest();
-// The wrapping of an Ed25519 key in PKCS #8.
+// The PKCS #8 prefix of an Ed25519 key.
 const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), secret]);
 const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
 const raw = createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-32);

@@ -1,4 +1,4 @@
-//! Phones and nodes, which bring tokens of their own instead of a user.
+//! Phones and nodes, which use their own tokens instead of a user.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -19,22 +19,22 @@ const USER: &[(&str, &str)] = &[
 /// Without a user, and without the header that the proxy adds for one.
 const NOBODY: &[(&str, &str)] = &[("x-forwarded-for", "203.0.113.7")];
 
-/// What became of an attempt to open a session.
+/// The result of an attempt to open a session.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    /// Let in, on these grounds.
+    /// Admitted, on these grounds.
     In(String),
-    /// Ended by the filter.
+    /// Refused by the filter.
     Filter,
-    /// Ended by the Gateway, with this code.
+    /// Refused by the Gateway, with this code.
     Gateway(String),
 }
 
 #[test]
-fn phones_and_nodes_get_in_with_their_own_tokens_where_the_filter_leaves_websockets_to_the_gateway() {
+fn phones_and_nodes_use_their_own_tokens_if_websockets_are_delegated() {
     let stack = stack();
     let delegate = json!({"webSocketRefusal": "delegate"});
-    // How devices come to their tokens: a user asks for a setup code, and the device brings what is in it.
+    // How devices get their tokens: a user requests a setup code, and the device uses the token in it.
     stack.put_filter(&delegate);
     let mut user = Session::open(connect(&stack, PROXY), "/", &headers(USER), &control_ui()).expect("a user gets in");
     let node = Device::new(("node-host", "node"), "node", vec![]);
@@ -45,8 +45,8 @@ fn phones_and_nodes_get_in_with_their_own_tokens_where_the_filter_leaves_websock
     let anonymous = json!({"anonymousPaths": ["/health", "/healthz", "ws:/"]});
     let token = || Seen::In("device-token".to_owned());
     let unidentified = || Seen::Gateway("AUTH_IDENTITY_HEADER_REQUIRED".to_owned());
-    // Settings; what a device with its token sees, one without, one from a peer that is no proxy; and what a
-    // signed-in user sees.
+    // Settings, and what is seen by a device with its token, one without, one from a peer that is not a proxy, and a
+    // signed-in user.
     let table = [
         (json!({}), Seen::Filter, Seen::Filter, Seen::Filter, Seen::In("trusted-proxy".to_owned())),
         (
@@ -57,7 +57,7 @@ fn phones_and_nodes_get_in_with_their_own_tokens_where_the_filter_leaves_websock
             Seen::In("trusted-proxy".to_owned()),
         ),
         (delegate, token(), unidentified(), Seen::Filter, Seen::In("trusted-proxy".to_owned())),
-        // Given up with this one: who the peer is, and who the user is.
+        // This setting gives up two checks: who the peer is, and who the user is.
         (anonymous, token(), unidentified(), token(), Seen::Gateway("CONTROL_UI_DEVICE_IDENTITY_REQUIRED".to_owned())),
     ];
     for (filter, with_token, without, from_stranger, as_user) in table {
@@ -93,10 +93,10 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
     let join = link["joinUrl"].as_str().unwrap().strip_prefix("https://claw.example.com").unwrap().to_owned();
     let hook = format!("Bearer {HOOK_TOKEN}");
 
-    // Path, its entry, the credential, what the Gateway answers, and what it answers to a wrong one.
+    // The path, its entry, the credential, the Gateway's answer, and its answer to a wrong credential.
     let wake = r#"{"text":"hello","mode":"next-heartbeat"}"#;
     let table = [
-        // The code in a join link can be used once, so the wrong one is asked for first.
+        // The code in a join link can be used only once, so the wrong one is tried first.
         ("GET", join.as_str(), "/j/*", "", "", 200, Some(("/j/AAAAAAAAAAAAAAAAAAAAAA", 404))),
         ("GET", "/api/nodes/watch/challenge", "/api/nodes/watch/*", "", "", 200, None),
         ("POST", "/hooks/wake", "/hooks/*", hook.as_str(), wake, 200, Some(("", 401))),
@@ -109,7 +109,7 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
             401,
             None,
         ),
-        // The Gateway cuts `/__openclaw__/cap/<anything>` off and serves the rest: this entry opens every path.
+        // The Gateway strips `/__openclaw__/cap/<anything>` and serves the rest, so this entry opens every path.
         ("POST", "/__openclaw__/cap/none/hooks/wake", "/__openclaw__/cap/*", hook.as_str(), wake, 200, None),
     ];
     for (method, path, entry, credential, body, status, wrong) in table {
@@ -119,7 +119,7 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
         assert_eq!(
             (refused.status, reason.as_str()),
             (401, "trusted_proxy_missing_header_x-edge"),
-            "{path} as it is: {refused:?}"
+            "{path} unchanged: {refused:?}"
         );
 
         stack.put_filter(&json!({"anonymousPaths": [entry]}));
@@ -132,7 +132,7 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
                 "the Gateway's answer, not the filter's: {answer:?}"
             );
         }
-        // From anywhere: nothing of rules 1 to 10 is asked on such a path.
+        // From anywhere: none of rules 1 to 10 applies on such a path.
         let answer = ask(&stack, STRANGER, method, path, credential, body);
         assert_eq!(answer.status, status, "{path} with {entry}: {answer:?}");
         assert!(answer.json()["error"].get("reason").is_none(), "the Gateway's answer, not the filter's: {answer:?}");
@@ -140,8 +140,8 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
     stack.put_filter(&json!({}));
 }
 
-/// Pairs a device: the user makes a setup code, the device brings its token, and the user approves where the
-/// Gateway asks for it.
+/// Pairs a device: the user creates a setup code, the device connects with its token, and the user approves it if the
+/// Gateway requires that.
 fn pair(stack: &Stack, user: &mut Session, device: &Device, profile: &str) -> String {
     let params = json!({"publicUrl": "https://claw.example.com", "includeQr": false, "bootstrapProfile": profile});
     let code = user.call("device.pair.setupCode", &params).unwrap();

@@ -1,22 +1,22 @@
-//! Requests out of a seeded generator: each begins as one that the Gateway admits, and then some of it goes wrong.
+//! Requests from a seeded generator: each starts as one that the Gateway admits, and then parts of it are made wrong.
 
 use harness::wire::Headers;
 use serde_json::{Value, json};
 
-/// A small generator of numbers (SplitMix64): the same seed, the same cases, on every machine.
+/// A small random number generator (SplitMix64): the same seed gives the same cases on every machine.
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of one seed.
+    /// A generator for this seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The seed in this environment variable, else one from the clock.
+    /// The seed in this environment variable, or otherwise one from the clock.
     pub fn seed(variable: &str) -> u64 {
         match std::env::var(variable) {
             Ok(text) if !text.is_empty() => {
-                text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number below 2^64"))
+                text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number below 2^64"))
             }
             _ => std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 % 1_000_000_000,
         }
@@ -35,7 +35,7 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 
-    /// Yes, so many times in a hundred.
+    /// True in this percentage of calls.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -45,7 +45,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// Between `least` and `most` of these, in their order.
+    /// Between `least` and `most` of these, in order.
     fn some<'a>(&mut self, from: &[&'a str], least: usize, most: usize) -> Vec<&'a str> {
         let mut left = least + self.below(most - least + 1);
         let mut taken = Vec::new();
@@ -59,13 +59,13 @@ impl Random {
     }
 }
 
-/// One request, and the configuration that it meets.
+/// One request and its configuration.
 pub struct Case {
     pub websocket: bool,
     pub peer: String,
     pub method: String,
     pub path: String,
-    /// Host first; no handshake, no framing.
+    /// Host comes first; no handshake, no framing.
     pub headers: Headers,
     pub gateway: Value,
 }
@@ -82,7 +82,7 @@ impl std::fmt::Display for Case {
 }
 
 impl Case {
-    /// Replaces all copies of a header; no value removes it.
+    /// Replaces all copies of a header; without values, removes it.
     pub fn set(&mut self, name: &str, values: &[Vec<u8>]) {
         self.headers.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         let place = if name == "host" { 0 } else { self.headers.len() };
@@ -142,7 +142,7 @@ const PROXIES: &[&str] = &[
     "10.0.0.1/32",
 ];
 const USUAL_PROXIES: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "127.0.0.0/8", "::1", "fd00::/8", "fe80::/10"];
-/// What stands in X-Forwarded-For and X-Real-IP.
+/// The values of X-Forwarded-For and X-Real-IP.
 const ADDRESSES: &[&str] = &[
     "198.51.100.7",
     "203.0.113.50",
@@ -260,7 +260,7 @@ const SCHEMES: &[&str] = &[
     "about",
     "data",
 ];
-/// What is put somewhere into an origin's host.
+/// Inserted somewhere into an origin's host.
 const WEIRD: &[&str] = &[
     "!",
     "\"",
@@ -374,7 +374,7 @@ const PATHS: &[&str] = &[
 ];
 const LATIN1_SPACE: u8 = 0xA0;
 
-/// A case. About four of ten pass; the others break one rule or some.
+/// A case. About four in ten pass; the others break one or more rules.
 pub fn case(random: &mut Random) -> Case {
     let mut case = good(random);
     let faults = match random.below(100) {
@@ -386,7 +386,7 @@ pub fn case(random: &mut Random) -> Case {
     for _ in 0..faults {
         break_something(&mut case, random);
     }
-    // A header must fit into its line.
+    // A header must fit on its line.
     for (_, value) in &mut case.headers {
         value.retain(|byte| !matches!(byte, b'\r' | b'\n' | 0));
     }
@@ -421,7 +421,7 @@ fn good(random: &mut Random) -> Case {
     if random.chance(40) {
         let mut users = random.some(USERS, 1, 3);
         users.push(user);
-        // As the Gateway sees bytes beyond ASCII: each as a character.
+        // Bytes beyond ASCII, as the Gateway sees them: each as one character.
         let seen: Vec<String> = users.iter().map(|user| harness::wire::latin1(user.as_bytes())).collect();
         case.gateway["auth"]["trustedProxy"]["allowUsers"] = json!(seen);
     }
@@ -439,7 +439,7 @@ fn good(random: &mut Random) -> Case {
     case.set(&user_header.to_ascii_lowercase(), &[value]);
     for name in required {
         let values: &[&str] = random.pick(&[&["x"][..], &["x"], &["x", "y"], &["", "x"]]);
-        // Of some headers Node reads the first copy only.
+        // Node reads only the first copy of some headers.
         let values = if values[0].is_empty() && !name.starts_with("x-") { &["x"] } else { values };
         case.set(&name.to_ascii_lowercase(), &values.iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>());
     }
@@ -539,7 +539,7 @@ fn break_something(case: &mut Case, random: &mut Random) {
             case.set("origin", &origins);
             if random.chance(30)
                 && let Some((_, host)) = case.first("origin").unwrap().split_once("://")
-                // What else stands in a Host header, Envoy refuses.
+                // Envoy refuses all other characters in a Host header.
                 && !host.trim().is_empty()
                 && host.trim().bytes().all(|byte| byte.is_ascii_graphic())
             {

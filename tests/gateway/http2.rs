@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::agreement::stack;
 
 #[test]
-fn over_http_2_an_admitted_websocket_reaches_the_gateways_challenge_and_a_refused_one_gets_401() {
+fn over_http_2_a_websocket_reaches_the_gateway_or_gets_401() {
     let stack = stack();
     let good = [
         ("x-forwarded-for", "203.0.113.7"),
@@ -35,7 +35,7 @@ fn over_http_2_an_admitted_websocket_reaches_the_gateways_challenge_and_a_refuse
             assert_eq!(status, 200, "{mark}: {}", latin1(&bytes));
             assert!(latin1(&bytes).contains(r#""event":"connect.challenge""#), "{mark}: {}", latin1(&bytes));
             assert_eq!(arrivals.len(), 1, "{mark}");
-            assert_eq!(arrivals[0].values("sec-websocket-key").len(), 1, "the Gateway wants a key: {:?}", arrivals[0]);
+            assert_eq!(arrivals[0].values("sec-websocket-key").len(), 1, "the Gateway needs a key: {:?}", arrivals[0]);
             continue;
         };
         assert_eq!(status, 401, "{mark}: {}", latin1(&bytes));

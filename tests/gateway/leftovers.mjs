@@ -1,10 +1,11 @@
-// Two folders of the Gateway's are always in /tmp: its locks, named after its database, and one that it fills if it
+// The Gateway always uses two folders in /tmp: its locks, named after its database, and one that it writes to if it
 // fails.
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import path from "node:path";
 
-/** To be called before anything of the Gateway's runs: what it returns removes what was left by one with this state. */
+/** Must be called before anything of the Gateway runs. The returned function removes what a Gateway with this state
+ * left behind. */
 export function watchLeftovers() {
   const failuresBefore = existsSync("/tmp/openclaw");
   return (state) => {

@@ -1,4 +1,4 @@
-//! The filter before a real Gateway, through a real Envoy, and against the Gateway's own functions.
+//! The filter in front of a real Gateway, through a real Envoy, and compared with the Gateway's own functions.
 
 mod agreement;
 mod audit;
@@ -14,7 +14,7 @@ mod placements;
 mod rendered;
 mod verdicts;
 
-/// Past the capture of tests that pass: what was compared is worth some lines.
+/// Bypasses the output capture of passing tests, to show what was compared.
 fn say(text: &str) {
     use std::io::Write as _;
     let mut out = std::io::stdout();

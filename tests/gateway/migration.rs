@@ -1,5 +1,5 @@
-//! docs/migration.md, walked with a real Gateway and the blocks of that page: from a token to the proxy's users,
-//! and back.
+//! Follows docs/migration.md with a real Gateway and the blocks of that page: from a token to the proxy's users, and
+//! back.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ const STRANGER: &str = "198.51.100.66";
 const USER: &str = "nick@example.com";
 const OTHER: &str = "eve@example.com";
 
-/// Who answers, or ends a WebSocket.
+/// Who answers the request, or ends the WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     In,
@@ -31,7 +31,7 @@ enum Seen {
 }
 use Seen::{Filter, In};
 
-/// A kind of client: the peer, whether it brings a user, and whether it brings the token.
+/// A kind of client: the peer, whether it has a user, and whether it has the token.
 struct Client {
     name: &'static str,
     peer: &'static str,
@@ -49,13 +49,13 @@ const CLIENTS: [Client; 7] = [
     Client { name: "a user who is not listed, with the token", peer: PROXY, user: Some(OTHER), token: true },
 ];
 
-/// What becomes of each of them at each stage.
+/// The result for each of them at each stage.
 const TODAY: [Seen; 7] = [In, In, Seen::Gateway, Seen::Gateway, In, Seen::Gateway, In];
 const TWO_LOCKS: [Seen; 7] = [In, Filter, Seen::Gateway, Filter, Filter, Filter, Filter];
 /// With the other policy, which lists the other user.
 const TWO_LOCKS_OTHERWISE: [Seen; 7] = [In, Filter, Seen::Gateway, Filter, Filter, Filter, In];
 const DONE: [Seen; 7] = [In, Filter, In, Filter, Filter, Filter, Filter];
-/// Report mode before a Gateway that believes names: whoever brings one that it knows is in.
+/// Report mode in front of a Gateway that trusts user names: any client that names a known user is admitted.
 const NEVER: [Seen; 7] = [In, Seen::Gateway, In, Seen::Gateway, In, In, Seen::Gateway];
 
 #[test]
@@ -77,10 +77,10 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
     let http = stack.http();
     let see = |stack: &Stack| CLIENTS.map(|client| client.seen(stack, &token));
 
-    // What works before works all the time: asked again and again, through both restarts.
+    // What worked before keeps working: it is checked again and again, through both restarts.
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        // However the walk ends, this one ends.
+        // However this test ends, the thread stops.
         struct Stop<'s>(&'s AtomicBool);
         impl Drop for Stop<'_> {
             fn drop(&mut self) {
@@ -107,7 +107,7 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
         assert_eq!(see(&stack), TODAY, "report mode changes nothing");
         let direct = CLIENTS.map(|client| client.directly(stack.gateway(), &token));
         assert_eq!(direct, TODAY, "this is what the Gateway alone does");
-        // Admitted requests are told to Envoy once a second.
+        // Admitted requests are reported to Envoy once a second.
         let is_counted = || counters(&stack).get("admitted").is_some_and(|count| *count >= 4);
         eventually("the admitted requests to be counted", is_counted);
         let counted = counters(&stack);
@@ -127,7 +127,7 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
         // 2. Ask the access log.
         let foretold = ask_the_log(&stack, &report);
 
-        // 3. Two locks. What is open stays open.
+        // 3. Two locks. Open connections stay open.
         let mut session = CLIENTS[0].websocket(http, &token).expect("a user with the token gets in");
         stack.put_policy(&enforce);
         assert_eq!(see(&stack), TWO_LOCKS);
@@ -161,7 +161,7 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
             assert_eq!(answer.status, status, "on the Gateway's own host: {answer:?}");
         }
 
-        // Why the filter comes first, and last on the way back.
+        // Why the filter is first here, and last on the way back.
         stack.put_policy(&report);
         assert_eq!(see(&stack), NEVER);
         stack.put_policy(&enforce);
@@ -181,7 +181,7 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
     });
     assert_eq!(stack.gateway().starts(), 3);
 
-    // Why the Gateway's list must name Envoy, today already. It takes the list over while it runs.
+    // Why the Gateway's list must name Envoy from the start. It applies changes to the list while it runs.
     for (list, status) in [(Value::Null, 403), (today["gateway"]["trustedProxies"].clone(), 200)] {
         stack.gateway_mut().put_config(&json!({"trustedProxies": list}));
         eventually("the Gateway to take the list", || CLIENTS[0].http(http, &token).unwrap().status == status);
@@ -190,11 +190,11 @@ fn from_a_token_to_the_proxys_users_and_back_without_a_lost_request_or_an_open_w
 }
 
 #[test]
-fn a_running_gateway_that_finds_a_token_beside_the_new_mode_goes_down_and_stays_down() {
+fn a_running_gateway_with_a_token_and_the_new_mode_stays_down() {
     let today = Section::of(PAGE, "Today").json(0);
     let after = Section::of(PAGE, "4. The Gateway").json(0);
     let mut gateway = Gateway::start(&over_minimal(&today), &Options::default());
-    // The new block laid over the old one: the token is still there.
+    // The new block merged into the old one: the token is still there.
     gateway.put_config(&after["gateway"]);
     let page = Section::of(PAGE, "4. The Gateway").text.split_whitespace().collect::<Vec<_>>().join(" ");
     let complaint = "gateway auth mode is trusted-proxy, but a shared token is also configured";
@@ -205,15 +205,15 @@ fn a_running_gateway_that_finds_a_token_beside_the_new_mode_goes_down_and_stays_
     assert!(validated.contains("Config valid"), "the Gateway's own check does not see it: {validated}");
     let answers = || TcpStream::connect(gateway.address()).is_ok();
     assert!(!answers(), "it does not serve");
-    // Nothing tells that it will not: so it is given the time in which a Gateway that watches its file begins to
-    // restart.
+    // Nothing reports that it will not restart, so it gets the time in which a Gateway that watches its file begins
+    // to restart.
     gateway.put_config(&json!({"auth": {"token": null}}));
     thread::sleep(Duration::from_secs(3));
     assert!(!gateway.log().split(complaint).last().unwrap().contains("config change detected"), "{}", gateway.log());
     assert_eq!((gateway.starts(), TcpStream::connect(gateway.address()).is_ok()), (1, false));
 }
 
-/// What a command of the Gateway's says about its configuration.
+/// The output of a Gateway command about its configuration.
 fn command(gateway: &Gateway, arguments: &[&str]) -> String {
     let (package, node) = installed();
     let scratch = Scratch::new("command");
@@ -230,14 +230,14 @@ fn command(gateway: &Gateway, arguments: &[&str]) -> String {
     [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat()
 }
 
-/// Writes another block `gateway`, as a whole, and waits until the Gateway has restarted by itself.
+/// Replaces the `gateway` block as a whole, and waits until the Gateway has restarted by itself.
 fn restart(stack: &mut Stack, file: &Value) {
     let starts = stack.gateway().starts();
     stack.gateway_mut().put_config(&over_minimal(file));
     stack.gateway().await_starts(starts + 1);
 }
 
-/// What must be laid over another block to have this one: what the other ones have besides is removed.
+/// The changes that turn another block into this one; keys that only the other one has are removed.
 fn over_minimal(file: &Value) -> Value {
     let mut block = file["gateway"].clone();
     for key in ["token", "password", "identityScopes", "trustedProxy"] {
@@ -254,16 +254,16 @@ fn enforced(report: &Value) -> Value {
     enforce
 }
 
-/// What `replay` says of the log of stage 1.
+/// The output of `replay` for the log of stage 1.
 struct Foretold {
-    /// How often enforcing refuses, by reason.
+    /// How often enforcing would refuse, by reason.
     refused: BTreeMap<String, u64>,
-    /// The other policy, and how often that one refuses.
+    /// The other policy, and how often that one would refuse.
     other: Value,
     refused_otherwise: BTreeMap<String, u64>,
 }
 
-/// Runs the commands of the page on the log that Envoy wrote so far, and holds them against the counters.
+/// Runs the commands of the page on the log that Envoy has written so far, and compares them with the counters.
 fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
     let section = Section::of(PAGE, "2. Ask the access log");
     let mut other = report.clone();
@@ -273,7 +273,7 @@ fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
         "the page has the same other policy"
     );
 
-    // A line is written when a request or a WebSocket has ended; those that work all the while go on meanwhile.
+    // A line is written when a request or a WebSocket has ended; the background requests continue meanwhile.
     let counted = counters(stack);
     let would = with_result(&counted, "would_refuse");
     let mut lines = Vec::new();
@@ -321,7 +321,7 @@ fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
         }
         assert_eq!(answer["loggedOtherwise"]["count"], 0, "replay decides as the filter did: {answer:#}");
     }
-    // One change: the other user, to whom enforcing would not object.
+    // One change: the other user, whom enforcing would admit.
     let (text, answer) = against;
     let changes = answer["against"]["changes"].as_array().unwrap();
     let [change] = changes.as_slice() else { panic!("{answer:#}") };
@@ -333,8 +333,8 @@ fn ask_the_log(stack: &Stack, report: &Value) -> Foretold {
     Foretold { refused: would, other, refused_otherwise }
 }
 
-/// The bootstrap with what the page adds to it. Envoy connects to the Gateway itself: a relay would take
-/// connections that the Gateway does not.
+/// The bootstrap with the page's additions. Envoy connects directly to the Gateway: a relay would accept connections
+/// that the Gateway does not.
 fn hold_requests(bootstrap: &str, relay: SocketAddr, gateway: SocketAddr) -> String {
     let section = Section::of(PAGE, "Holding requests while the Gateway restarts");
     let port = |address: SocketAddr| format!("port_value: {} }}", address.port());
@@ -346,12 +346,12 @@ fn hold_requests(bootstrap: &str, relay: SocketAddr, gateway: SocketAddr) -> Str
     text
 }
 
-/// The bootstrap with the recorder, and what it recorded in the access log.
+/// The bootstrap with the recorder, which records into the access log.
 fn record(bootstrap: &str) -> String {
     let section = Section::of("replay.md", "The log");
     let text = beside(bootstrap, "- name: openclaw_trusted_proxy", &section.block("yaml", 0), Side::Before);
     let log = section.block("yaml", 1);
-    // The other line is there already.
+    // The other line exists already.
     let [new, old] = log.lines().collect::<Vec<_>>()[..] else { panic!("two lines: {log}") };
     beside(&text, old, new, Side::After)
 }
@@ -361,7 +361,7 @@ enum Side {
     After,
 }
 
-/// The text with a block beside a line of it, and as far to the right.
+/// The text with a block next to one of its lines, with the same indentation.
 fn beside(text: &str, line: &str, block: &str, side: Side) -> String {
     let found: Vec<_> = text.lines().filter(|other| other.trim_start() == line).collect();
     let [found] = found.as_slice() else { panic!("{} lines are `{line}`", found.len()) };
@@ -375,7 +375,7 @@ fn beside(text: &str, line: &str, block: &str, side: Side) -> String {
     text.replacen(&found, &both, 1)
 }
 
-/// The counters of decisions that are not 0: result and reason.
+/// The decision counters that are not 0, with result and reason.
 fn counters(stack: &Stack) -> BTreeMap<String, u64> {
     let text = stack.envoy().process().ask("/stats/prometheus").unwrap().text();
     let label = |line: &str, name: &str| {
@@ -393,7 +393,7 @@ fn counters(stack: &Stack) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Those with this result, by reason.
+/// The counters with this result, by reason.
 fn with_result(counters: &BTreeMap<String, u64>, result: &str) -> BTreeMap<String, u64> {
     let of_this =
         |(name, count): (&String, &u64)| Some((name.strip_prefix(result)?.strip_prefix(' ')?.to_owned(), *count));
@@ -404,7 +404,7 @@ fn bearer(token: &str) -> (String, Vec<u8>) {
     ("authorization".to_owned(), format!("Bearer {token}").into_bytes())
 }
 
-/// Calls a tool of the Gateway's.
+/// Calls a tool of the Gateway.
 fn invoke(address: SocketAddr, peer: Option<&str>, headers: &[(String, Vec<u8>)]) -> std::io::Result<Response> {
     let body = r#"{"tool":"agents_list","args":{}}"#;
     let length = body.len().to_string();
@@ -446,7 +446,7 @@ impl Client {
         Session::open(stream, "/", &self.headers(), &connect)
     }
 
-    /// What it sees through Envoy, over HTTP and as a WebSocket: the same.
+    /// The result through Envoy, which must be the same over HTTP and as a WebSocket.
     fn seen(&self, stack: &Stack, token: &str) -> Seen {
         let http = judge_http(&self.http(stack.http(), token).unwrap());
         let websocket = judge_websocket(self.websocket(stack.http(), token));
@@ -454,7 +454,7 @@ impl Client {
         http
     }
 
-    /// What it sees at the Gateway itself, from an address that the Gateway takes for a proxy.
+    /// The result at the Gateway itself, from an address that the Gateway takes for a proxy.
     fn directly(&self, gateway: &Gateway, token: &str) -> Seen {
         let mut headers = self.headers();
         headers.extend(self.token.then(|| bearer(token)));

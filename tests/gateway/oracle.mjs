@@ -1,4 +1,4 @@
-// What the Gateway itself would decide: runs the decision functions of its package on one request a line.
+// What the Gateway itself would decide: runs its package's decision functions on one request per line.
 //
 //   OPENCLAW_PKG=… OPENCLAW_STATE_DIR=… node oracle.mjs        JSON lines in and out, in the same order
 //
@@ -6,16 +6,16 @@
 // "config": {"gateway": …}, "route": "api", "plugin" or "control-ui-read"}. Out: {"ok", "user", "reason",
 // "scopes"}.
 //
-// A request is parsed by Node's own HTTP server, so joining, decoding and trimming of headers are Node's. The
-// functions are the package's; what the handlers around them do is done here, in their order. A WebSocket is one of
-// a client with a device that asks for every scope: such a client needs no Origin, and what it gets shows the limit
-// of the scopes header.
+// Node's own HTTP server parses each request, so headers are joined, decoded and trimmed by Node. The functions come
+// from the package; what the handlers around them do is done here, in the same order. A WebSocket represents a client
+// with a device that requests every scope: such a client needs no Origin, and its result shows the limit set by the
+// scopes header.
 //
-// The package's files are named after hashes: a function is found by the `//#region <source file>` marker above it.
-// One that its file does not export is exported in memory, by a hook on module loading. Nothing is written.
+// The package's files are named after hashes. A function is found by the `//#region <source file>` marker above it. A
+// function that its file does not export is exported in memory, by a hook on module loading. Nothing is written.
 //
-// Left out, so that the case alone decides: the addresses of this machine, rate limits, credentials in the
-// environment, and what needs a Gateway's state (profiles, pairing).
+// Left out, so that only the case decides: the addresses of this machine, rate limits, credentials in the
+// environment, and everything that needs a Gateway's state (profiles, pairing).
 import fs from "node:fs";
 import http from "node:http";
 import { registerHooks } from "node:module";
@@ -102,7 +102,7 @@ async function load(dist) {
   return all;
 }
 
-/** The request as the Gateway's server gets it; null where Node refuses it by itself. */
+/** The request as the Gateway's server receives it; null if Node itself refuses it. */
 function parse(one) {
   const parts = [Buffer.from(`${one.method} ${one.path} HTTP/1.1\r\n`, "latin1")];
   for (const [name, value] of one.headers) parts.push(Buffer.from(`${name}: `, "latin1"), Buffer.from(value, "base64"), Buffer.from("\r\n"));

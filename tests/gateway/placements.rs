@@ -1,5 +1,5 @@
-//! What docs/gateway.md says, done with a real Gateway, a real Envoy and hosts of the very addresses that it names:
-//! its blocks as they stand there, and the mistakes as it describes them.
+//! Runs docs/gateway.md with a real Gateway, a real Envoy and hosts with exactly the addresses that it uses: its
+//! blocks unchanged, and the mistakes as it describes them.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -29,7 +29,8 @@ const BROWSER: &str = "198.51.100.7";
 const PROXY: &str = "10.0.0.1";
 const ENVOY: &str = "10.0.0.2";
 
-/// Tokens of the login of placement A. They are good until 2100 but for the expired one; the key is no secret.
+/// Tokens for the login of placement A. They are valid until 2100, except for the expired one; the key is not a
+/// secret.
 mod tokens {
     pub const KEYS: &str = r#"{"keys": [{"kty": "oct", "kid": "t", "alg": "HS256", "k": "dGhlIHRlc3RzIG9mIHBsYWNlbWVudHMga25vdyB0aGlz"}]}"#;
     pub const NICK: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InQiLCJ0eXAiOiJKV1QifQ.eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUuY29tIiwiYXVkIjoib3BlbmNsYXciLCJleHAiOjQxMDI0NDQ4MDAsImVtYWlsIjoibmlja0BleGFtcGxlLmNvbSJ9.Y5OnRIFqfG4v2iJyif7kHG1HMHkSJwuRg4MEHl2cNLo";
@@ -43,7 +44,7 @@ mod tokens {
 // The placements
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// The hosts, and a Gateway of placements A and B, which have the same block.
+/// The hosts, and a Gateway for placements A and B, which use the same block.
 static SHARED: LazyLock<(Network, Gateway)> = LazyLock::new(|| {
     let file = Section::of(PLACEMENT_B).json(0);
     assert_eq!(Section::of(PLACEMENT_A).json(0), file);
@@ -65,7 +66,7 @@ fn at_the_edge_whoever_envoy_verified_comes_in_and_nobody_else() {
     let nick = bearer(tokens::NICK);
     let cookie = format!("IdToken={}", tokens::NICK);
     for login in [("authorization", nick.as_str()), ("cookie", cookie.as_str())] {
-        // What a client says of itself counts for nothing.
+        // A client's own claims have no effect.
         let claims =
             [login, ("origin", ORIGIN), ("x-forwarded-user", "eve@example.com"), ("x-forwarded-for", "192.0.2.99")];
         assert_eq!(place.ask("browser", &claims), admitted(ENVOY, BROWSER), "{login:?}");
@@ -146,7 +147,7 @@ fn at_the_edge_a_login_by_oauth2_is_verified_and_taken_for_the_user() {
     let state = location.split("&state=").nth(1).unwrap();
     let (status, location, cookies) = visit(&format!("/oauth2/callback?code=good&state={state}"), &cookies);
     assert_eq!((status, location.as_str()), (302, "http://claw.example.com/"));
-    assert!(!cookies.contains(tokens::NICK), "the token goes to the browser encrypted");
+    assert!(!cookies.contains(tokens::NICK), "the token is encrypted in the browser's cookies");
     assert!(provider.join().unwrap().starts_with("POST /token "));
     assert_eq!(place.ask("browser", &[("cookie", cookies.as_str()), ("origin", ORIGIN)]), admitted(ENVOY, BROWSER));
     place.assert_no_way_around(&["browser"]);
@@ -198,7 +199,7 @@ fn a_sidecar_is_a_loopback_source_for_the_gateway_and_takes_none_itself() {
     for host in ["proxy", "stranger"] {
         network.on(host, || assert!(TcpStream::connect(place.back).is_err(), "{host}: it listens on loopback only"));
     }
-    // What this placement gives up: whoever is in the pod can be anybody.
+    // What this placement gives up: any process in the pod can act as any user.
     assert_eq!(place.ask_at("gateway", gateway.address(), &from_proxy(NICK)), admitted(LOOPBACK, BROWSER));
 
     let mut file = section.json(0);
@@ -286,7 +287,7 @@ fn mistakes_look_as_the_document_says() {
         assert_eq!(gateway_requests(place) > before, server == "the Gateway", "who answered");
     }
 
-    // The rows of the table of placement B. The first one is what all of the above ran with.
+    // The rows of the table of placement B. Everything above ran with the first one.
     reload(&gateway, &changed(&file, "/gateway/trustedProxies", json!([PROXY])));
     expect(place.ask("proxy", &good), unattributable(), "the Gateway's list does not name Envoy");
     let both = json!([ENVOY, PROXY]);
@@ -299,7 +300,7 @@ fn mistakes_look_as_the_document_says() {
     appending.put_policy(&policy);
     assert_eq!(appending.ask("proxy", &good), admitted(ENVOY, PROXY));
 
-    // A browser is a device, which somebody must approve, unless the Gateway does that by itself.
+    // A browser is a device that somebody must approve, unless the Gateway approves it automatically.
     let auto = json!({"userHeader": "x-forwarded-user", "allowUsers": ["nick@example.com"], "deviceAutoApprove": {"enabled": true}});
     reload(&gateway, &changed(&file, "/gateway/auth/trustedProxy", auto));
     let session = place.session("proxy", place.front, &good, Some("a browser")).map_err(|denied| format!("{denied:?}"));
@@ -325,12 +326,12 @@ fn a_shared_token_beside_trusted_proxy_stops_both_the_filter_and_the_gateway() {
     assert!(said.contains(complaint) && text.contains(complaint), "{said}");
 }
 
-/// How many requests Envoy passed on.
+/// The number of requests that Envoy forwarded.
 fn gateway_requests(place: &Place<'_>) -> u64 {
     place.envoy.process().stat("cluster.gateway.upstream_rq_total")
 }
 
-/// Gives a running Gateway another configuration, and returns when it took it.
+/// Gives a running Gateway another configuration, and returns when it has applied it.
 fn reload(gateway: &Gateway, file: &Value) {
     const DONE: &str = "[reload] config hot reload applied";
     let before = gateway.log().matches(DONE).count();
@@ -344,7 +345,7 @@ fn reload(gateway: &Gateway, file: &Value) {
     eventually("the Gateway to take its configuration", || gateway.log().matches(DONE).count() > before);
 }
 
-/// Puts something in the one place where something else stands.
+/// Replaces text that must occur exactly once.
 fn once(text: impl AsRef<str>, from: &str, to: &str) -> String {
     assert_eq!(text.as_ref().matches(from).count(), 1, "{from}");
     text.as_ref().replace(from, to)
@@ -355,7 +356,7 @@ fn once(text: impl AsRef<str>, from: &str, to: &str) -> String {
 // ---------------------------------------------------------------------------------------------------------------------
 
 #[test]
-fn devices_and_webhooks_come_in_by_the_settings_of_the_table_and_by_no_other() {
+fn devices_and_webhooks_need_exactly_the_settings_of_the_table() {
     const HOOK: &str = "a token for webhooks alone";
     let section = Section::of(PLACEMENT_B);
     let table = Section::of("Devices and webhooks").text.clone();
@@ -381,7 +382,7 @@ fn devices_and_webhooks_come_in_by_the_settings_of_the_table_and_by_no_other() {
         ("a node", client("node-host", "node", "node", &[])),
         ("a phone", client("openclaw-ios", "ui", "operator", &["operator.read"])),
     ];
-    // How it was let in, or what it was told; and the token that it got.
+    // The grounds of the admission, or the error; and the token that it got.
     let connect = |(seed, client): &(&str, Value), path: &str, user: Option<&str>, token: Option<&str>| {
         let mut claims = vec![("x-forwarded-for".to_owned(), BROWSER.into())];
         claims.extend(user.map(|user| ("x-forwarded-user".to_owned(), user.into())));
@@ -424,7 +425,7 @@ fn devices_and_webhooks_come_in_by_the_settings_of_the_table_and_by_no_other() {
         let (method, token) = connect(device, "/", NICK, None);
         assert_eq!((method.as_str(), token.is_empty()), ("trusted-proxy", false), "{device:?}");
 
-        // The setting, the path, the token, and how it is let in or what it is told.
+        // The setting, the path, the token, and the grounds of the admission or the error.
         let (token, stranger) = (Some(token.as_str()), Some("a guess"));
         let cases = [
             ("", "/", token, missing),
@@ -492,7 +493,7 @@ impl Section {
         Self(document::Section::of("gateway.md", heading))
     }
 
-    /// A bootstrap with the settings of the connection manager that the section asks for.
+    /// A bootstrap with the connection manager settings of the section.
     fn settings(&self, bootstrap: impl AsRef<str>) -> String {
         let block = self.block("yaml", 0);
         let (first, _) = block.split_once('\n').unwrap();
@@ -500,7 +501,7 @@ impl Section {
         bootstrap.as_ref().replacen(&format!("                {first}\n"), &settings, 1)
     }
 
-    /// That the section shows what was seen: the status, the reason or message, and the close reason.
+    /// Checks that the section shows the result: the status, the reason or message, and the close reason.
     fn names(&self, seen: &Seen) {
         let Seen::Refused { status, body, socket } = seen else { panic!("{seen:?}") };
         let error = &body["error"];
@@ -514,7 +515,7 @@ impl Section {
         }
     }
 
-    /// The policy in its second block, which must hold what the first one does.
+    /// The policy in its second block, which must contain the first one.
     fn policy(&self) -> Value {
         let (file, policy) = (self.json(0), self.json(1));
         for part in
@@ -526,7 +527,7 @@ impl Section {
     }
 }
 
-/// A Gateway with exactly this configuration, but for the port.
+/// A Gateway with exactly this configuration, except for the port.
 fn gateway(network: &Network, file: &Value) -> Gateway {
     let mut over = json!({"gateway": Gateway::minimal()});
     blank(&mut over);
@@ -538,7 +539,7 @@ fn gateway(network: &Network, file: &Value) -> Gateway {
     gateway
 }
 
-/// Nulls in place of all that is no object: they remove what the harness would put there.
+/// Puts nulls in place of everything that is not an object: they remove the harness's defaults.
 fn blank(value: &mut Value) {
     match value {
         Value::Object(members) => members.values_mut().for_each(blank),
@@ -546,7 +547,7 @@ fn blank(value: &mut Value) {
     }
 }
 
-/// Lays one over the other; nulls of the base stay where nothing covers them.
+/// Merges one value into the other; nulls of the base stay where nothing replaces them.
 fn lay_as_it_is(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -573,13 +574,13 @@ fn network() -> Network {
     ])
 }
 
-/// What came of a page's question for its configuration, and of its WebSocket.
+/// The result of a page's request for its configuration, and of its WebSocket.
 #[derive(Debug, PartialEq)]
 enum Seen {
-    /// In both cases: who the user is, with what scopes; where the Gateway saw the connection come from, and whom
-    /// it takes for the client.
+    /// Both were admitted: the user and the scopes, the address from which the Gateway saw the connection come, and
+    /// the address that it takes for the client.
     Admitted { user: String, scopes: Vec<String>, peer: String, client: String },
-    /// The answer to the question, and what the WebSocket came to.
+    /// The answer to the request, and the result of the WebSocket.
     Refused { status: u16, body: Value, socket: Denied },
 }
 
@@ -588,26 +589,26 @@ fn admitted(peer: &str, client: &str) -> Seen {
     Seen::Admitted { user: "nick@example.com".to_owned(), scopes, peer: peer.to_owned(), client: client.to_owned() }
 }
 
-/// As the filter refuses.
+/// The filter's refusal.
 fn refused(status: u16, reason: &str) -> Seen {
     let mut body = json!({"error": {"message": "Unauthorized", "type": "unauthorized", "reason": reason}});
     if status == 403 {
         let message = "No client address can be attributed. List only your proxies in gateway.trustedProxies, and let the \
-                       first of them write X-Forwarded-For anew.";
+                       first of them write X-Forwarded-For itself.";
         body = json!({"error": {"message": message, "type": reason, "reason": reason}});
     }
     let text = if reason.contains("origin") { "origin not allowed" } else { "proxy authentication required" };
     Seen::Refused { status, body, socket: Denied::Closed(1008, format!("{text}: {reason}"), None) }
 }
 
-/// As the Gateway refuses, with a code in its answer to a WebSocket.
+/// The Gateway's refusal, with a code in its answer to a WebSocket.
 fn at_the_gateway(status: u16, reason: &str, code: &str) -> Seen {
     let body = json!({"error": {"message": "Unauthorized", "type": "unauthorized"}});
     let socket = Denied::Closed(1008, reason.to_owned(), Some(json!(code)));
     Seen::Refused { status, body, socket }
 }
 
-/// As the Gateway refuses what it takes for a stranger's, or a proxy's without a client.
+/// The Gateway's refusal of a request that it takes for a stranger's, or for a proxy's without a client.
 fn unattributable() -> Seen {
     let message = "Proxy client attribution is required. Configure gateway.trustedProxies narrowly and make the proxy \
                    overwrite or safely rebuild forwarded client headers.";
@@ -615,26 +616,26 @@ fn unattributable() -> Seen {
     Seen::Refused { status: 403, body, socket: Denied::Status(403) }
 }
 
-/// What an identity proxy adds for a browser at [`BROWSER`].
+/// The headers that an identity proxy adds for a browser at [`BROWSER`].
 fn from_proxy(user: Option<&str>) -> Vec<(&str, &str)> {
     let mut headers = vec![("origin", ORIGIN), ("x-forwarded-for", BROWSER)];
     headers.extend(user.map(|user| ("x-forwarded-user", user)));
     headers
 }
 
-/// A session, and how the Gateway's list of who is there calls it.
+/// A session, and its entry in the Gateway's presence list.
 struct Known {
     session: Session,
     instance: String,
 }
 
-/// Envoy and a Gateway. The thread that starts this is, and must stay, on Envoy's host.
+/// Envoy and a Gateway. The thread that starts this is moved to Envoy's host, and must stay there.
 struct Place<'a> {
     network: &'a Network,
     gateway: &'a Gateway,
     example: Example,
     envoy: Envoy,
-    /// Where each listens for others.
+    /// The listener's address for other hosts.
     front: SocketAddr,
     back: SocketAddr,
 }
@@ -668,8 +669,8 @@ impl<'a> Place<'a> {
         self.ask_at(host, self.front, headers)
     }
 
-    /// The two questions, from a host to an address. Who is let in, and told that the device needs approval, asks again
-    /// without one.
+    /// Sends both requests, from a host to an address. A client that is admitted but whose device needs approval asks
+    /// again without one.
     fn ask_at(&self, host: &str, to: SocketAddr, headers: &[(&str, &str)]) -> Seen {
         let page = get(self.network, host, to, "/control-ui-config.json", headers);
         let session = match self.session(host, to, headers, Some("a browser")) {
@@ -708,7 +709,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// A session of the Control UI, with or without the identity of a device.
+    /// A session of the Control UI, with or without a device identity.
     fn session(
         &self,
         host: &str,
@@ -732,7 +733,7 @@ impl<'a> Place<'a> {
         Ok(Known { session: Session::connect(socket, &connect)?, instance })
     }
 
-    /// With all that the filter would stamp, but straight to the Gateway.
+    /// With everything that the filter would stamp, but directly to the Gateway.
     fn assert_no_way_around(&self, hosts: &[&str]) {
         for host in hosts {
             assert_eq!(self.ask_at(host, self.back, &from_proxy(NICK)), unattributable(), "{host}");
@@ -747,7 +748,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// A request of a page.
+/// A page's request.
 fn get(network: &Network, host: &str, to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Response {
     let stream = network.on(host, || wire::open(to).unwrap());
     let mut connection = Connection::new(stream);

@@ -1,10 +1,10 @@
-// What the Gateway's own readers make of texts.
+// How the Gateway's own readers parse texts.
 //
 //   node read.mjs PACKAGE json5|dotenv
 //
-// Reads a JSON text a line. Writes what the Gateway reads of it, a line each: a text, or null where it is refused.
+// Reads one JSON text per line. Writes one line for each: the parsed text, or null if it was refused.
 //
-// Of a dotenv file: the variable A.
+// For a dotenv file: the variable A.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -25,7 +25,7 @@ const read = {
   json5: (text) => { try { return shown(reader.parse(text)); } catch { return null; } },
   dotenv: (text) => reader.parse(text).A ?? null,
 };
-// Not by readline, to which U+2028 ends a line.
+// Not with readline, which treats U+2028 as the end of a line.
 for (const line of readFileSync(0, "utf8").split("\n").filter(Boolean)) {
   process.stdout.write(`${JSON.stringify(read[what](JSON.parse(line)))}\n`);
 }

@@ -1,8 +1,8 @@
-// Runs the Gateway for as long as the standard input of this program is open, and removes what it leaves.
+// Runs the Gateway as long as this program's standard input is open, and then removes what it left behind.
 //
 //   node run.mjs PACKAGE FOLDER [MORE...]
 //
-// FOLDER holds openclaw.json and takes the Gateway's state; it and MORE are removed at the end. The test holds the
+// FOLDER holds openclaw.json and receives the Gateway's state; it and MORE are removed at the end. The test holds the
 // other end of the standard input: however the test ends, the system closes it, and the Gateway ends as well.
 import { spawn } from "node:child_process";
 import { mkdirSync, realpathSync, rmSync } from "node:fs";
@@ -15,7 +15,7 @@ const folder = realpathSync(given);
 const state = path.join(folder, "state");
 const cleanLeftovers = watchLeftovers();
 
-// Nothing of the caller's environment but what an option named.
+// Nothing from the caller's environment, except what an option named.
 const env = { PATH: process.env.PATH, TZ: "UTC", LANG: "C.UTF-8", TMPDIR: path.join(folder, "tmp"), HOME: folder };
 Object.assign(env, {
   OPENCLAW_HOME: folder,
@@ -28,7 +28,8 @@ Object.assign(env, {
 });
 for (const [name, value] of Object.entries(process.env)) if (name.startsWith("GATEWAY_ENV_")) env[name.slice(12)] = value;
 
-// A group of its own, which is killed as a whole: its state is thrown away, and a polite end may take it minutes.
+// In its own process group, which is killed as a whole: its state is temporary, and a graceful shutdown may take
+// minutes.
 const gateway = spawn(process.execPath, [path.join(pkg, "openclaw.mjs"), "gateway", "run"], {
   cwd: folder, env, detached: true, stdio: ["ignore", "inherit", "inherit"],
 });
@@ -43,13 +44,13 @@ function end(code) {
   end = () => {};
   gateway.removeAllListeners("exit");
   const attempt = (left) => {
-    // As long as one of the group is there, it could write.
+    // As long as a process of the group exists, it could write.
     if (left > 0 && kill()) setTimeout(attempt, 20, left - 1); else { clean(); process.exit(code); }
   };
   attempt(500);
 }
 
-/** Whether somebody of the Gateway's group still had to be killed. */
+/** Whether a process of the Gateway's group still had to be killed. */
 function kill() {
   try { return gateway.pid !== undefined && process.kill(-gateway.pid, "SIGKILL"); } catch { return false; }
 }

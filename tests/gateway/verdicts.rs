@@ -1,4 +1,4 @@
-//! Generated requests, judged by the policy and by the Gateway's own functions.
+//! Generated requests, decided by the policy and by the Gateway's own functions.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,7 +17,7 @@ use crate::generate::{Case, Random, case};
 const CASES: usize = 5_000;
 const SEED: &str = "VERDICTS_SEED";
 
-/// The scopes that there are; whatever else a header names is dropped.
+/// The known scopes; all others in a header are dropped.
 const KNOWN: &[&str] = &[
     "operator.admin",
     "operator.read",
@@ -31,9 +31,9 @@ const KNOWN: &[&str] = &[
     "operator.sessions.write",
 ];
 
-/// What the filter makes of a case.
+/// The filter's verdict on a case.
 enum Verdict {
-    /// The configuration is an error.
+    /// The configuration has an error.
     Misconfigured(String),
     Refused(String),
     /// Admitted as this user, with these headers upstream.
@@ -50,7 +50,7 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
     let cases: Vec<Case> = (0..CASES).map(|_| case(&mut random)).collect();
     let gateway = ask(cases.iter().map(|case| question(case, &on_the_wire(case))));
     let verdicts: Vec<Verdict> = cases.iter().map(judge).collect();
-    // Of what the filter admits, the Gateway is asked again as it sees it behind the filter.
+    // For requests that the filter admits, the Gateway is asked again with what it sees behind the filter.
     let behind: Vec<(usize, Value)> = verdicts
         .iter()
         .enumerate()
@@ -72,7 +72,7 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
             |what: String| problems.push(format!("case {index}: {what}\n    the Gateway: {gateway}\n    {case}"));
         let mut count = |what: &str| *counts.entry(what.to_owned()).or_default() += 1;
         if gateway["error"] == "Node refuses it" {
-            // Such a request reaches no Gateway's code, whatever stands before.
+            // Such a request never reaches the Gateway's code, with or without the filter.
             count("refused by Node itself");
             continue;
         }
@@ -103,7 +103,7 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
                 } else if seen["ok"] != true {
                     problem(format!("admitted, and then refused by the Gateway: {seen}"));
                 } else if gateway["user"] != *user || seen["user"] != *user {
-                    problem(format!("ANOTHER USER: {user:?}, behind the filter {seen}"));
+                    problem(format!("DIFFERENT USER: {user:?}, behind the filter {seen}"));
                 } else {
                     let (alone, behind) = (strings(&gateway["scopes"]), strings(&seen["scopes"]));
                     let lost: Vec<&String> = alone.iter().filter(|scope| !behind.contains(scope)).collect();
@@ -129,10 +129,14 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
     ));
     let shown: String = problems.iter().take(10).map(|problem| format!("  {problem}\n")).collect();
     assert!(problems.is_empty(), "{} of {CASES} cases, {SEED}={seed}:\n{shown}", problems.len());
-    assert!(admitted.0 * 3 >= CASES, "only {} of {CASES} cases are accepted: the generator is too wild", admitted.0);
+    assert!(
+        admitted.0 * 3 >= CASES,
+        "only {} of {CASES} cases are accepted: the generator makes too many bad cases",
+        admitted.0
+    );
 }
 
-/// Headers as they go over the wire: with those of the handshake.
+/// The headers as they go over the wire, including those of the handshake.
 fn on_the_wire(case: &Case) -> Headers {
     const HANDSHAKE: [(&str, &str); 4] = [
         ("connection", "Upgrade"),
@@ -155,9 +159,8 @@ fn question(case: &Case, headers: &Headers) -> Value {
     asked
 }
 
-/// Which of the Gateway's rules for scopes is that of a path. Written down apart from the filter's own table. What
-/// the Gateway does not serve by itself may be a plugin's, and so may `//` and `/./`: plugins see paths as they
-/// came.
+/// The Gateway's scope rule for a path. Written independently of the filter's own table. A path that the Gateway does
+/// not serve itself may be a plugin's, and so may `//` and `/./`: plugins see paths unchanged.
 fn route(case: &Case) -> &'static str {
     let path = case.path.split('?').next().unwrap_or_default();
     let enabled = |name: &str| case.gateway["http"]["endpoints"][name]["enabled"] == true;
@@ -165,7 +168,7 @@ fn route(case: &Case) -> &'static str {
     match segments.as_slice() {
         ["control-ui-config.json"] | ["__openclaw__" | "__openclaw", "control-ui-config.json"] => "control-ui-read",
         ["tools", "invoke"] | ["sessions", _, "kill" | "history"] => "api",
-        // To the Gateway these are the same as the first.
+        // For the Gateway these are the same as the first.
         [".", "tools", "invoke"] => "api",
         ["v1", "chat", "completions"] if enabled("chatCompletions") => "api",
         ["v1", "responses"] if enabled("responses") => "api",
@@ -178,7 +181,7 @@ fn route(case: &Case) -> &'static str {
     }
 }
 
-/// What the filter makes of a case: its policy, run natively.
+/// The filter's verdict on a case: its policy, run natively.
 fn judge(case: &Case) -> Verdict {
     let config = json!({"gateway": case.gateway, "filter": {}}).to_string();
     let compiled = match compile(config.as_bytes()) {
@@ -217,7 +220,7 @@ fn judge(case: &Case) -> Verdict {
     Verdict::Admitted { user: latin1(user), upstream: headers }
 }
 
-/// Optional whitespace around a value is no part of it: Envoy and Node both take it off.
+/// Optional whitespace around a value is not part of it: Envoy and Node both remove it.
 fn trim(value: &[u8]) -> Vec<u8> {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
@@ -259,13 +262,13 @@ fn stricter_on_purpose(case: &Case, reason: &str) -> Option<&'static str> {
                 && case.first("host")?.eq_ignore_ascii_case(place)
             {
                 Some("stricter: an address as host and origin outside of the private ranges")
-            // Not in that list: Node 24 takes every such label, other versions do not. Listed origins pass.
+            // Not in that list: Node 24 accepts every such label, other versions do not. Listed origins pass.
             } else if host.to_ascii_lowercase().split('.').any(|label| label.starts_with("xn--")) {
                 Some("stricter: an origin with an international label (xn--) that is not surely a good one")
-            // The contract wants no user info; a URL parser takes an empty one for none.
+            // The contract does not need this: a URL parser treats empty user info as none.
             } else if place.starts_with('@') || place.starts_with(":@") {
                 Some("stricter: an origin with empty user info")
-            // Where Envoy joins the copies of a repeated origin, a comma is what is left of them.
+            // If Envoy joins the copies of a repeated origin, only a comma shows it.
             } else if host.contains(',') {
                 Some("stricter: an origin with a comma in its host")
             } else {

@@ -1,4 +1,4 @@
-//! What the pages do with kubectl, done with every kubectl that is here, on a stand-in for an API server.
+//! Runs the pages' kubectl commands with every kubectl on this machine, against a minimal API server.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,13 +11,13 @@ use harness::kube::{ApiServer, kubectls};
 use harness::manifests;
 use serde_json::Value;
 
-/// The pages with commands of kubectl, and the manifests that they apply.
+/// The pages with kubectl commands, and the manifests that they apply.
 const PAGES: [(&str, &[&str]); 2] = [
     ("envoy-gateway.md", &["envoy/envoy-gateway/gateway.yaml"]),
     ("istio.md", &["envoy/istio/sidecar.yaml", "envoy/istio/ingress.yaml"]),
 ];
 
-/// A folder as the pages take it for granted: the repository's files, and what is the operator's own.
+/// A folder as the pages assume it: the repository's files, and the operator's own.
 fn place() -> Scratch {
     let folder = Scratch::new("kubectl");
     symlink(root().join("envoy"), folder.path().join("envoy")).unwrap();
@@ -29,13 +29,13 @@ fn place() -> Scratch {
     folder
 }
 
-/// The commands of a page, in its order.
+/// The commands of a page, in order.
 fn commands(page: &str) -> String {
     let all = document::commands(&document::page(&format!("docs/{page}")));
     all.into_iter().map(|command| command.line + "\n").filter(|line| line.starts_with("kubectl ")).collect()
 }
 
-/// Runs commands as a person would, in a shell; ends at the first that fails.
+/// Runs commands in a shell, and stops at the first that fails.
 fn run(server: &ApiServer, kubectl: &Path, folder: &Path, commands: &str) -> Output {
     let mut shell = Command::new("sh");
     shell.args(["-euc", commands]).current_dir(folder);
@@ -63,12 +63,13 @@ fn what_the_pages_say_applies_the_manifests_and_makes_what_they_refer_to() {
             }
             for (namespace, name, keys) in secrets(&documents) {
                 let secret = server.object("Secret", Some(&namespace), &name);
-                let secret = secret.unwrap_or_else(|| panic!("{page}: nothing makes the secret {name} in {namespace}"));
+                let secret =
+                    secret.unwrap_or_else(|| panic!("{page}: nothing creates the secret {name} in {namespace}"));
                 for key in keys {
                     assert!(secret["data"][key].is_string(), "{page}: {name} has no {key}");
                 }
             }
-            // Again, as after an edit: nothing is in the way.
+            // Again, as after an edit: applying again works.
             let again = commands(page).lines().filter(|line| line.contains(" apply ")).collect::<Vec<_>>().join("\n");
             let output = run(&server, &kubectl, folder.path(), &again);
             assert!(output.status.success(), "{kubectl:?}, {page}: {}", said(&output));
@@ -77,7 +78,7 @@ fn what_the_pages_say_applies_the_manifests_and_makes_what_they_refer_to() {
     }
 }
 
-/// Namespace, name and keys of the secrets that manifests refer to.
+/// The namespace, name and keys of the secrets that manifests refer to.
 fn secrets(documents: &[Value]) -> Vec<(String, String, &'static [&'static str])> {
     const TLS: &[&str] = &["tls.crt", "tls.key"];
     let mut all = Vec::new();
@@ -85,7 +86,7 @@ fn secrets(documents: &[Value]) -> Vec<(String, String, &'static [&'static str])
         let spec = &document["spec"];
         let mut add = |name: &Value, keys| {
             if let Some(name) = name.as_str() {
-                // Istio looks for it where the ingress gateway's pods are; its own namespace here.
+                // Istio looks for it in the namespace of the ingress gateway's pods, which is a separate one here.
                 all.push((document["metadata"]["namespace"].as_str().unwrap().to_owned(), name.to_owned(), keys));
             }
         };
@@ -105,7 +106,7 @@ fn secrets(documents: &[Value]) -> Vec<(String, String, &'static [&'static str])
 
 #[test]
 fn a_wrong_manifest_makes_kubectl_fail() {
-    // The page, what stands in a manifest, what is written there instead, and a part of what kubectl says.
+    // The page, a text in a manifest, its replacement, and a part of kubectl's error.
     let wrong = [
         ("envoy-gateway.md", "failOpen: false", "failClosed: true", "failClosed"),
         ("envoy-gateway.md", "type: Image", "type: Picture", "Picture"),
@@ -131,7 +132,7 @@ fn a_wrong_manifest_makes_kubectl_fail() {
             }
             assert!(replaced, "{page} no longer has {right}");
             let output = run(&server, &kubectl, folder.path(), &commands(page));
-            assert!(!output.status.success(), "{kubectl:?} took {instead}");
+            assert!(!output.status.success(), "{kubectl:?} accepted {instead}");
             assert!(said(&output).contains(words), "{kubectl:?}: {instead}: {}", said(&output));
         }
     }

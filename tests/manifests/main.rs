@@ -1,6 +1,5 @@
-//! The manifests in `envoy/` beyond this repository's own word: a real kubectl does what the pages show, and the
-//! packages that the schemas in `tests/data/crds` are from still say the same. `make test-manifests` gets what this
-//! needs.
+//! Independent checks of the manifests in `envoy/`: a real kubectl runs what the pages show, and the packages behind
+//! the schemas in `tests/data/crds` still contain the same. `make test-manifests` installs what this needs.
 
 mod kubectl;
 mod packages;

@@ -1,4 +1,4 @@
-//! The packages that the schemas in `tests/data/crds` are from.
+//! The packages from which the schemas in `tests/data/crds` were extracted.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,24 +12,24 @@ use harness::gateway::lay;
 use harness::manifests;
 use serde_json::{Map, Value, json};
 
-/// Where the packages are.
+/// The folder of the packages.
 fn packages() -> PathBuf {
     let packages = root().join(".tools/crds");
     assert!(
         packages.join(".installed").is_file(),
-        "the packages are missing: run `make test-manifests`, which gets them"
+        "the packages are missing: run `make test-manifests`, which installs them"
     );
     packages
 }
 
-/// A tool of `tools/crds` that wants Node.
+/// A tool of `tools/crds` that needs Node.
 fn node(tool: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(root().join("tools/crds").join(tool)).arg(packages());
     command
 }
 
-/// What a command writes to standard output.
+/// The standard output of a command.
 fn output(command: &mut Command, input: &str) -> String {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let program = command.get_program().to_owned();
@@ -50,14 +50,17 @@ fn the_schemas_are_those_of_the_packages() {
         let kept = format!("tests/data/crds/{name}");
         let read = |file: PathBuf| fs::read_to_string(file).unwrap();
         let is_same = read(folder.path().join(name)) == read(root().join(&kept));
-        assert!(is_same, "{kept} is not what the tools in tools/crds write: run them, their heads say how");
+        assert!(
+            is_same,
+            "{kept} differs from the output of the tools in tools/crds: run them, as their header comments describe"
+        );
     }
 }
 
 #[test]
 fn the_packages_own_validators_take_the_manifests_and_no_wrong_ones() {
     let right = manifests::read("envoy/envoy-gateway/gateway.yaml");
-    // The kind, what is laid over it (null takes a field out), and a part of what the validator says.
+    // The kind, the change (null removes a field), and a part of the validator's message.
     let wrong = [
         ("Gateway", json!({"spec": {"gatewayClassName": null}}), "gatewayClassName"),
         ("Gateway", json!({"spec": {"listeners": []}}), "/spec/listeners"),
@@ -80,12 +83,12 @@ fn the_packages_own_validators_take_the_manifests_and_no_wrong_ones() {
     }
 }
 
-/// What the packages' validators say of each document.
+/// The messages of the packages' validators for each document.
 fn ask(documents: Vec<Value>) -> Vec<Vec<Value>> {
     serde_json::from_str(&output(&mut node("validate.mjs"), &Value::from(documents).to_string())).unwrap()
 }
 
-/// Values for every field: of each type, and past every usual limit.
+/// Values for every field: of each type, and beyond every usual limit.
 fn probes() -> Vec<Value> {
     let texts =
         ["", "a", "A b!"].map(str::to_owned).into_iter().chain([70, 300, 5_000].map(|length| "x".repeat(length)));
@@ -114,7 +117,7 @@ enum Step {
     Key,
 }
 
-/// Every place that a schema has, each definition once.
+/// Every place in a schema, each definition once.
 fn places(root: &Value, schema: &Value, path: &[Step], seen: &mut BTreeSet<String>, all: &mut Vec<Vec<Step>>) {
     if let Some(name) = schema["$ref"].as_str() {
         if seen.insert(name.to_owned()) {
@@ -141,7 +144,7 @@ fn places(root: &Value, schema: &Value, path: &[Step], seen: &mut BTreeSet<Strin
     }
 }
 
-/// A document of a kind with this value at a place, and nothing else; and that place.
+/// A document of a kind with only this value at a place; and that place.
 fn with(name: &str, place: &[Step], value: &Value) -> (Value, String) {
     let mut pointer = String::new();
     for step in place {
@@ -161,12 +164,12 @@ fn with(name: &str, place: &[Step], value: &Value) -> (Value, String) {
     (document, pointer)
 }
 
-/// What is wrong at a place and below it, as path and keyword.
+/// The problems at a place and below it, as path and keyword.
 fn said<'e>(errors: impl Iterator<Item = (&'e str, &'e str)>, pointer: &str) -> BTreeSet<(&'e str, &'e str)> {
-    // The packages do not mind fields that do not exist.
+    // The packages allow fields that do not exist.
     let errors = errors.filter(|(path, keyword)| path.starts_with(pointer) && *keyword != "additionalProperties");
     let mut all: BTreeSet<_> = errors.collect();
-    // Ajv says of each alternative why it fails.
+    // Ajv reports for each alternative why it fails.
     for (path, _) in all.clone().iter().filter(|(_, keyword)| *keyword == "oneOf") {
         all.remove(&(*path, "type"));
     }
@@ -195,7 +198,7 @@ fn every_limit_of_every_field_is_that_of_the_packages_own_validators() {
                     .collect();
                 let ours = ours.iter().map(|(path, schema)| (path.as_str(), schema.rsplit('/').next().unwrap()));
                 if theirs.clone().any(|(path, keyword)| path.starts_with(pointer.as_str()) && keyword == "format") {
-                    // Which is not checked here.
+                    // This is not checked here.
                     continue;
                 }
                 let [ours, theirs] = [said(ours, pointer), said(theirs, pointer)];

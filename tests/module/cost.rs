@@ -1,6 +1,5 @@
-//! What a decision costs, counted and not timed: host calls and instructions of the module for a fixed set of
-//! requests, what the module exports, and how large it is. A change that moves a number says so in
-//! `tests/data/cost.txt`.
+//! The cost of a decision, counted rather than timed: host calls and instructions of the module for a fixed set of
+//! requests, the module's exports, and its size. A change that moves a number also updates `tests/data/cost.txt`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{config, identity};
 
-/// What a browser or a client behind a proxy sends besides what the rules read.
+/// The headers that a browser or a client behind a proxy sends in addition to those that the rules read.
 fn usual(request: Request) -> Request {
     let proxied = [
         ("x-forwarded-for", "203.0.113.7,10.0.0.1"),
@@ -41,7 +40,7 @@ fn policy() -> Value {
     policy
 }
 
-/// The requests, and how many headers a crowded one has.
+/// The requests, and the number of headers in a crowded one.
 fn requests() -> Vec<(&'static str, Request)> {
     let get = || usual(Request::get("/tools/invoke"));
     let crowded =
@@ -87,12 +86,12 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
         "# Written by `COST=write cargo test -p openclaw-trusted-proxy-tests --test module cost`. A change that moves a number is to be justified in its commit.\n",
     );
     for (name, request) in requests() {
-        // The first of a kind may define what later ones find.
+        // The first request of a kind may define metrics that later ones reuse.
         host.send(&request);
         host.advance(std::time::Duration::from_secs(2));
         writeln!(text, "{}", line(name, &host.send(&request))).unwrap();
     }
-    // In a flood most refusals are not logged.
+    // During a flood most refusals are not logged.
     let flood = usual(Request::get("/tools/invoke")).peer("192.0.2.1:1");
     let last = (0..10).map(|_| host.send(&flood)).last().unwrap();
     writeln!(text, "{}", line("refused: untrusted source, in a flood", &last)).unwrap();
@@ -102,13 +101,13 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
     }
     let known = std::fs::read_to_string(&file).unwrap();
     for (known, now) in known.lines().zip(text.lines()) {
-        assert_eq!(now, known, "tests/data/cost.txt says otherwise; COST=write makes it anew");
+        assert_eq!(now, known, "tests/data/cost.txt says otherwise; COST=write updates it");
     }
     assert_eq!(known.lines().count(), text.lines().count());
 }
 
 #[test]
-fn a_refusal_reads_no_more_of_the_host_than_a_permit_and_the_data_path_is_never_entered() {
+fn a_refusal_reads_no_more_than_a_permit_and_skips_bodies() {
     let mut host = Host::configured(&policy());
     let reads =
         |exchange: &Exchange| exchange.count("proxy_get_header_map_pairs") + exchange.count("proxy_get_buffer_bytes");
@@ -117,8 +116,8 @@ fn a_refusal_reads_no_more_of_the_host_than_a_permit_and_the_data_path_is_never_
         assert_eq!(reads(&exchange), 1, "{name}");
         assert!(exchange.count("proxy_increment_metric") <= 1, "{name}: counters cost one call");
     }
-    // Envoy enters the VM for callbacks that are exported. Bodies, frames of WebSockets, responses and trailers are
-    // none.
+    // Envoy only enters the VM for callbacks that are exported. There are none for bodies, WebSocket frames,
+    // responses and trailers.
     for callback in ["body", "trailers", "response", "data", "done", "log"] {
         assert!(!exports().iter().any(|name| name.starts_with("proxy_on_") && name.contains(callback)), "{callback}");
     }

@@ -1,6 +1,6 @@
-//! A host that answers with errors, a host that lies, and bytes that are no request. Whatever happens, nothing
-//! traps (the host here fails the test on a trap) and nothing goes on that an honest host would not have seen going
-//! on in just that form.
+//! A host that answers with errors, a host that lies, and bytes that are not a request. In every case, nothing traps
+//! (the host here fails the test on a trap), and no request is forwarded in a form in which an honest host would not
+//! have forwarded it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::{MAP, PROPERTY, REPLY, config, filter, nameless, once, signed};
 
-/// Calls that hand data to the module; that they answer `Ok` and hand over nothing is a lie that can be noticed.
+/// Calls that pass data to the module. If one answers `Ok` but passes nothing, the module can detect it.
 const READS: [&str; 4] = [PROPERTY, MAP, "proxy_get_buffer_bytes", "proxy_get_current_time_nanoseconds"];
 
-/// Requests that together make every host call that the filter knows, with the configuration that each meets.
+/// Requests that together make every host call that the filter uses, each with its configuration.
 fn requests() -> Vec<(&'static str, Value, Request)> {
     let basic = || config(json!({}));
     let delegate = || filter(json!({"webSocketRefusal": "delegate"}));
@@ -59,7 +59,7 @@ fn requests() -> Vec<(&'static str, Value, Request)> {
     ]
 }
 
-/// An outcome with a valid handshake key replaced by a fixed one, since a key that the filter made is new each time.
+/// An outcome with a valid handshake key replaced by a fixed one, because the filter generates a new key each time.
 fn comparable(exchange: &Exchange) -> Outcome {
     let mut outcome = exchange.outcome();
     if let Outcome::Admitted { upstream } = &mut outcome {
@@ -71,10 +71,10 @@ fn comparable(exchange: &Exchange) -> Outcome {
     outcome
 }
 
-/// Whether an outcome is what an honest host sees, or a refusal. That nothing at all is said is right only where
-/// the host would not let the filter say it.
+/// Whether an outcome equals an honest host's, or is a refusal. No response at all is only right if the host did not
+/// let the filter send one.
 fn safe(honest: &Exchange, seen: &Exchange, failing: &str) -> bool {
-    // Where a host hides the protocol, a handshake may go on without a key: the Gateway refuses it then.
+    // If a host hides the protocol, a handshake may be forwarded without a key; the Gateway then refuses it.
     let keyless = |headers: &[(String, Vec<u8>)]| -> Vec<_> {
         headers.iter().filter(|(name, _)| name != "sec-websocket-key").cloned().collect()
     };
@@ -101,9 +101,9 @@ fn whatever_a_host_call_answers_nothing_traps_and_nothing_goes_on_half_scrubbed(
             let times = honest.count(name);
             let statuses = Status::ERRORS.into_iter().chain(READS.contains(&name).then_some(Status::Ok));
             for status in statuses {
-                // Once for all calls of that name, then for each of them alone.
+                // Once for all calls of that name, then for each call alone.
                 for nth in 0..=if times > 1 { times } else { 0 } {
-                    // A minute apart, so that no limit on log lines changes what is called.
+                    // A minute apart, so that the rate limit on log lines does not change the calls.
                     host.advance(Duration::from_secs(60));
                     let case = format!("{what}: {name} answers {status:?}, nth {nth}");
                     host.in_case(&case);
@@ -123,14 +123,14 @@ fn whatever_a_host_call_answers_nothing_traps_and_nothing_goes_on_half_scrubbed(
         }
     }
     println!("{cells} faults in {} host calls: {calls:?}", calls.len());
-    // If the filter stopped making these calls, the matrix would test nothing.
+    // If the filter stopped making these calls, the matrix would not test anything.
     for name in [PROPERTY, MAP, REPLY, crate::REPLACE, crate::REMOVE, crate::COUNT, "proxy_log", "proxy_set_property"] {
         assert!(calls.contains(name), "no request makes {name}");
     }
 }
 
 #[test]
-fn whatever_a_host_call_answers_at_start_the_module_is_up_and_honest_or_refuses_its_configuration() {
+fn after_any_host_error_at_start_the_module_works_or_refuses() {
     let good = config(json!({})).to_string();
     let (admitted, refused) = (signed(Request::get("/")), nameless(Request::get("/")));
     let mut honest = Host::configured(&config(json!({})));
@@ -142,7 +142,7 @@ fn whatever_a_host_call_answers_at_start_the_module_is_up_and_honest_or_refuses_
             let mut host = Host::answering(&[(name, status)]);
             host.in_case(format!("{name} answers {status:?} at start"));
             let configured = host.configure(good.as_bytes());
-            assert!(!configured || name != "proxy_get_buffer_bytes", "{name} {status:?}: configured by nothing");
+            assert!(!configured || name != "proxy_get_buffer_bytes", "{name} {status:?}: configured without data");
             for still_failing in [true, false] {
                 if !still_failing {
                     host.answer_honestly();
@@ -172,9 +172,9 @@ fn a_buffer_that_is_announced_and_null_is_none() {
     for _ in 0..100 {
         host.hand_over_null();
         host.take_logs();
-        assert!(!host.configure(good.as_bytes()), "configured by nothing");
+        assert!(!host.configure(good.as_bytes()), "configured without data");
         let logs = host.take_logs();
-        assert!(logs.iter().any(|log| log.text.contains("configuration: is empty")), "read from nowhere: {logs:?}");
+        assert!(logs.iter().any(|log| log.text.contains("configuration: is empty")), "no such log line: {logs:?}");
         assert!(matches!(host.send(&request).outcome(), Outcome::Refused { status: 401, .. }));
         host.answer_honestly();
         assert_eq!(host.send(&request).action, Action::Continue);
@@ -202,7 +202,7 @@ fn a_flood_is_refused_whatever_clock_timer_and_log_answer() {
     }
 }
 
-/// Runs a request whose header map is these bytes; it must be refused.
+/// Runs a request with these bytes as its header map; it must be refused.
 fn assert_unreadable(host: &mut Host, what: &str, request: &Request, map: Vec<u8>) {
     host.in_case(what);
     let exchange = host.send(&request.clone().raw_map(map));
@@ -258,7 +258,7 @@ fn a_header_map_that_is_cut_or_inconsistent_is_refused() {
 #[test]
 fn lengths_that_only_add_up_after_an_overflow_are_refused() {
     let mut host = Host::configured(&config(json!({})));
-    // Each sum of lengths and NULs is right modulo 2³².
+    // Each sum of lengths and NULs is correct modulo 2³².
     for lengths in [[u32::MAX, 0], [0, u32::MAX], [0x8000_0000, 0x7FFF_FFFE], [u32::MAX - 1, 0], [0xFFFF_FFF0, 0x0E]] {
         let mut map = 1u32.to_le_bytes().to_vec();
         lengths.iter().for_each(|length| map.extend(length.to_le_bytes()));
@@ -277,7 +277,7 @@ fn a_map_without_a_path_or_a_method_is_not_let_through() {
     for request in [signed(Request::get("/health")).without(":path"), empty] {
         let exchange = host.send(&request);
         let anonymous = exchange.action == Action::Continue && exchange.values("x-forwarded-user").is_empty();
-        assert!(!anonymous, "a request without a path is on no anonymous path");
+        assert!(!anonymous, "a request without a path does not match an anonymous path");
         if exchange.action == Action::Continue {
             assert_eq!(exchange.values("x-openclaw-scopes"), ["operator.write"]);
         }
@@ -310,7 +310,7 @@ fn unreadable_properties_are_refused_and_never_trap() {
     }
 }
 
-/// A generator that gives the same numbers in every run.
+/// A pseudo-random generator with the same numbers in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -327,7 +327,7 @@ impl Dice {
 }
 
 #[test]
-fn of_thousands_of_odd_requests_none_traps_and_none_goes_on_with_an_identity_that_was_not_granted() {
+fn thousands_of_odd_requests_neither_trap_nor_gain_an_identity() {
     #[rustfmt::skip]
     const NAMES: [&str; 22] = [
         "x-forwarded-user", "x-forwarded-user", "x_forwarded_user", "X-Forwarded-User", "x.forwarded.user", "x-openclaw-scopes", "x_openclaw_scopes",
@@ -375,7 +375,8 @@ fn of_thousands_of_odd_requests_none_traps_and_none_goes_on_with_an_identity_tha
                 if !anonymous {
                     assert_eq!(exchange.values("x-forwarded-user"), ["nick@example.com"], "{request:?}");
                 }
-                // The host takes a name in any case for the same one, so the one that stays may be spelt as it came.
+                // For the host, names that differ in case are the same, so the remaining one may keep its original
+                // spelling.
                 let stays = ["x-forwarded-user", "x-openclaw-scopes"];
                 let managed = [&stays[..], &["x-forwarded-email", "tailscale-user-login"]].concat();
                 let names = upstream.iter().map(|(name, _)| name.to_ascii_lowercase());
@@ -391,7 +392,7 @@ fn of_thousands_of_odd_requests_none_traps_and_none_goes_on_with_an_identity_tha
         }
     }
     println!("admitted, anonymous, refused: {seen:?}");
-    assert!(seen.iter().all(|count| *count > 20), "the dice are loaded: {seen:?}");
+    assert!(seen.iter().all(|count| *count > 20), "the cases are unbalanced: {seen:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Configurations come, go and fail; streams run meanwhile.
+//! Configurations arrive, fail and are removed while streams run.
 
 use harness::vectors::Outcome;
 use harness::wasm::{Action, Host, Level, Request, Status};
@@ -90,7 +90,7 @@ fn after_a_bad_configuration_the_old_policy_goes_on_for_running_and_new_streams(
     let (good, bad) = (signed(Request::get("/")), signed(Request::get("/")).set("x-forwarded-user", "eve"));
     let (running_good, running_bad) = (host.open(&good), host.open(&bad));
 
-    // Envoy configures a new root context, is told no, and takes it down; or it configures the old one again.
+    // Envoy configures a new root context, gets a refusal, and removes it; or it configures the old one again.
     let refused = host.add_root();
     assert!(!host.configure_root(refused, b"{\"gateway\": {}}"));
     assert!(!host.configure(b"not JSON"));
@@ -114,7 +114,7 @@ fn two_plugins_in_one_vm_decide_each_by_its_own_policy() {
 
     let request = signed(Request::get("/")).header("x-user", "root");
     let (first, second) = (host.open(&request), host.open_under(other, &request));
-    // Shown their headers the other way round, and each ended while the other runs.
+    // They get their headers in reverse order, and each ends while the other still runs.
     host.request_headers(second);
     host.request_headers(first);
     let (first, second) = (host.finish(first), host.finish(second));
@@ -140,7 +140,7 @@ fn a_request_of_no_plugin_is_refused_without_a_trap() {
     for id in [orphan, never_there] {
         assert_eq!(host.request_headers(id), Action::Pause);
         let exchange = host.finish(id);
-        // Whether it may be told the reason, nobody has said.
+        // Without a policy, the client must not get the reason.
         assert!(matches!(exchange.outcome(), Outcome::Refused { reason: None, .. }), "{:?}", exchange.outcome());
         assert!(exchange.values("x-openclaw-scopes").is_empty());
     }
@@ -194,7 +194,7 @@ fn memory_does_not_grow_with_requests_nor_with_configurations() {
     assert_eq!(spend(1000), warm);
 }
 
-/// A policy that takes some memory: `users` of them, whose names begin with `of`.
+/// A policy that takes some memory: it has `users` users, and their names begin with `of`.
 fn large(of: usize, users: usize) -> Vec<u8> {
     let mut users: Vec<_> = (0..users).map(|user| format!("{of}-{user}@example.com")).collect();
     users.push("nick@example.com".to_owned());
@@ -202,7 +202,7 @@ fn large(of: usize, users: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_plugin_that_ended_without_a_word_is_let_go_when_another_is_configured_or_ticks() {
+fn a_plugin_that_ended_silently_is_freed_by_the_next_call() {
     let request = signed(Request::get("/"));
     for at_tick in [false, true] {
         let mut host = Host::new();
@@ -211,14 +211,14 @@ fn a_plugin_that_ended_without_a_word_is_let_go_when_another_is_configured_or_ti
         assert!(host.configure_root(current, &large(0, 20_000)));
         let mut replace = |rounds: std::ops::Range<usize>| {
             for round in rounds {
-                // As Envoy does it: the new one is there before the old one goes.
+                // Like Envoy: the new one exists before the old one is removed.
                 let next = host.add_root();
                 assert!(host.configure_root(next, &large(round, 20_000)));
                 assert_eq!(host.tick_period().as_secs(), 1, "another is there: look again soon");
                 assert_eq!(
                     reason(&host.send_under(current, &request).outcome()),
                     "admitted",
-                    "the old one still serves"
+                    "the old one still decides"
                 );
                 host.remove_root(current);
                 current = next;
@@ -230,7 +230,7 @@ fn a_plugin_that_ended_without_a_word_is_let_go_when_another_is_configured_or_ti
             host.memory_bytes()
         };
         let warm = replace(1..5);
-        // A plugin that stayed would take more than a mebibyte; the allocator's own gaps come and go with some pages.
+        // A plugin that was not freed would take more than a mebibyte; the allocator's own gaps vary by a few pages.
         let grown = replace(5..40).saturating_sub(warm);
         assert!(grown < 256 * 1024, "at a tick: {at_tick}: {grown} bytes more");
     }
@@ -243,7 +243,7 @@ fn while_plugins_share_a_vm_they_look_for_ended_ones_once_a_minute() {
     assert!(host.configure_root(other, config(json!({})).to_string().as_bytes()));
     host.tick_root(other);
     assert_eq!(host.tick_period().as_secs(), 60);
-    // It asked about the others, and then spoke for itself again.
+    // It selected the others' contexts for this, and then its own again.
     let last = host.calls().iter().rfind(|call| call.name == "proxy_set_tick_period_milliseconds");
     assert_eq!(last.map(|call| call.context), Some(other));
     host.remove_root(other);
@@ -252,7 +252,7 @@ fn while_plugins_share_a_vm_they_look_for_ended_ones_once_a_minute() {
 }
 
 #[test]
-fn a_host_that_does_not_know_contexts_or_lies_about_them_gets_no_request_past_the_policy() {
+fn a_host_that_lies_about_contexts_gets_no_request_past_the_policy() {
     let (good, bad) = (signed(Request::get("/")), signed(Request::get("/")).set("x-forwarded-user", "eve"));
     let policy = identity(json!({"allowUsers": ["nick@example.com"]}));
     for status in [Status::Ok].into_iter().chain(Status::ERRORS) {
@@ -263,7 +263,7 @@ fn a_host_that_does_not_know_contexts_or_lies_about_them_gets_no_request_past_th
         assert!(host.configure_root(other, policy.to_string().as_bytes()));
         host.tick_root(other);
         let outcome = host.send(&good).outcome();
-        // Only a host that says that the plugin is gone loses it.
+        // Only a host that reports that the plugin is gone loses it.
         match status {
             Status::BadArgument => assert!(matches!(outcome, Outcome::Refused { reason: None, .. }), "{outcome:?}"),
             _ => assert_eq!(reason(&outcome), "admitted", "{status:?}"),
@@ -305,7 +305,7 @@ fn the_work_of_a_request_is_bounded_by_the_length_of_its_headers() {
         ("x-auth-request-#", "u"),
         ("cookie", ";=;=;="),
     ];
-    // Twice the headers may cost a little more than twice the work, not four times as much.
+    // Twice as many headers may cost slightly more than twice as much, but not four times as much.
     for (name, value) in cases {
         let (half, full) = (fuel(500, name, value), fuel(1000, name, value));
         assert!(full < half * 3, "{name}: {half} for 500 headers, {full} for 1000");
@@ -313,7 +313,7 @@ fn the_work_of_a_request_is_bounded_by_the_length_of_its_headers() {
 }
 
 #[test]
-fn the_set_of_proxies_is_looked_up_in_time_that_does_not_grow_with_its_size() {
+fn looking_up_a_proxy_does_not_slow_down_with_the_list() {
     let fuel = |proxies: usize| {
         let list: Vec<_> = (0..proxies)
             .map(|n| format!("172.{}.{}.0/24", 16 + n / 256, n % 256))

@@ -1,4 +1,4 @@
-//! What the release module promises to its host: the file that ships, in a proxy-wasm host that can be made to
+//! What the release module guarantees to its host: the released file, in a proxy-wasm host that tests can make
 //! misbehave.
 
 mod cost;
@@ -19,11 +19,11 @@ const REMOVE: &str = "proxy_remove_header_map_value";
 const REPLY: &str = "proxy_send_local_response";
 const COUNT: &str = "proxy_increment_metric";
 
-/// What an own path gets without a scopes header.
+/// The scopes of an own path without a scopes header.
 const EVERYTHING: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.questions,\
                           operator.pairing,operator.talk.secrets";
 
-/// A small good configuration with `patch` merged into it; a null takes a key away.
+/// A small valid configuration with `patch` merged into it; a null removes a key.
 fn config(patch: Value) -> Value {
     let mut config = json!({
         "gateway": {
@@ -36,12 +36,12 @@ fn config(patch: Value) -> Value {
     config
 }
 
-/// The same with keys of `gateway.auth.trustedProxy`.
+/// Like [`config`], with keys of `gateway.auth.trustedProxy`.
 fn identity(patch: Value) -> Value {
     config(json!({ "gateway": { "auth": { "trustedProxy": patch } } }))
 }
 
-/// The same with keys of `filter`.
+/// Like [`config`], with keys of `filter`.
 fn filter(patch: Value) -> Value {
     config(json!({ "filter": patch }))
 }
@@ -61,7 +61,7 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-/// A request that the small configuration admits, but for the user.
+/// A request that the small configuration would admit if it had a user.
 fn nameless(request: Request) -> Request {
     request.header("x-forwarded-for", "203.0.113.9")
 }
@@ -71,7 +71,7 @@ fn signed(request: Request) -> Request {
     nameless(request).header("x-forwarded-user", "nick@example.com")
 }
 
-/// Runs one request in a VM of its own.
+/// Runs one request in its own VM.
 fn once(config: &Value, request: &Request) -> Exchange {
     Host::configured(config).send(request)
 }

@@ -1,4 +1,4 @@
-//! What operators see: counters, filter state, log lines; and what they never see.
+//! What operators see (counters, filter state, log lines) and what they never see.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn each_decision_is_counted_by_result_and_reason() {
         (basic(), get().without("x-forwarded-for"), format!("{refused}proxy_attribution_required")),
         (basic(), nameless(Request::upgrade("/")), format!("{refused}trusted_proxy_user_missing")),
         (basic(), get().header("origin", "https://evil.example"), format!("{refused}trusted_proxy_origin_not_allowed")),
-        // The name of the header is the operator's: it would make a metric of its own for each spelling.
+        // The metric does not contain the header's name: each spelling would create another metric.
         (required(), get(), format!("{refused}trusted_proxy_missing_header")),
         (delegate(), nameless(Request::upgrade("/")), format!("{delegated}trusted_proxy_user_missing")),
     ];
@@ -59,20 +59,20 @@ fn admitted_requests_are_counted_together_at_the_next_tick_and_none_is_lost() {
     let so_far = told(&host);
     host.tick();
     assert_eq!(told(&host), so_far, "nothing happened since");
-    // A plugin that ends tells what it has.
+    // A plugin that is removed reports its remaining counts.
     let other = host.add_root();
     assert!(host.configure_root(other, config(json!({})).to_string().as_bytes()));
     host.send_under(other, &request);
     host.remove_root(other);
     host.tick();
     assert_eq!(host.metric(ADMITTED), Some(504));
-    // No ticks: each request is counted by itself.
+    // No ticks: each request is counted separately.
     host.answer("proxy_set_tick_period_milliseconds", Status::InternalFailure);
     for so_far in 505..510 {
         host.send(&request);
         assert_eq!(host.metric(ADMITTED), Some(so_far));
     }
-    // Report mode counts nothing else as admitted.
+    // Report mode counts only truly admitted requests as admitted.
     let mut host = Host::configured(&filter(json!({"mode": "report"})));
     host.send(&nameless(Request::get("/")));
     host.tick();
@@ -188,7 +188,7 @@ fn a_log_line_cannot_be_forged_nor_flooded_by_what_a_request_contains() {
             assert!(!text.contains("\" user=\"nick@example.com"), "{text}");
         }
     }
-    // A value of many kilobytes does not become a line of many kilobytes.
+    // A value of many kilobytes must not produce a log line of many kilobytes.
     let long = signed(Request::get(&format!("/{}", "p".repeat(50_000)))).set("x-forwarded-user", "u".repeat(50_000));
     host.advance(Duration::from_secs(60));
     host.take_logs();
@@ -215,7 +215,7 @@ fn a_flood_of_refusals_becomes_a_few_lines_and_a_count() {
     host.send(&signed(Request::get("/")).peer("192.0.2.1:1"));
     assert_eq!(of(&host.take_logs(), "trusted_proxy_untrusted_source"), 1);
 
-    // In the next second lines come again, and say how many were left out.
+    // In the next second, refusals are logged again, and a line says how many were left out.
     host.advance(Duration::from_secs(1));
     host.send(&nameless(Request::get("/")));
     let next = host.take_logs();
@@ -226,7 +226,7 @@ fn a_flood_of_refusals_becomes_a_few_lines_and_a_count() {
     );
     assert!(next.len() <= 2, "{next:?}");
 
-    // Counted once, and not again.
+    // They are reported once, and not again.
     host.advance(Duration::from_secs(1));
     host.tick();
     host.send(&nameless(Request::get("/")));
@@ -310,7 +310,7 @@ fn secrets_of_the_configuration_and_of_requests_never_reach_the_log() {
     }
     host.advance(Duration::from_secs(60));
     host.tick();
-    assert!(host.logs().len() > 10, "so few lines prove nothing: {:?}", host.logs());
+    assert!(host.logs().len() > 10, "too few lines to prove anything: {:?}", host.logs());
     for log in host.logs() {
         assert!(!log.text.contains(SECRET), "{log}");
     }

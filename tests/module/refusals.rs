@@ -1,4 +1,4 @@
-//! What a refused client sees, by plain HTTP and by WebSocket.
+//! The responses to refused clients, for plain HTTP and for WebSockets.
 
 use harness::vectors::Outcome;
 use harness::wasm::{Action, Exchange, Host, LocalResponse, Request};
@@ -16,13 +16,13 @@ fn headers(response: &LocalResponse) -> Vec<String> {
     shown
 }
 
-/// Asserts that the stream ended here, by that status and code.
+/// Asserts that the stream ended here, with this status and code.
 fn assert_plain(what: &str, exchange: &Exchange, status: u16, code: &str) {
     let wanted = Outcome::Refused { status, reason: Some(code.to_owned()) };
     assert_eq!(exchange.outcome(), wanted, "{what}");
 }
 
-/// Asserts that the stream was opened and closed with that text.
+/// Asserts that the WebSocket was opened and closed with this text.
 fn assert_closed(what: &str, exchange: &Exchange, text: &str) {
     assert_eq!(exchange.outcome(), Outcome::Closed { code: 1008, reason: text.to_owned() }, "{what}");
 }
@@ -52,10 +52,10 @@ fn each_rule_refuses_with_its_own_code_in_the_order_of_the_rules() {
         ("an empty address", basic(), get().peer(""), unknown),
         ("a waypoint's name", basic(), get().peer("envoy://internal_client_address/"), unknown),
         ("no port", basic(), get().peer("10.0.0.1"), unknown),
-        ("no number for a port", basic(), get().peer("10.0.0.1:http"), unknown),
+        ("a port that is not a number", basic(), get().peer("10.0.0.1:http"), unknown),
         ("a port too large", basic(), get().peer("10.0.0.1:65536"), unknown),
         ("a bare IPv6 address", basic(), get().peer("fd00::1"), unknown),
-        ("bytes that are no text", basic(), get().property(&["source", "address"], b"10.0.0.1\xff:1"), unknown),
+        ("bytes that are not text", basic(), get().property(&["source", "address"], b"10.0.0.1\xff:1"), unknown),
         ("an address from a header", basic(), get().peer("10.0.0.1:0"), unverified),
         ("an IPv6 address from a header", basic(), get().peer("[fd00::1]:0"), unverified),
         ("no filter state", key(), get(), unknown),
@@ -69,10 +69,10 @@ fn each_rule_refuses_with_its_own_code_in_the_order_of_the_rules() {
         ("loopback", loopback(), get().peer("127.0.0.1:40000"), "trusted_proxy_loopback_source"),
         ("IPv6 loopback", loopback(), get().peer("[::1]:40000"), "trusted_proxy_loopback_source"),
         ("mapped loopback", loopback(), get().peer("[::ffff:127.0.0.1]:40000"), "trusted_proxy_loopback_source"),
-        ("loopback that is no proxy", basic(), get().peer("127.0.0.1:40000"), untrusted),
-        ("from the very host", same_host(), at("10.0.0.1:80"), local),
-        ("from the very host, mapped", same_host(), at("[::ffff:10.0.0.1]:80"), local),
-        ("a host that does not know itself", same_host(), get(), local),
+        ("loopback that is not a proxy", basic(), get().peer("127.0.0.1:40000"), untrusted),
+        ("from the same host", same_host(), at("10.0.0.1:80"), local),
+        ("from the same host, mapped", same_host(), at("[::ffff:10.0.0.1]:80"), local),
+        ("a host without its own address", same_host(), get(), local),
         ("no client", basic(), get().without("x-forwarded-for"), attribution),
         ("a loopback client", basic(), get().set("x-forwarded-for", "127.0.0.1"), attribution),
         ("only proxies", basic(), get().set("x-forwarded-for", "10.9.9.9,10.8.8.8"), attribution),
@@ -200,7 +200,7 @@ fn a_refused_head_request_gets_the_same_since_envoy_itself_leaves_the_body_out()
         let (head, get) = (once(&config(json!({})), &request), once(&config(json!({})), &get));
         assert_eq!(head.refusal().status, get.refusal().status);
         assert_eq!(headers(head.refusal()), headers(get.refusal()));
-        // An empty body would cost the headers that describe it: Envoy takes them away.
+        // With an empty body, Envoy would remove the headers that describe it.
         assert_eq!(head.refusal().body, get.refusal().body);
     }
 }

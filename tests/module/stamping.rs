@@ -1,4 +1,4 @@
-//! What an upstream sees of a request that goes on, and what that costs.
+//! The headers that an upstream receives from a forwarded request, and their cost.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{EVERYTHING, MAP, PROPERTY, REMOVE, REPLACE, config, filter, identity, nameless, once, signed};
 
-/// The headers that the filter changed, each as `name: values` or `name: gone`, in the order of the alphabet.
+/// The headers that the filter changed, each as `name: values` or `name: gone`, in alphabetical order.
 fn changes(request: &Request, exchange: &Exchange) -> Vec<String> {
     assert_eq!(exchange.action, Action::Continue, "{:?}", exchange.outcome());
     let of = |headers: &[(String, Vec<u8>)], name: &str| -> Vec<String> {
@@ -70,7 +70,7 @@ fn a_websocket_that_is_right_as_it_came_is_not_written_to() {
 fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
     let everything = format!("x-openclaw-scopes: {EVERYTHING}");
     let everything = everything.as_str();
-    // What a plugin's path gets without a scopes header.
+    // The scopes of a plugin's path without a scopes header.
     let write = "x-openclaw-scopes: operator.write";
     let get = || signed(Request::get("/"));
     let own = || signed(Request::get("/tools/invoke"));
@@ -104,7 +104,7 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
             vec!["x-forwarded-user: nick", write],
         ),
         (
-            "a user that is no UTF-8",
+            "a user that is not UTF-8",
             basic(),
             nameless(Request::get("/")).header("x-forwarded-user", b"\xff\xa0x\xfe"),
             vec![write],
@@ -116,7 +116,7 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
             vec!["x-forwarded-user: gone", write],
         ),
         (
-            "the user under another name",
+            "the user with another header name",
             filter(json!({"upstreamUserHeader": "X-Remote"})),
             get().header("x-remote", "eve"),
             vec!["x-forwarded-user: gone", write, "x-remote: nick@example.com"],
@@ -128,7 +128,7 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
             vec!["x-forwarded-user: gone", write, "x-remote: nick@example.com", "x_remote: gone"],
         ),
         (
-            "the scopes under a false name",
+            "the scopes under a wrong name",
             basic(),
             get().header("x_openclaw_scopes", "operator.admin"),
             vec![write, "x_openclaw_scopes: gone"],
@@ -149,19 +149,19 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
             vec!["x-auth-request-user: gone", write, "x_auth_request_email: gone"],
         ),
         (
-            "a stripped header goes",
+            "a stripped header is removed",
             filter(json!({"stripHeaders": ["X-Badge"]})),
             get().header("x-badge", "1").header("x_badge", "1").header("x-badges", "1"),
             vec!["x-badge: gone", write, "x_badge: gone"],
         ),
         (
-            "Cloudflare's assertion goes",
+            "Cloudflare's assertion is removed",
             basic(),
             get().header("cf-access-jwt-assertion", "j"),
             vec!["cf-access-jwt-assertion: gone", write],
         ),
         (
-            "Cloudflare's assertion stays where the Gateway reads it",
+            "Cloudflare's assertion stays if the Gateway reads it",
             identity(json!({"cloudflareAccessOidc": {"teamDomain": "t.cloudflareaccess.com", "audience": "a"}})),
             get().header("cf-access-jwt-assertion", "j").header("cf-access-authenticated-user-email", "e"),
             vec!["cf-access-authenticated-user-email: gone", write],
@@ -183,13 +183,13 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
             vec!["x-forwarded-user: gone", "x-openclaw-scopes: gone", "x_forwarded_user: gone"],
         ),
         (
-            "a kept header without identity",
+            "a kept header without an identity",
             filter(json!({"keepHeaders": ["x-auth-request-email"]})),
             get().set(":path", "/health").header("x-auth-request-email", "e"),
             vec!["x-auth-request-email: gone", "x-forwarded-user: gone"],
         ),
         (
-            "a required header without identity",
+            "a required header without an identity",
             config(json!({
                 "gateway": {"auth": {"trustedProxy": {"requiredHeaders": ["x-pomerium-jwt-assertion"]}}},
                 "filter": {"webSocketRefusal": "delegate"},
@@ -198,7 +198,7 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
             vec!["x-pomerium-jwt-assertion: gone"],
         ),
         (
-            "an anonymous path of a stranger without an address",
+            "an anonymous path from a peer without an address",
             basic(),
             Request::get("/healthz").without_property(&["source", "address"]),
             vec![],
@@ -278,7 +278,7 @@ fn every_identity_header_and_every_alias_of_one_is_scrubbed() {
 }
 
 #[test]
-fn only_a_websocket_of_http_2_or_3_is_given_the_key_that_it_lacks() {
+fn only_a_websocket_of_http_2_or_3_gets_a_missing_key() {
     let keyless = |protocol: &str| {
         signed(Request::upgrade("/").without("sec-websocket-key")).property(&["request", "protocol"], protocol)
     };
@@ -302,7 +302,7 @@ fn only_a_websocket_of_http_2_or_3_is_given_the_key_that_it_lacks() {
         let lengths: Vec<_> = keys.iter().map(|key| BASE64.decode(key).unwrap().len()).collect();
         assert_eq!(lengths, if given { vec![16] } else { vec![] }, "{what}: {keys:?}");
     }
-    // Each is new, in all of its bytes.
+    // Each key is new in all of its bytes.
     let mut host = Host::configured(&basic);
     let keys: Vec<_> = (0..20).flat_map(|_| host.send(&keyless("HTTP/2")).values("sec-websocket-key")).collect();
     let bytes: Vec<_> = keys.iter().map(|key| BASE64.decode(key).unwrap()).collect();
@@ -311,7 +311,7 @@ fn only_a_websocket_of_http_2_or_3_is_given_the_key_that_it_lacks() {
         let values: BTreeSet<_> = bytes.iter().map(|key| key[at]).collect();
         assert!(values.len() > 5, "byte {at}: {keys:?}");
     }
-    // A key that came is left alone.
+    // An existing key is not changed.
     let keyed = signed(Request::upgrade("/")).property(&["request", "protocol"], "HTTP/2");
     assert_eq!(once(&basic, &keyed).values("sec-websocket-key"), ["dGhlIHNhbXBsZSBub25jZQ=="]);
 }

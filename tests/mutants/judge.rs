@@ -1,12 +1,11 @@
-//! What `tests/mutants/judge` says of results that are made up here: each of its complaints is heard, and a good
-//! run passes.
+//! Tests `tests/mutants/judge` on made-up results: each of its complaints appears, and a good run passes.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Results as cargo-mutants leaves them, and what is accepted.
+/// Results as cargo-mutants writes them, and the accepted mutants.
 #[derive(Default)]
 struct Run {
     caught: Vec<String>,
@@ -18,7 +17,7 @@ struct Run {
 }
 
 impl Run {
-    /// So many caught mutants, at different lines of a file that exists.
+    /// This many caught mutants, at different lines of a file that exists.
     fn with_caught(count: usize) -> Self {
         let caught = (1..=count).map(|line| mutant("policy/src/text.rs", line)).collect();
         Self { caught, accepted: "# a comment\n\n".to_owned(), ..Self::default() }
@@ -34,7 +33,7 @@ impl Run {
         self
     }
 
-    /// Whether the run passes, and all that is said.
+    /// Whether the run passes, and the complete output.
     fn judged(&self, name: &str) -> (bool, String) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("judge").join(name.replace(' ', "-"));
         let _ = fs::remove_dir_all(&folder);
@@ -78,7 +77,7 @@ fn a_run_passes_with_what_is_accepted_for_a_reason_and_with_nothing_else() {
     let again = Run { previously_caught: (1..=20).map(line).collect(), unviable: vec![line(7)], ..Run::default() };
     let alike = Run { unviable: vec![line(300)], ..Run::with_caught(20) };
     let hung = Run { timeout: vec![line(1)], ..Run::with_caught(0) };
-    // The name of the case, the run, whether it passes, and a part of what is said.
+    // The name of the case, the run, whether it passes, and a part of the output.
     let cases = [
         (
             "all caught",
@@ -121,7 +120,7 @@ fn a_run_passes_with_what_is_accepted_for_a_reason_and_with_nothing_else() {
             false,
             "have no reason",
         ),
-        ("caught now", Run::with_caught(99).accepted(&[&accepted]), false, "these survive no more"),
+        ("caught now", Run::with_caught(99).accepted(&[&accepted]), false, "these no longer survive"),
         ("of a file that was not tested", Run::with_caught(99).accepted(&[elsewhere]), true, "99 of 99"),
         ("of a file that is gone", Run::with_caught(99).accepted(&[gone]), false, "src/nowhere.rs"),
         (

@@ -1,5 +1,4 @@
-//! What a decision takes from the heap: nothing, for all that most requests are. Counted natively, around the
-//! policy alone.
+//! The heap allocations of a decision: none for most requests. Counted natively, around the policy alone.
 
 use std::hint::black_box;
 
@@ -10,7 +9,7 @@ use policy::{Peer, Policy};
 
 type Headers = Vec<(String, String)>;
 
-/// With everything that a rule may look into.
+/// A policy with everything that a rule may use.
 const POLICY: &[u8] = br#"{
   "gateway": {
     "trustedProxies": ["10.0.0.1", "192.168.0.0/16", "fd00::/8"],
@@ -56,7 +55,7 @@ fn without(headers: Headers, name: &str) -> Headers {
     headers.into_iter().filter(|(other, _)| other != name).collect()
 }
 
-/// Reads, decides and stamps; what was edited, and what it took from the heap.
+/// Reads, decides and stamps; returns the number of edits and the heap use.
 fn judge(policy: &Policy, peer: &[u8], headers: &Headers) -> (Option<u32>, AllocationInfo) {
     let map = serialize(headers);
     let mut edits = None;
@@ -78,15 +77,15 @@ fn judge(policy: &Policy, peer: &[u8], headers: &Headers) -> (Option<u32>, Alloc
 }
 
 #[test]
-fn a_decision_takes_nothing_from_the_heap_but_for_what_must_be_joined_or_gathered() {
+fn a_decision_allocates_only_for_values_that_must_be_joined() {
     const PEER: &[u8] = b"10.0.0.1:40000";
     let policy = compile(POLICY).unwrap().policy;
     let get = || usual("/tools/invoke");
     let upgrade = || with(with(usual("/"), "upgrade", "websocket"), "connection", "upgrade");
     let crowded = (0..90).fold(get(), |headers, n| with(headers, &format!("x-foreign-{n}"), &"v".repeat(600)));
-    // The peer, the request, how many headers change where it passes, and how many blocks of the heap that takes.
+    // The peer, the request, the number of headers that change if it passes, and the number of heap blocks.
     let cases: &[(&str, &[u8], Headers, Option<u32>, u64)] = &[
-        // The groups go, besides what is stamped: to send each name once, a table of the names that went is kept.
+        // Groups are removed as well: to remove each name only once, a table of the removed names is kept.
         ("admitted", PEER, get(), Some(2), 1),
         ("admitted, no groups", PEER, without(get(), "x-forwarded-groups"), Some(1), 0),
         ("admitted, on a plugin's path", PEER, without(usual("/a/%2e"), "x-forwarded-groups"), Some(1), 0),
@@ -110,12 +109,12 @@ fn a_decision_takes_nothing_from_the_heap_but_for_what_must_be_joined_or_gathere
             None,
             0,
         ),
-        ("refused: nonsense", PEER, with(get(), "origin", &"\u{FFFD}".repeat(500)), None, 0),
+        ("refused: garbage", PEER, with(get(), "origin", &"\u{FFFD}".repeat(500)), None, 0),
     ];
     for (name, peer, headers, edits, blocks) in cases {
         let (edited, info) = judge(&policy, peer, headers);
         assert_eq!((edited, info.count_total), (*edits, *blocks), "{name}");
-        assert_eq!(info.bytes_current, 0, "{name}: all of it is given back");
+        assert_eq!(info.bytes_current, 0, "{name}: all of it is freed");
         assert!(info.bytes_max < 4096, "{name}: {} bytes at once", info.bytes_max);
     }
 }

@@ -1,4 +1,5 @@
-//! The rules natively: properties, the schema beside the reader, the decision vectors, and what a decision allocates.
+//! The rules, tested natively: properties, the schema compared with the reader, the decision vectors, and the heap
+//! allocations of a decision.
 
 mod allocations;
 #[path = "../../policy/tests/contract/configurations.rs"]

@@ -1,8 +1,8 @@
-//! Properties of the policy, over generated configurations and requests: that it agrees with the reference model, and
-//! what must hold whatever the model says.
+//! Properties of the policy over generated configurations and requests: that it agrees with the reference model, and
+//! what must hold independently of the model.
 //!
-//! `PROPERTY_CASES` sets how many cases each property gets, `PROPERTY_SEED` where they start. What failed once is kept
-//! in `properties.regressions` beside this file and tried first.
+//! `PROPERTY_CASES` sets the number of cases per property, `PROPERTY_SEED` the starting seed. Past failures are kept
+//! in `properties.regressions` next to this file and are tried first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,10 +19,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-/// As many bytes as a case can use up.
+/// The most bytes that a case can consume.
 const BYTES: usize = 400;
 
-/// Bytes that nobody wants to read in a report.
+/// Bytes that a report does not print.
 #[derive(Clone)]
 struct Bytes(Vec<u8>);
 
@@ -35,7 +35,7 @@ impl fmt::Debug for Bytes {
 /// A number from the environment.
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
         Err(_) => default,
     }
 }
@@ -44,7 +44,8 @@ fn cases() -> u32 {
     u32::try_from(number("PROPERTY_CASES", 1500)).expect("PROPERTY_CASES is too large")
 }
 
-/// Holds `property` against generated cases: a configuration and a request, and bytes for what the property changes.
+/// Checks `property` on generated cases: a configuration, a request, and bytes for the changes that the property
+/// makes.
 fn holds(name: &'static str, property: impl Fn(Case, Choices<'_>) -> TestCaseResult) {
     let seed = number("PROPERTY_SEED", 20_260_901);
     println!("{name}: {} cases, PROPERTY_SEED={seed}", cases());
@@ -58,7 +59,7 @@ fn holds(name: &'static str, property: impl Fn(Case, Choices<'_>) -> TestCaseRes
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &choices::bytes(seed, 32));
     let strategy = vec(any::<u8>(), BYTES).prop_map(|bytes| {
         let case = generate::case(&mut Choices::new(&bytes));
-        // The property's own choices come from the other end, so that shrinking leaves them alone.
+        // The property's own choices come from the other end, so that shrinking does not change them.
         let rest = bytes.into_iter().rev().take(64).collect();
         (case, Bytes(rest))
     });
@@ -90,7 +91,7 @@ fn name_of(outcome: &Outcome) -> &str {
 
 // ---- the model ----
 
-/// Everything that can become of a request, and the least share of the cases in which it must.
+/// Every outcome of a request, and the minimum share of the cases that must have it.
 const FLOORS: [(&str, f64); 20] = [
     ("admitted", 0.35),
     ("anonymous", 0.02),
@@ -146,43 +147,43 @@ fn the_policy_agrees_with_the_reference_model() {
         assert!(FLOORS.iter().any(|(known, _)| known == name), "{name} has no floor");
     }
     if cases() < 1500 {
-        println!("too few cases to tell whether the generator still bites");
+        println!("too few cases to check the generator's distribution");
         return;
     }
-    // The filter may be stricter than the model; nothing asks it to be.
+    // The filter may be stricter than the model, but does not have to be.
     for (name, floor) in FLOORS.into_iter().filter(|(name, _)| *name != "stricter than the model") {
         let count = f64::from(seen.get(name).copied().unwrap_or_default());
         assert!(
             count > 0.0 && count >= floor * all,
-            "the generator has become toothless: {name} in {count} of {all} cases"
+            "the generator has become too weak: {name} in {count} of {all} cases"
         );
     }
 }
 
-/// What was found once by generated cases, cut down to what matters.
+/// Failures that generated cases once found, reduced to the essential.
 #[test]
 fn the_policy_agrees_with_the_reference_model_on_cases_that_told_them_apart() {
-    /// A configuration's `trustedProxy` and `filter`, and headers behind a good request line and X-Forwarded-For.
+    /// A configuration's `trustedProxy` and `filter`, and headers to add to a good request line and X-Forwarded-For.
     struct Found(&'static str, Value, Value, &'static [(&'static str, &'static str)], Option<&'static str>);
     const WEBSOCKET: [(&str, &str); 2] = [("upgrade", "websocket"), ("connection", "upgrade")];
     let identity = json!({"metadata": ["envoy.filters.http.jwt_authn", "payload", "email"], "as": "identity"});
     let cases = [
         Found(
-            "a groups header that is required too stays: the Gateway asks for it again",
+            "a groups header that is also required stays: the Gateway checks for it again",
             json!({"userHeader": "x-user", "requiredHeaders": ["x-forwarded-groups"]}),
             json!({"scopes": {"users": {"*": ["operator.read"]}, "groups": {}, "groupsHeader": "x-forwarded-groups"}}),
             &[("x-user", "alice"), ("x-forwarded-groups", "ops")],
             None,
         ),
         Found(
-            "where the identity is asserted, a repeated user header is ignored on delegated WebSockets too",
+            "with an asserted identity, a repeated user header is ignored on delegated WebSockets too",
             json!({"userHeader": "x-user", "allowUsers": ["alice"]}),
             json!({"assertion": identity, "webSocketRefusal": "delegate"}),
             &[WEBSOCKET[0], WEBSOCKET[1], ("x-user", "a"), ("x-user", "b")],
             Some("bob"),
         ),
         Found(
-            "where the identity is asserted, a WebSocket without one is closed, also where a required header is missing",
+            "with an asserted identity, a WebSocket without one is closed, even if a required header is missing",
             json!({"userHeader": "x-user", "requiredHeaders": ["x-edge"]}),
             json!({"assertion": identity, "webSocketRefusal": "delegate"}),
             &WEBSOCKET,
@@ -217,7 +218,7 @@ fn the_policy_agrees_with_the_reference_model_on_cases_that_told_them_apart() {
 }
 
 #[test]
-fn nothing_passes_that_the_model_refuses_and_nothing_is_granted_that_it_does_not_grant() {
+fn nothing_passes_or_is_granted_beyond_the_model() {
     holds("soundness", |case, _| {
         let wanted = subject::grant(&case.config, &model::decide(&case.config, &case.request).outcome);
         let seen = subject::grant(&case.config, &decide(&case));
@@ -226,7 +227,7 @@ fn nothing_passes_that_the_model_refuses_and_nothing_is_granted_that_it_does_not
     });
 }
 
-/// Whether one outcome lets no more happen than another: the same user or nobody, and no scope more.
+/// Whether one outcome permits no more than another: the same user or none, and no additional scope.
 fn is_no_more(case: &Case, one: Option<&Grant>, other: Option<&Grant>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return one.is_none() };
     if one.user.is_some() && one.user != other.user {
@@ -237,7 +238,7 @@ fn is_no_more(case: &Case, one: Option<&Grant>, other: Option<&Grant>) -> bool {
         // The Gateway takes an upgrade's header literally.
         (Some(one), Some(other)) if upgrade => one.iter().all(|scope| other.contains(scope)),
         (Some(one), Some(other)) => one.iter().all(|scope| satisfied(scope, other)),
-        // On an upgrade an absent header is no cap; without a user there is nothing to cap.
+        // On an upgrade, an absent header does not limit anything; without a user there is nothing to limit.
         (Some(_), None) => true,
         (None, _) => one.user.is_none() || (upgrade && other.scopes.is_none()),
     }
@@ -254,9 +255,9 @@ fn satisfied(scope: &str, by: &[String]) -> bool {
         || (scope == "operator.sessions.read" && (has("operator.read") || has("operator.sessions.write")))
 }
 
-// ---- taking things out of the configuration ----
+// ---- removing parts of the configuration ----
 
-/// Takes one entry out of the list at `path`; `None` where there is none to take.
+/// Removes one entry from the list at `path`; `None` if there is none to remove.
 fn without_one(config: &Value, path: &str, choices: &mut Choices<'_>) -> Option<Value> {
     let mut config = config.clone();
     let list = config.pointer_mut(path)?.as_array_mut().filter(|list| !list.is_empty())?;
@@ -264,7 +265,7 @@ fn without_one(config: &Value, path: &str, choices: &mut Choices<'_>) -> Option<
     Some(config)
 }
 
-/// The same case under a second configuration, with what both grant.
+/// The same case under a second configuration, with the grants of both.
 fn compare(case: &Case, config: Value) -> (Case, Outcome, Option<Grant>, Option<Grant>) {
     let after = Case { config, request: case.request.clone() };
     let (old, new) = (decide(case), decide(&after));
@@ -276,7 +277,7 @@ fn has_finding(config: &Value, id: &str) -> bool {
     subject::compiled(config).findings.iter().any(|finding| finding.id == id)
 }
 
-/// Counts how often something was seen, and fails in the end where it never was.
+/// Counts how often something was seen, and fails at the end if it never was.
 struct Sightings(&'static str, Cell<u32>);
 
 impl Sightings {
@@ -304,12 +305,13 @@ fn taking_an_origin_a_scope_or_a_certificate_out_never_admits_or_grants_more() {
         "/filter/scopes/ownPaths",
     ];
     let (narrower, emptied) =
-        (Sightings::of("something was lost"), Sightings::of("an emptied trustedPeers let more in"));
+        (Sightings::of("something was lost"), Sightings::of("an emptied trustedPeers admitted more"));
     holds("less", |case, mut choices| {
         for path in LISTS {
             let Some(config) = without_one(&case.config, path, &mut choices) else { continue };
             if path == "/filter/trustedPeers" && config.pointer(path) == Some(&json!([])) {
-                // The exception: without the key no certificate is asked for. Alone it cannot be emptied.
+                // The exception: without the key, no certificate is required. If it is the only check, it cannot be
+                // emptied.
                 let alone = config["filter"]["peerTrust"] == "certificate";
                 prop_assert_eq!(compile(config.to_string().as_bytes()).is_err(), alone);
                 if !alone {
@@ -366,8 +368,8 @@ fn keys(object: &Value) -> Vec<String> {
 }
 
 #[test]
-fn taking_a_ceiling_out_grants_more_only_by_the_default_and_the_audit_says_so() {
-    let more = Sightings::of("the default gave more than the entry had");
+fn removing_a_ceiling_grants_more_only_by_the_audited_default() {
+    let more = Sightings::of("the default granted more than the entry");
     holds("ceiling entries", |case, _| {
         for table in ["users", "groups"] {
             for key in keys(&case.config["filter"]["scopes"][table]) {
@@ -382,16 +384,19 @@ fn taking_a_ceiling_out_grants_more_only_by_the_default_and_the_audit_says_so() 
                     continue;
                 }
                 more.note();
-                // Nobody comes in who did not before, and nobody gets what the default does not allow.
+                // Nobody is admitted who was not before, and nobody gets more than the default allows.
                 let default = strings(&after.config["filter"]["scopes"]["users"]["*"]);
                 let (Some(old), Some(new)) = (old, new) else {
-                    return Err(TestCaseError::fail(format!("{key}: somebody else came in")));
+                    return Err(TestCaseError::fail(format!("{key}: a different user was admitted")));
                 };
                 prop_assert_eq!(&old.user, &new.user);
                 for scope in new.scopes.unwrap_or_default() {
-                    prop_assert!(satisfied(&scope, &default), "{scope} is not the default's: {default:?}");
+                    prop_assert!(satisfied(&scope, &default), "{scope} is not in the default: {default:?}");
                 }
-                prop_assert!(has_finding(&case.config, "filter.default_ceiling"), "the audit does not warn of {key}");
+                prop_assert!(
+                    has_finding(&case.config, "filter.default_ceiling"),
+                    "the audit does not warn about {key}"
+                );
             }
         }
         Ok(())
@@ -400,9 +405,9 @@ fn taking_a_ceiling_out_grants_more_only_by_the_default_and_the_audit_says_so() 
 }
 
 #[test]
-fn taking_a_user_out_admits_more_only_where_nobody_is_left_and_the_audit_says_so() {
+fn removing_a_user_admits_more_only_if_the_list_is_empty() {
     const PATH: &str = "/gateway/auth/trustedProxy/allowUsers";
-    let (lost, opened) = (Sightings::of("a user was lost"), Sightings::of("an emptied list let everybody in"));
+    let (lost, opened) = (Sightings::of("a user was lost"), Sightings::of("an emptied list admitted everybody"));
     holds("users", |case, mut choices| {
         let Some(config) = without_one(&case.config, PATH, &mut choices) else { return Ok(()) };
         let emptied = config.pointer(PATH) == Some(&json!([]));
@@ -413,7 +418,7 @@ fn taking_a_user_out_admits_more_only_where_nobody_is_left_and_the_audit_says_so
         if is_no_more(&case, new.as_ref(), old.as_ref()) {
             return Ok(());
         }
-        // The exception, and nothing but it: the list was emptied, and only its own rule stood in the way.
+        // The only exception: the list was emptied, and no other rule would have refused the request.
         opened.note();
         prop_assert!(emptied, "{}\n{old:?}\n{new:?}", after.config);
         let code = match &old_outcome {
@@ -429,13 +434,13 @@ fn taking_a_user_out_admits_more_only_where_nobody_is_left_and_the_audit_says_so
 }
 
 #[test]
-fn taking_a_proxy_out_admits_more_only_where_it_becomes_a_client_and_the_audit_says_so() {
+fn removing_a_proxy_admits_more_only_if_it_becomes_a_client() {
     let (lost, attributed) = (Sightings::of("a peer was lost"), Sightings::of("a removed proxy became the client"));
     holds("proxies", |case, mut choices| {
         for path in ["/gateway/trustedProxies", "/filter/trustedProxies"] {
             let Some(config) = without_one(&case.config, path, &mut choices) else { continue };
             let Ok(_) = compile(config.to_string().as_bytes()) else {
-                // An empty list is an error, unless nobody looks anything up in it.
+                // An empty list is an error, unless it is never used.
                 prop_assert_eq!(config.pointer(path), Some(&json!([])));
                 continue;
             };
@@ -478,7 +483,7 @@ fn a_header_that_no_rule_reads_changes_nothing_and_stays_byte_for_byte() {
         if let Outcome::Passed { headers, .. } = &mut after {
             let unread = (model::latin1(&name), model::latin1(&value));
             let place = headers.iter().position(|header| *header == unread);
-            prop_assert!(place.is_some(), "{unread:?} is gone: {headers:?}");
+            prop_assert!(place.is_some(), "{unread:?} is missing: {headers:?}");
             headers.remove(place.unwrap());
         }
         prop_assert_eq!(before, after);
@@ -510,7 +515,7 @@ fn order_and_case_of_names_do_not_matter() {
     });
 }
 
-/// Headers by name, in lower case; copies keep their order.
+/// Headers by lower-case name; copies keep their order.
 fn sorted(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Passed { kind, mut headers } => {
@@ -527,7 +532,7 @@ fn what_was_stamped_once_is_admitted_unchanged_again() {
     let again = Sightings::of("stamped twice");
     holds("fixed point", |case, _| {
         let user = case.config["gateway"]["auth"]["trustedProxy"]["userHeader"].as_str().unwrap();
-        // Groups are scrubbed: who comes in again has only a ceiling of their own.
+        // Groups are scrubbed, so a second pass applies only the user's own ceiling.
         if !subject::upstream_user_header(&case.config).eq_ignore_ascii_case(user)
             || case.config["filter"]["scopes"]["groupsHeader"].is_string()
         {
@@ -630,13 +635,13 @@ fn a_configured_name_never_takes_a_part_of_the_request_line_away() {
             });
             let value = config.pointer_mut(place).unwrap();
             *value = if value.is_array() { json!([name]) } else { json!(name) };
-            // To refuse such a name is fine.
+            // Such a name may be refused.
             let Ok(compiled) = compile(config.to_string().as_bytes()) else { continue };
             if let Outcome::Passed { headers, .. } = subject::decide(&compiled.policy, &request) {
                 let parts: BTreeSet<_> =
                     headers.iter().map(|(name, _)| name.as_str()).filter(|name| name.starts_with(':')).collect();
                 if parts.len() != 4 {
-                    wrong.push(format!("{place} {name}: only {parts:?} are left"));
+                    wrong.push(format!("{place} {name}: only {parts:?} remain"));
                 }
             }
         }
@@ -646,7 +651,7 @@ fn a_configured_name_never_takes_a_part_of_the_request_line_away() {
 
 // ---- configurations ----
 
-/// The same JSON with members and, where their order means nothing, entries in another order.
+/// The same JSON with members in another order, and entries too where their order has no meaning.
 fn shuffled(value: &Value, path: &str, choices: &mut Choices<'_>, text: &mut String) {
     match value {
         Value::Object(members) => {
@@ -663,7 +668,7 @@ fn shuffled(value: &Value, path: &str, choices: &mut Choices<'_>, text: &mut Str
         }
         Value::Array(items) => {
             let mut items: Vec<_> = items.iter().collect();
-            // Required headers are missed in their order, scopes are stamped in theirs, and metadata is a path.
+            // Required headers are checked in order, scopes are stamped in order, and metadata is a path.
             let ordered =
                 path.ends_with("/requiredHeaders") || path.starts_with("/filter/scopes") || path.ends_with("/metadata");
             if !ordered || path.ends_with("/ownPaths") {
@@ -731,7 +736,7 @@ fn any_bytes_are_a_configuration_or_errors_that_say_where() {
         let text = broken(&case.config, &mut choices);
         match compile(&text) {
             Ok(compiled) => {
-                // What is accepted decides, whatever it is.
+                // An accepted configuration must decide without a panic.
                 subject::decide(&compiled.policy, &case.request);
             }
             Err(errors) => {
@@ -739,7 +744,7 @@ fn any_bytes_are_a_configuration_or_errors_that_say_where() {
                 prop_assert!(!errors.as_slice().is_empty());
                 for error in errors.as_slice() {
                     let whole = error.path.starts_with("gateway") || error.path.starts_with("filter");
-                    prop_assert!(whole || !error.path.is_empty(), "no path: {error}");
+                    prop_assert!(whole || !error.path.is_empty(), "without a path: {error}");
                     prop_assert!(!error.problem.is_empty() && !error.remedy.is_empty(), "{error}");
                     prop_assert!(!error.to_string().contains('\n'), "not one line: {error}");
                 }
@@ -750,7 +755,7 @@ fn any_bytes_are_a_configuration_or_errors_that_say_where() {
     refused.must_have_come();
 }
 
-/// A good configuration with one thing broken in it: a value replaced, or bytes changed, cut or put in.
+/// A valid configuration with one thing broken: a value replaced, or bytes changed, cut or inserted.
 fn broken(config: &Value, choices: &mut Choices<'_>) -> Vec<u8> {
     let mut config = config.clone();
     if choices.one_in(2) {
@@ -781,7 +786,7 @@ fn broken(config: &Value, choices: &mut Choices<'_>) -> Vec<u8> {
         ];
         let junk = choices.pick(&junk).clone();
         let mut place = &mut config;
-        // Down to a random depth.
+        // Descends to a random depth.
         loop {
             let children = match &*place {
                 Value::Object(members) => members.len(),

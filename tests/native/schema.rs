@@ -1,5 +1,5 @@
-//! The JSON Schema that editors get says of every configuration what the reader says, but for the classes that it
-//! names.
+//! The JSON Schema for editors accepts and refuses the same configurations as the reader, except for the classes that
+//! it names.
 //!
 //! `DOCS=write` writes `docs/plugin-config.schema.json`.
 
@@ -21,7 +21,7 @@ use crate::configurations::{PROXIES, REQUIRED, USER, bad, doubtful, good, with};
 struct Schema(jsonschema::Validator);
 
 impl Schema {
-    /// A schema that breaks the rules of its draft does not compile.
+    /// A schema that violates its draft does not compile.
     fn new(schema: &Value) -> Self {
         jsonschema::meta::validate(schema).unwrap_or_else(|error| panic!("{error}"));
         Self(jsonschema::validator_for(schema).unwrap_or_else(|error| panic!("{error}")))
@@ -31,7 +31,7 @@ impl Schema {
         self.0.is_valid(config)
     }
 
-    /// The classes of what only the reader refuses, where that is all that is wrong; an error where the two disagree.
+    /// The classes of errors that only the reader finds, if there are no others; an error if the two disagree.
     fn judge(&self, config: &Value) -> Result<BTreeSet<&'static str>, String> {
         let errors = compile(config.to_string().as_bytes()).err();
         let errors = errors.as_ref().map(|errors| errors.as_slice()).unwrap_or_default();
@@ -50,7 +50,7 @@ impl Schema {
     }
 }
 
-/// A good configuration in which every key stands.
+/// A valid configuration that has every key.
 fn full() -> Value {
     json!({
         "gateway": {
@@ -108,7 +108,7 @@ fn full() -> Value {
     })
 }
 
-/// Every key of every table, found in an object that has them all.
+/// Every key of every table is found in an object that has all of them.
 #[test]
 fn the_full_configuration_has_every_key_and_is_good() {
     fn names(value: &Value, found: &mut BTreeSet<String>) {
@@ -147,7 +147,7 @@ fn the_full_configuration_has_every_key_and_is_good() {
     assert!(Schema::new(&schema()).accepts(&full()));
 }
 
-/// Configurations that differ from a good one in one text.
+/// Configurations that differ from a valid one in one text.
 fn odd_texts() -> Vec<Value> {
     const NAMES: &str = "filter.upstreamUserHeader";
     let mut all = Vec::new();
@@ -331,7 +331,7 @@ const PEERS: &[&str] = &[
 
 const BLANKS: &[&str] = &["", " ", "\t\u{a0}\u{2003}\u{feff}\r\n", "\u{85}", "\u{200b}", "s3cr3t", "a\u{0}b", "\u{0}"];
 
-/// Fails with the first few where the two disagree; else counts how often each class was met.
+/// Fails with the first few disagreements; otherwise counts how often each class occurred.
 fn agree(configs: impl Iterator<Item = Value>) -> BTreeMap<&'static str, usize> {
     let schema = Schema::new(&schema());
     let (mut met, mut wrong) = (BTreeMap::new(), Vec::new());
@@ -352,7 +352,7 @@ fn every_configuration_of_the_tests_is_judged_alike() {
     let tables = bad().into_iter().map(|(config, _)| config).chain(doubtful().into_iter().map(|(config, ..)| config));
     let met = agree(tables.chain(vectors.into_values()).chain([good(), full()]).chain(odd_texts()));
     let expected: BTreeSet<_> = BEYOND.iter().skip(1).map(|beyond| beyond.what).collect();
-    assert_eq!(met.into_keys().collect::<BTreeSet<_>>(), expected, "every class is there for a reason");
+    assert_eq!(met.into_keys().collect::<BTreeSet<_>>(), expected, "every class must occur");
 }
 
 #[test]
@@ -374,10 +374,10 @@ fn text_that_is_no_plain_json_value_is_the_readers_alone() {
     }
 }
 
-/// Changes one place of a configuration.
+/// Changes one place in a configuration.
 fn mutate(config: &mut Value, c: &mut Choices<'_>) {
     let mut place = config;
-    // Deeper more often than not: the keys with rules are leaves.
+    // Usually goes deeper, because the keys with rules are leaves.
     while !c.one_in(8) {
         let children = match place {
             Value::Object(object) => object.len(),
@@ -488,12 +488,13 @@ fn whatever_is_changed_in_a_configuration_both_say_the_same_of_it() {
     println!(
         "{cases} configurations: {accepted} accepted, {refused} refused by both, {readers_alone} by the reader alone"
     );
-    assert!(accepted > 200 && refused > 200 && readers_alone > 3, "the cases lean to one side");
+    assert!(accepted > 200 && refused > 200 && readers_alone > 3, "the cases are unbalanced");
 }
 
 #[test]
 fn a_schema_that_knows_less_would_be_noticed() {
-    // The judge itself: one that takes all, and one that takes nothing, disagree with the reader.
+    // Tests the comparison itself: a schema that accepts everything and one that accepts nothing disagree with the
+    // reader.
     for (says, config) in [(json!(true), with("filter", json!({"edge": 1}))), (json!(false), good())] {
         Schema::new(&says).judge(&config).expect_err("they disagree");
     }
@@ -518,7 +519,7 @@ fn the_settings_for_editors_name_the_schema() {
     let first_line = blocks(&shown, "yaml").concat();
     let of_yaml = first_line.trim_end().strip_prefix("# yaml-language-server: $schema=").unwrap();
     let schema = schema();
-    // As an editor does that was opened in the root of the repository.
+    // As an editor resolves it if it was opened in the root of the repository.
     for file in [entry["url"].as_str().unwrap(), of_yaml] {
         let read: Value = serde_json::from_str(&page(file)).unwrap();
         assert_eq!(read, schema, "{file}");
@@ -527,7 +528,7 @@ fn the_settings_for_editors_name_the_schema() {
     let policy = format!("envoy/{}", entry["fileMatch"][0].as_str().unwrap());
     let policy: Value = serde_json::from_str(&page(&policy)).unwrap();
     assert!(validator.is_valid(&policy));
-    // A `$schema` of its own would be an error, as the page says.
+    // A `$schema` key in the file would be an error, as the page says.
     let mut with_key = policy;
     with_key["$schema"] = entry["url"].clone();
     assert!(!validator.is_valid(&with_key) && compile(with_key.to_string().as_bytes()).is_err());

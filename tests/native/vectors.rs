@@ -1,4 +1,4 @@
-//! The decision vectors, decided by the policy natively.
+//! The decision vectors, decided natively by the policy.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use policy::headers::serialize;
 use policy::peer::Address;
 use policy::{Admission, Edit, Peer, Policy, Request};
 
-/// What the upstream sees of an admitted request: the headers, with every edit of the permit made.
+/// The headers that the upstream receives from an admitted request: with every edit of the permit applied.
 fn stamped(policy: &Policy, admission: &Admission<'_>, request: &Request<'_>) -> Outcome {
     let mut upstream: Vec<(String, Vec<u8>)> =
         request.headers.iter().map(|(name, value)| (text(name), value.to_vec())).collect();

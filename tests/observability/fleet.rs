@@ -1,4 +1,4 @@
-//! Two Envoys with the filter, one that never got a good policy, one that is not there, and what is asked of them.
+//! Two Envoys with the filter, one that never got a valid policy, one that is unreachable, and the requests to them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::read;
 pub const NICK: (&str, &str) = ("x-forwarded-user", "nick@example.com");
 const CLIENT: (&str, &str) = ("x-forwarded-for", "203.0.113.7");
 
-/// A kind of request: the PROXY line before it, and its headers; `None` comes straight.
+/// A kind of request: the PROXY line before it, and its headers; `None` means without a PROXY line.
 type Kind = (Option<(&'static str, u16)>, &'static str, &'static [(&'static str, &'static str)], u16);
 
 pub const GOOD: &[Kind] = &[
@@ -30,21 +30,21 @@ pub const BAD: &[Kind] = &[
     (None, "/", &[NICK, CLIENT, ("origin", "https://evil.example")], 401),
     (None, "/", &[NICK, NICK, CLIENT], 401),
 ];
-/// Somebody who found a way round the proxy.
+/// A client that bypassed the proxy.
 pub const STRANGER: Kind = (Some(("198.51.100.66", 40000)), "/", &[NICK, CLIENT], 401);
-/// A PROXY line without a port: the filter does not believe it.
+/// A PROXY line without a port, which the filter does not trust.
 pub const PORTLESS: Kind = (Some(("127.0.0.1", 0)), "/", &[NICK, CLIENT], 401);
 
 /// One Envoy of the fleet.
 pub struct Member {
     pub envoy: Envoy,
     example: Example,
-    /// Where Prometheus asks it.
+    /// The address that Prometheus scrapes.
     pub target: SocketAddr,
 }
 
 impl Member {
-    /// The example, asked at its administration interface, or at the listener of stats-listener.yaml.
+    /// The example, scraped at its administration interface or at the listener of stats-listener.yaml.
     pub fn start(echo: &Echo, policy: &str, through_listener: bool) -> Self {
         let scratch = Scratch::new("fleet");
         let admin = if through_listener { free_port() } else { 0 };
@@ -61,7 +61,7 @@ impl Member {
         Self { envoy, example, target }
     }
 
-    /// Sends one request, and sees that it gets the status that it should get.
+    /// Sends one request, and checks its status.
     pub fn ask(&self, (line, path, headers, status): &Kind) {
         let mut connection = Connection::open(self.envoy.address("http")).unwrap();
         if let Some((peer, port)) = line {
@@ -73,7 +73,7 @@ impl Member {
         assert_eq!(response.status, *status, "{path} {headers:?}: {response:?}");
     }
 
-    /// Replaces the policy, and returns when Envoy looked at it: whether it took it.
+    /// Replaces the policy and returns when Envoy has read it: whether Envoy accepted it.
     pub fn put(&self, policy: &str) -> bool {
         let before = self.envoy.process().policies();
         self.example.put_policy(policy).unwrap();
@@ -100,7 +100,7 @@ impl Member {
     }
 }
 
-/// Some rounds of requests, a little time apart, so that Prometheus sees them come.
+/// Several rounds of requests, with pauses, so that Prometheus sees the increase.
 pub fn traffic(rounds: usize, mut round: impl FnMut(usize)) {
     for count in 0..rounds {
         round(count);

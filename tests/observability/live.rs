@@ -1,4 +1,4 @@
-//! A real Prometheus, a fleet of real Envoys, and what the rules and the dashboard make of it.
+//! A real Prometheus, a fleet of real Envoys, and the results of the rules and the dashboard.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,11 +15,11 @@ use crate::fleet::{BAD, GOOD, Member, PORTLESS, STRANGER, traffic};
 use crate::picture::{Panel, Phase, Series, draw};
 use crate::read;
 
-/// What is 0 where nothing went wrong; all else must show something.
+/// Metrics that are 0 if nothing went wrong; all others must show something.
 const ZERO_IS_RIGHT: &[&str] = &["vm_reload_"];
 
 #[test]
-fn every_rule_and_every_panel_returns_data_of_real_envoys_and_the_right_alerts_fire() {
+fn every_rule_and_panel_returns_data_and_the_right_alerts_fire() {
     let write = std::env::var("PICTURE").is_ok_and(|value| value == "write");
     let rounds = if write { 500 } else { 60 };
 
@@ -28,7 +28,7 @@ fn every_rule_and_every_panel_returns_data_of_real_envoys_and_the_right_alerts_f
     let broken = policy.replace("\"trusted-proxy\"", "\"token\"");
     let mut other: Value = serde_json::from_str(&policy).unwrap();
     other["filter"]["mode"] = json!("report");
-    // The fingerprint is that of the text, to the last byte, and filter.yaml hands over whole lines.
+    // The fingerprint covers every byte of the text, and filter.yaml passes on whole lines.
     let other = format!("{other}\n");
     let a = Member::start(&echo, &policy, false);
     let b = Member::start(&echo, &policy, true);
@@ -46,7 +46,7 @@ fn every_rule_and_every_panel_returns_data_of_real_envoys_and_the_right_alerts_f
         let expected: BTreeSet<_> = expected.iter().cloned().collect();
         let mut seen = BTreeSet::new();
         let mut stable = 0;
-        // Rules are evaluated each second: what holds twice is no accident of the moment.
+        // Rules are evaluated every second: a result that holds twice is not a coincidence.
         eventually(&format!("the alerts when {when}: {expected:#?}"), || {
             let now = alerts(&prometheus);
             stable = if now == expected { stable + 1 } else { 0 };
@@ -116,7 +116,7 @@ fn every_rule_and_every_panel_returns_data_of_real_envoys_and_the_right_alerts_f
     }
 }
 
-/// The Prometheus of prometheus.yaml, for these targets, asking each second.
+/// The Prometheus of prometheus.yaml, for these targets, with a scrape every second.
 fn start_prometheus(targets: &[String]) -> Prometheus {
     let scratch = Scratch::new("prometheus");
     std::fs::write(scratch.path().join("rules.yaml"), read("rules.yaml")).unwrap();
@@ -134,7 +134,7 @@ fn alerts(prometheus: &Prometheus) -> BTreeSet<(String, String)> {
     alerts.map(|one| (text(&one["labels"]["alertname"]), text(&one["labels"]["instance"]))).collect()
 }
 
-/// Each fingerprint that there is, and how many Envoys have it.
+/// Each fingerprint, and the number of Envoys that have it.
 fn fingerprints(prometheus: &Prometheus) -> BTreeSet<(String, String)> {
     let query = r#"count_values("fingerprint", openclaw_trusted_proxy_policy_fingerprint)"#;
     let found = prometheus.ask("query", &[("query", query)]).unwrap();
@@ -143,7 +143,7 @@ fn fingerprints(prometheus: &Prometheus) -> BTreeSet<(String, String)> {
     found.map(|one| (text(&one["metric"]["fingerprint"]), text(&one["value"][1]))).collect()
 }
 
-/// The labels are those that docs/observability.md and the table of reasons list.
+/// The labels are exactly those that docs/observability.md and the table of reasons list.
 fn check_labels_listed(prometheus: &Prometheus) {
     let values = |label: &str| -> BTreeSet<String> {
         let selector = [("match[]", "openclaw_trusted_proxy_decisions")];
@@ -157,7 +157,7 @@ fn check_labels_listed(prometheus: &Prometheus) {
     assert_eq!(values("reason"), Reason::ALL.iter().map(|reason| reason.code().to_owned()).collect());
 }
 
-/// Every rule is in order, and what is recorded is there.
+/// Every rule is healthy, and its recorded series exist.
 fn check_rules(prometheus: &Prometheus) {
     let groups = prometheus.ask("rules", &[]).unwrap();
     let mut recorded = 0;
@@ -167,7 +167,7 @@ fn check_rules(prometheus: &Prometheus) {
         let result = prometheus.ask("query", &[("query", rule["query"].as_str().unwrap())]).unwrap();
         assert_eq!(result["resultType"], "vector", "{name}: {result}");
         if rule["duration"] == 0 {
-            assert_ne!(rule["state"], "pending", "{name} waits for nothing");
+            assert_ne!(rule["state"], "pending", "{name} is pending");
         }
         if rule["type"] == "recording" {
             recorded += 1;
@@ -181,7 +181,7 @@ fn check_rules(prometheus: &Prometheus) {
     assert!(recorded > 0);
 }
 
-/// Every query of the dashboard returns series with the labels that its legend names.
+/// Every query of the dashboard returns series with the labels that its legend uses.
 fn check_dashboard(prometheus: &Prometheus, begun: f64, ended: f64) -> Vec<Panel> {
     let dashboard: Value = serde_json::from_str(&read("dashboard.json")).unwrap();
     let (start, end) = (format!("{begun:.3}"), format!("{ended:.3}"));
@@ -199,7 +199,7 @@ fn check_dashboard(prometheus: &Prometheus, begun: f64, ended: f64) -> Vec<Panel
         let inner = query.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')'));
         let (selector, label) = inner.and_then(|rest| rest.rsplit_once(", ")).expect("label_values(selector, label)");
         let found = prometheus.ask(&format!("label/{label}/values"), &[("match[]", &fill_in(selector))]).unwrap();
-        assert!(!found.as_array().unwrap().is_empty(), "{query} offers nothing");
+        assert!(!found.as_array().unwrap().is_empty(), "{query} returns nothing");
     }
     for annotation in dashboard["annotations"]["list"].as_array().unwrap() {
         let found = range(annotation["expr"].as_str().unwrap());
@@ -230,7 +230,7 @@ fn check_dashboard(prometheus: &Prometheus, begun: f64, ended: f64) -> Vec<Panel
             assert!(
                 shows != ZERO_IS_RIGHT.iter().any(|part| expression.contains(part)),
                 "{title}: {expression} shows {}",
-                if shows { "what must not have happened" } else { "nothing but 0" }
+                if shows { "events that must not have happened" } else { "only zeros" }
             );
         }
         panels.push(Panel::new(panel, series));
@@ -238,7 +238,7 @@ fn check_dashboard(prometheus: &Prometheus, begun: f64, ended: f64) -> Vec<Panel
     panels
 }
 
-/// What Grafana would put in for its variables, where everything is chosen.
+/// The values that Grafana would insert for its variables, with everything selected.
 fn fill_in(expression: &str) -> String {
     let filled = expression.replace("$job", ".*").replace("$instance", ".*").replace("$__rate_interval", "5s");
     assert!(!filled.contains('$'), "an unknown variable in {expression}");

@@ -1,6 +1,7 @@
 //! The files of `envoy/observability/` with a real Prometheus that asks real Envoys.
 //!
-//! `docs/observability.svg` is drawn from this. To draw it anew, from a longer run: `PICTURE=write make observability`.
+//! `docs/observability.svg` is drawn from this. To draw it again, with a longer run: `PICTURE=write make
+//! observability`.
 
 mod fleet;
 mod live;
@@ -9,7 +10,7 @@ mod rules;
 
 use std::path::PathBuf;
 
-/// The folder with the files that operators take over.
+/// The folder with the files for operators.
 fn folder() -> PathBuf {
     harness::envoy::root().join("envoy/observability")
 }

@@ -9,18 +9,18 @@ const UNIT_HEIGHT: f64 = 30.0;
 const TOP: f64 = 74.0;
 const COLOURS: [&str; 10] =
     ["#0969da", "#cf222e", "#1a7f37", "#8250df", "#bc4c00", "#bf3989", "#0e8a8a", "#9a6700", "#57606a", "#000000"];
-/// Lines of a legend that fit below a panel.
+/// The number of legend lines that fit below a panel.
 const LEGEND: usize = 6;
 
 /// One curve.
 pub struct Series {
     /// Its legend.
     pub name: String,
-    /// Seconds since 1970, and value.
+    /// Seconds since 1970, and the value.
     pub points: Vec<(f64, f64)>,
 }
 
-/// What happened from a moment on, in seconds since the begin.
+/// What happened from a moment on, in seconds since the start.
 pub struct Phase {
     pub at: f64,
     pub what: &'static str,
@@ -57,7 +57,7 @@ impl Panel {
     }
 }
 
-/// `names` are put in for the addresses of the Envoys, which differ from run to run.
+/// `names` replace the addresses of the Envoys, which differ from run to run.
 pub fn draw(panels: &[Panel], names: &[(&str, &str)], begun: f64, ended: f64, phases: &[Phase]) -> String {
     let rows = panels.iter().map(|panel| panel.place[1] + panel.place[3]).fold(0.0, f64::max);
     let (width, height) = (24.0 * UNIT_WIDTH + 20.0, TOP + rows * UNIT_HEIGHT + 20.0);
@@ -115,7 +115,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, names: &[(&str, &str)], begun: f6
     let (plot_left, plot_right) = (left + 52.0, left + width - 10.0);
     let (plot_top, plot_bottom) = (top + 28.0, top + height - 22.0 - legend_rows * 13.0);
     let most = panel.series.iter().flat_map(|one| &one.points).map(|(_, value)| *value).fold(0.0, f64::max);
-    // Where all is 0 there is an axis all the same.
+    // If everything is 0, there is still an axis.
     let most = if most > 0.0 { most } else { 1.0 };
     let step = round_step(most);
     let ceiling = (most / step).ceil().max(1.0) * step;
@@ -145,7 +145,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, names: &[(&str, &str)], begun: f6
     }
     for (index, series) in panel.series.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        // Where there is no value for a while, there is no line.
+        // A gap in the values is a gap in the line.
         let gap = 2.5 * series.points.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(f64::MAX, f64::min);
         let mut pieces: Vec<Vec<String>> = vec![Vec::new()];
         let mut last = f64::MAX;
@@ -179,7 +179,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, names: &[(&str, &str)], begun: f6
     }
 }
 
-/// A round step, for three to six lines.
+/// A round step that gives three to six lines.
 fn round_step(most: f64) -> f64 {
     let rough = (most / 4.0).max(1e-9);
     let power = 10_f64.powf(rough.log10().floor());

@@ -1,4 +1,4 @@
-//! The rules by themselves: their own tests, and whether those tests would notice.
+//! The rules on their own: their tests, and whether those tests would notice an error.
 
 use harness::envoy::Scratch;
 use harness::prometheus::{Prometheus, promtool};
@@ -16,12 +16,12 @@ fn promtool_accepts_the_configuration_and_the_rules_and_their_tests_pass() {
 }
 
 #[test]
-fn no_alert_can_fall_silent_or_fire_at_all_times_without_a_failing_rule_test() {
+fn every_broken_alert_fails_a_rule_test() {
     let scratch = Scratch::new("rules");
     std::fs::write(scratch.path().join("rules.yaml"), read("rules.yaml")).unwrap();
     let prometheus = Prometheus::start(scratch, "rule_files: [rules.yaml]");
     let groups = prometheus.ask("rules", &[]).unwrap()["groups"].take();
-    // As a rule file again: JSON is YAML.
+    // As a rule file again: JSON is valid YAML.
     let rule = |rule: &Value| {
         let kind = if rule["type"] == "alerting" { "alert" } else { "record" };
         let mut made = json!({kind: rule["name"], "expr": rule["query"]});
@@ -54,7 +54,7 @@ fn no_alert_can_fall_silent_or_fire_at_all_times_without_a_failing_rule_test() {
             for (wrong, expression) in [("never fires", "vector(0) > 1"), ("always fires", "vector(1)")] {
                 let mut changed = groups.clone();
                 changed[group]["rules"][index]["expr"] = json!(expression);
-                let said = passes(&changed).expect_err(&format!("{name} {wrong}, and no rule test notices"));
+                let said = passes(&changed).expect_err(&format!("{name} {wrong}, but no rule test fails"));
                 assert!(said.contains(name), "{name} {wrong}: {said}");
             }
         }

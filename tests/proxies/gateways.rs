@@ -1,4 +1,4 @@
-//! The openclaw.json of every folder in `envoy/proxies/`, by the word of the Gateway itself.
+//! Validates the openclaw.json of every folder in `envoy/proxies/` with the Gateway's own check.
 
 use std::fs;
 
@@ -14,5 +14,5 @@ fn the_gateway_calls_the_file_of_every_proxy_valid() {
         let text = fs::read_to_string(folder.join("openclaw.json")).unwrap();
         validate(&text).unwrap_or_else(|said| panic!("{}: {said}", folder.display()));
     }
-    assert!(validate(r#"{"gateway": {"auth": {"mode": "trusted"}}}"#).is_err(), "it can also say no");
+    assert!(validate(r#"{"gateway": {"auth": {"mode": "trusted"}}}"#).is_err(), "the check can also fail");
 }

@@ -1,6 +1,6 @@
-//! A stand-in for what proxies ask about a request: oauth2-proxy's `/oauth2/auth` (202 with the headers of
-//! `--set-xauthrequest`, or 401) and, on every other path, a forward-auth service (200 with X-Forwarded-User, or a
-//! way to the sign-in). Who is signed in has a cookie.
+//! A test service for the questions that proxies ask about a request: oauth2-proxy's `/oauth2/auth` (202 with the
+//! headers of `--set-xauthrequest`, or 401) and, on every other path, a forward-auth service (200 with
+//! X-Forwarded-User, or a redirect to the sign-in). A signed-in user has a cookie.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -43,8 +43,8 @@ impl Login {
 impl Drop for Login {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        // One more connection, so that it looks. It may be on another host by now, and is then not reached: the
-        // socket ends with the process.
+        // One more connection, so that the thread wakes up. It may be on another host by now, and then cannot be
+        // reached; the socket ends with the process.
         if TcpStream::connect(self.address).is_ok()
             && let Some(accepting) = self.accepting.take()
         {
@@ -65,7 +65,7 @@ fn serve(stream: TcpStream) {
     drop(ours.map(|stream| stream.shutdown(Shutdown::Both)));
 }
 
-/// The answer to a request's head.
+/// The answer to the head of a request.
 fn answer(head: &str) -> String {
     let path = head.split(' ').nth(1).unwrap_or_default();
     let is_oauth2_proxy = path.starts_with("/oauth2/auth");

@@ -1,6 +1,6 @@
-//! The identity proxies of `envoy/proxies/`: real ones with the very files that stand there, and for those that
-//! cannot be installed the headers that they are documented to send. Before each: a browser. Behind each: a real
-//! Envoy with the filter, and an echo.
+//! The identity proxies of `envoy/proxies/`: real ones with exactly the files in that folder, and, for those that
+//! cannot be installed, the headers that they are documented to send. In front of each: a browser. Behind each: a
+//! real Envoy with the filter, and an echo server.
 
 mod gateways;
 mod login;
@@ -23,7 +23,7 @@ use place::{BROWSER, ORIGIN, Place, Seen, file};
 
 const HOW: &str = "run `make test-proxies`, which installs it";
 
-/// Cookies by which a proxy knows who is who.
+/// Cookies by which a proxy identifies users.
 struct Users<'a> {
     nick: &'a str,
     eve: &'a str,
@@ -41,7 +41,7 @@ fn of_login() -> Users<'static> {
     }
 }
 
-/// What holds behind every proxy. `asks_to_sign_in` is the status that a stranger gets from the proxy.
+/// Checks that hold behind every proxy. `asks_to_sign_in` is the status that a stranger gets from the proxy.
 fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_sign_in: u16) {
     let forged =
         [(user_header, "nick@example.com"), ("x-forwarded-for", "192.0.2.99"), ("x-webauth-user", "nick@example.com")];
@@ -55,7 +55,7 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
     };
     let claim = (user_header, "nick@example.com");
 
-    // Nick is nick, whatever he says besides, over HTTP and WebSocket.
+    // Nick is always nick, with any additional headers, over HTTP and WebSocket.
     let lies: [Vec<(&str, &str)>; 3] = [
         vec![],
         vec![(user_header, "eve@example.com"), ("x-forwarded-for", "192.0.2.99"), ("x-webauth-user", "root")],
@@ -77,21 +77,22 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
     let arrived = place.requests();
     assert_eq!(arrived, 2 * lies.len());
 
-    // Eve is signed in, and not on the list. What the filter says comes back through the proxy, the close frame too.
+    // Eve is signed in, but not on the list. The filter's answer comes back through the proxy, including the close
+    // frame.
     for more in [&[][..], &[claim]] {
         let reason = "trusted_proxy_user_not_allowed";
         let [page, socket] = both(&with(users.eve, more));
         assert_eq!(page, Seen::Answered(401, Some(reason.to_owned())), "{more:?}");
         assert_eq!(socket, Seen::Closed(1008, format!("proxy authentication required: {reason}")), "{more:?}");
     }
-    // Signed in, but the proxy has no name: the client's own is none either.
+    // Signed in, but the proxy has no user name; the client's own header must not become one.
     for more in [&[][..], &[claim]] {
         let reason = "trusted_proxy_user_missing";
         let [page, socket] = both(&with(users.nameless, more));
         assert_eq!(page, Seen::Answered(401, Some(reason.to_owned())), "{more:?}");
         assert_eq!(socket, Seen::Closed(1008, format!("proxy authentication required: {reason}")), "{more:?}");
     }
-    // Strangers get no further than the proxy, whatever they say.
+    // Strangers do not get past the proxy, with any headers.
     for stranger in &users.strangers {
         for more in [&[][..], &[claim]] {
             for seen in both(&with(stranger, more)) {
@@ -99,7 +100,7 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
             }
         }
     }
-    // Nor around it, with all that the proxy would say.
+    // They cannot bypass it either, even with all headers that the proxy would send.
     for host in ["browser", "stranger", "gateway"] {
         let reason = "trusted_proxy_untrusted_source";
         assert_eq!(place::ask(place.to_envoy(host), &forged), Seen::Answered(401, Some(reason.to_owned())), "{host}");
@@ -113,7 +114,7 @@ fn sign_in() -> Login {
     Login::start("127.0.0.1:4180".parse::<SocketAddr>().unwrap())
 }
 
-/// A file of `envoy/proxies/` with the places of this test put in.
+/// A file of `envoy/proxies/`, with this test's addresses filled in.
 fn put(place: &Place, name: &str, places: &[(&str, &str)]) -> String {
     let text = places.iter().fold(file(name), |text, (from, to)| {
         assert!(text.contains(from), "{name} has no {from}");
@@ -145,8 +146,8 @@ fn nginx_with_auth_request() {
     check(&place, "x-auth-request-email", &of_login(), 302);
 }
 
-/// Caddy's ways with a header that the login did not send differ from release to release; its file must be right
-/// for all.
+/// Caddy's handling of a header that the login did not send differs between releases; its file must be correct for
+/// all of them.
 #[test]
 fn caddy_with_forward_auth_old_and_new() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
@@ -154,7 +155,7 @@ fn caddy_with_forward_auth_old_and_new() {
         makefile.lines().find_map(|line| line.strip_prefix("CADDY_VERSIONS := ")).expect("versions of Caddy");
     let installed = versions.split(' ').map(|version| root().join(format!(".tools/caddy-{version}/bin/caddy")));
     for program in installed.chain([PathBuf::from("caddy")]) {
-        // Each on a thread of its own, which is on the proxy's host.
+        // Each on its own thread, which is on the proxy's host.
         thread::spawn(move || caddy(&program)).join().unwrap();
     }
 }

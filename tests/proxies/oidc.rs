@@ -1,4 +1,4 @@
-//! Envoy's own `oauth2` and `jwt_authn` with a real OpenID provider, and Chromium that signs in.
+//! Envoy's own `oauth2` and `jwt_authn` with a real OpenID provider and a sign-in in Chromium.
 
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn quoted(path: &Path) -> String {
     Value::from(path.to_str().unwrap()).to_string()
 }
 
-/// Replaces what must stand there once.
+/// Replaces text that must occur exactly once.
 fn put(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "{from}");
     text.replace(from, to)
@@ -79,7 +79,7 @@ impl Place {
         Self { network, echo, envoy, chromium, _provider: provider, _scratch: keys }
     }
 
-    /// Signs in, from whatever page the visit led to, and returns what the upstream saw of the first request.
+    /// Signs in from the page that the visit led to, and returns what the upstream saw of the first request.
     fn sign_in(&mut self, user: &str) -> Value {
         self.look("Sign-in", &format!(
             "document.querySelector('[name=login]').value = '{user}', \
@@ -88,14 +88,14 @@ impl Place {
         self.look("Continue", "setTimeout(() => document.querySelector('form').submit(), 200)")
     }
 
-    /// Waits until a text stands on the page, and evaluates something there.
+    /// Waits until a text appears on the page, and evaluates an expression there.
     fn look(&mut self, text: &str, probe: &str) -> Value {
         let seen = self.chromium.ask(&json!({"op": "look", "text": text, "probe": probe}));
         assert!(seen["error"].is_null(), "waited for {text:?}: {seen}");
         seen
     }
 
-    /// What a WebSocket of the page comes to: the headers that the upstream saw, or the close.
+    /// The result of a WebSocket from the page: the headers that the upstream saw, or the close.
     fn websocket(&mut self) -> Result<Headers, (u64, String)> {
         let probe = "new Promise((done) => { const socket = new WebSocket('wss://claw.example.com/'); \
                      socket.onmessage = ({ data }) => done({ data }); \
@@ -112,7 +112,7 @@ impl Place {
         }
     }
 
-    /// What a script of the page gets, with headers of its own.
+    /// The response that a script of the page gets, with these headers.
     fn fetch(&mut self, headers: &Value) -> Value {
         let probe = format!(
             "fetch('/', {{headers: {headers}, redirect: 'manual'}})\
@@ -122,7 +122,7 @@ impl Place {
     }
 }
 
-/// envoy.yaml with the two files of the folder, as their heads say.
+/// envoy.yaml with the folder's two files, combined as their header comments say.
 fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
     let mut filters = file("envoy-oauth2/filters.yaml");
     for name in ["token", "hmac"] {
@@ -136,7 +136,7 @@ fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
         filters = put(&filters, &format!("/etc/envoy/{name}-secret.yaml"), &quoted(&path));
     }
     let cluster = put(&file("envoy-oauth2/cluster.yaml"), "/etc/ssl/certs/ca-certificates.crt", &quoted(trusted));
-    // No name server is here.
+    // There is no name server here.
     let cluster = put(&cluster, "socket_address: { address: id.example.com,", "socket_address: { address: 10.0.0.4,");
     let text = fs::read_to_string(example.bootstrap()).unwrap();
     let text = put(&text, "http_filters: &filters\n", &format!("http_filters: &filters\n{}", indented(&filters, 18)));
@@ -148,7 +148,7 @@ fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
 fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     let mut place = Place::new();
 
-    // A stranger's page leads to the provider, and their WebSocket is told why it ends.
+    // A stranger's page leads to the provider, and the close of their WebSocket gives the reason.
     let visit = |place: &mut Place| place.chromium.ask(&json!({"op": "visit", "url": PAGE}));
     let page = visit(&mut place);
     assert_eq!(page["status"], 200, "{page}");
@@ -171,7 +171,7 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     }
     assert_eq!(place.echo.requests(), 0);
 
-    // Nick signs in; the page, its scripts and its WebSockets are nick's, whatever they say.
+    // Nick signs in. The page, its scripts and its WebSockets are nick's, whatever headers they send.
     place.sign_in("nick");
     let seen = place.look("x-forwarded-user", "document.body.innerText");
     let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
@@ -193,12 +193,12 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     arrived.push((true, upstream));
     place::gateway_takes("envoy-oauth2", &arrived, "nick@example.com");
 
-    // Eve is known to the provider, and not on the list.
+    // The provider knows Eve, but she is not on the list.
     place.chromium.ask(&json!({"op": "signOut"}));
     let before = place.echo.requests();
     visit(&mut place);
     place.sign_in("eve");
-    // The refusal's own page lets no script ask for anything; what passes without identity is a page that does.
+    // The refusal page does not let scripts send requests, so this uses a page that passes without an identity.
     place.look("trusted_proxy_user_not_allowed", "setTimeout(() => location.assign('/health'), 200)");
     let seen = place.look("\"method\"", "document.body.innerText");
     let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());

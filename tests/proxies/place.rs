@@ -1,5 +1,5 @@
-//! The hosts of docs/gateway.md's placement B, with an Envoy, an echo in the Gateway's place, and the files of
-//! `envoy/proxies/`.
+//! The hosts of placement B in docs/gateway.md, with an Envoy, an echo server in place of the Gateway, and the files
+//! of `envoy/proxies/`.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -22,12 +22,12 @@ const PROXY: &str = "10.0.0.1:443";
 const UPSTREAM: &str = "10.0.0.3:18789";
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// What came of a request, or of a WebSocket.
+/// The result of a request or of a WebSocket.
 #[derive(Debug, PartialEq)]
 pub enum Seen {
     /// It arrived; the headers that the upstream saw.
     Arrived(Headers),
-    /// It was answered on the way, with this status and, if the filter said one, this reason.
+    /// It was answered on the way, with this status and, if the filter gave one, this reason.
     Answered(u16, Option<String>),
     /// The WebSocket was opened and closed at once.
     Closed(u16, String),
@@ -48,7 +48,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Starts Envoy and the echo. The calling thread is on the proxy's host from then on, and must stay.
+    /// Starts Envoy and the echo server. The calling thread is moved to the proxy's host, and must stay there.
     pub fn new(proxy: &str) -> Self {
         let network = Network::new(&[
             ("browser", &["198.51.100.7/24"]),
@@ -64,7 +64,7 @@ impl Place {
         let example = Example::write(scratch.path(), ports, UPSTREAM, &file(&format!("{proxy}/policy.json")))
             .unwrap_or_else(|problem| panic!("{problem}"));
         let bootstrap = fs::read_to_string(example.bootstrap()).unwrap();
-        // The two changes that envoy/proxies/README.md names.
+        // The two changes that envoy/proxies/README.md describes.
         let changes = [
             ("{ address: 127.0.0.1, port_value: 10000 }", "{ address: 0.0.0.0, port_value: 10000 }"),
             (
@@ -82,8 +82,7 @@ impl Place {
         Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), _envoy: envoy }
     }
 
-    /// What arrived is what a Gateway with the openclaw.json of this proxy lets in as this user, from Envoy and
-    /// from nobody else.
+    /// Checks that a Gateway with this proxy's openclaw.json admits these requests as this user, from Envoy only.
     pub fn gateway_takes(&self, arrived: &[(bool, Headers)], user: &str) {
         gateway_takes(&self.proxy, arrived, user);
     }
@@ -93,7 +92,7 @@ impl Place {
         self.scratch.path().to_owned()
     }
 
-    /// Writes the proxy's certificate and key, and returns where: `cert.pem` and `key.pem`.
+    /// Writes the proxy's certificate and key, and returns their folder: `cert.pem` and `key.pem`.
     pub fn certificate(&self) -> PathBuf {
         envoy::certificate(self.scratch.path(), &[HOST]).unwrap();
         self.folder()
@@ -107,17 +106,17 @@ impl Place {
         self.echo.requests()
     }
 
-    /// A GET, by a browser through the proxy.
+    /// A GET from a browser, through the proxy.
     pub fn get(&self, headers: &[(&str, &str)]) -> Seen {
         ask(self.through_the_proxy(), headers)
     }
 
-    /// A WebSocket, by a browser through the proxy.
+    /// A WebSocket from a browser, through the proxy.
     pub fn websocket(&self, headers: &[(&str, &str)]) -> Seen {
         open(self.through_the_proxy(), HOST, headers)
     }
 
-    /// Waits until the proxy answers a stranger as it should.
+    /// Waits until the proxy gives a stranger the expected answer.
     pub fn is_ready(&self, status: u16) {
         eventually("the proxy", || {
             self.try_through_the_proxy().is_ok_and(|stream| ask(stream, &[]) == Seen::Answered(status, None))
@@ -137,15 +136,15 @@ impl Place {
         })
     }
 
-    /// A connection to Envoy itself, from a host.
+    /// A connection from a host directly to Envoy.
     pub fn to_envoy(&self, from: &str) -> TcpStream {
         let address = if from == "envoy" { "127.0.0.1:10000" } else { ENVOY };
         self.network.on(from, || wire::open(address.parse().unwrap()).unwrap())
     }
 }
 
-/// What arrived, as plain requests and as WebSockets, is what a Gateway with the openclaw.json of this folder lets
-/// in as this user, from Envoy and from nobody else.
+/// Checks that a Gateway with this folder's openclaw.json admits these requests and WebSockets as this user, from
+/// Envoy only.
 pub fn gateway_takes(folder: &str, arrived: &[(bool, Headers)], user: &str) {
     let config: Value = serde_json::from_str(&file(&format!("{folder}/openclaw.json"))).unwrap();
     let questions = |from: &'static str| {

@@ -1,5 +1,5 @@
-//! Proxies that cannot be installed from where tests may fetch: the headers that their documentation says they add,
-//! sent by their host.
+//! Proxies that cannot be installed in the test environment: their host sends the headers that their documentation
+//! describes.
 
 use harness::wire::values;
 
@@ -10,18 +10,18 @@ struct Documented<'a> {
     folder: &'a str,
     /// The host that it connects from.
     from: &'a str,
-    /// The name that the browser asks for.
+    /// The host name that the browser requests.
     host: &'a str,
     user_header: &'a str,
-    /// All that it adds for nick.
+    /// All headers that it adds for nick.
     adds: &'a [(&'a str, &'a str)],
-    /// All that it adds for somebody who is not signed in, where it lets such through.
+    /// All headers that it adds for a user who is not signed in, if it lets such requests through.
     adds_for_nobody: &'a [(&'a str, &'a str)],
-    /// What nobody gets then.
+    /// The reason for which such a request is then refused.
     nobody: &'a str,
 }
 
-/// A token's form; nobody verifies it here.
+/// The form of a token; nothing verifies it here.
 const ASSERTION: &str =
     "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEiLCJ0eXAiOiJKV1QifQ.eyJlbWFpbCI6Im5pY2tAZXhhbXBsZS5jb20ifQ.c2lnbmF0dXJl";
 
@@ -33,8 +33,8 @@ fn check(proxy: &Documented<'_>) {
         let headers = [&own[..], headers].concat();
         [place::ask(place.to_envoy(from), &headers), place::open(place.to_envoy(from), proxy.host, &headers)]
     };
-    // A browser may say more than the proxy takes off: other proxies' names for a user, and other spellings of this
-    // one's.
+    // A browser may send headers that the proxy does not remove: other proxies' names for a user, and other spellings
+    // of this proxy's.
     let dotted = proxy.user_header.replacen('-', ".", 1);
     let lies = [("x-webauth-user", "root"), ("remote-user", "root"), (dotted.as_str(), "eve@example.com")];
     let lying = [proxy.adds, &lies].concat();
@@ -47,7 +47,7 @@ fn check(proxy: &Documented<'_>) {
         }
         assert_eq!(values(&upstream, proxy.user_header), ["nick@example.com"]);
         assert_eq!(values(&upstream, "x-forwarded-for"), values(&owned(proxy.adds), "x-forwarded-for"));
-        // Of what the proxy says besides, no identity goes on but what is required.
+        // Of the proxy's other identity headers, only required ones are forwarded.
         let managed = [
             "x-forwarded-email",
             "x-forwarded-preferred-username",
@@ -70,10 +70,10 @@ fn check(proxy: &Documented<'_>) {
     };
     refused(proxy.nobody, proxy.adds_for_nobody, proxy.from);
     refused(proxy.nobody, &[proxy.adds_for_nobody, &lies].concat(), proxy.from);
-    // A proxy that adds its header to the client's own, instead of replacing it, is stopped.
+    // A proxy that adds its header to the client's own, instead of replacing it, is refused.
     let twice = [&[(proxy.user_header, "nick@example.com")], proxy.adds].concat();
     refused("trusted_proxy_user_repeated", &twice, proxy.from);
-    // Another than the proxy's host, with all that the proxy would say.
+    // From hosts other than the proxy's, with all headers that the proxy would send.
     for host in ["browser", "stranger", "gateway"] {
         refused("trusted_proxy_untrusted_source", proxy.adds, host);
     }
@@ -125,7 +125,7 @@ fn oauth2_proxy_as_the_proxy_by_its_documented_headers() {
 fn cloudflare_access_by_its_documented_headers() {
     check(&Documented {
         folder: "cloudflare-access",
-        // cloudflared runs beside Envoy.
+        // cloudflared runs next to Envoy.
         from: "envoy",
         host: place::HOST,
         user_header: "cf-access-authenticated-user-email",
@@ -149,7 +149,7 @@ fn cloudflare_access_by_its_documented_headers() {
 fn tailscale_serve_by_its_documented_headers() {
     check(&Documented {
         folder: "tailscale",
-        // tailscaled runs beside Envoy.
+        // tailscaled runs next to Envoy.
         from: "envoy",
         host: "claw.tailnet-name.ts.net",
         user_header: "tailscale-user-login",
@@ -162,7 +162,7 @@ fn tailscale_serve_by_its_documented_headers() {
             ("tailscale-user-profile-pic", "https://example.com/nick.png"),
             ("tailscale-headers-info", "https://tailscale.com/s/serve-headers"),
         ],
-        // Funnel brings strangers, and tagged machines have no user.
+        // Funnel lets strangers in, and tagged machines have no user.
         adds_for_nobody: &[
             ("x-forwarded-for", "198.51.100.7"),
             ("x-forwarded-host", "claw.tailnet-name.ts.net"),

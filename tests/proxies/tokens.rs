@@ -1,5 +1,5 @@
-//! Tokens of the identity provider that HAProxy believes, made once with a key that was thrown away. They are good
-//! until 2100 but for the expired one.
+//! Tokens of the identity provider that HAProxy trusts, made once with a key that was then deleted. They are valid
+//! until 2100, except for the expired one.
 
 /// The public key.
 pub const KEY: &str = "\

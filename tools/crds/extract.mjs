@@ -4,9 +4,9 @@
 //
 //   make .tools/crds/.installed && node tools/crds/extract.mjs .tools/crds tests/data/crds
 //
-// Those packages ship no JSON schemas, but what Ajv compiled them to: JavaScript in which each schema is a
-// function, each keyword an error that the function may report, and each subschema a call. They are read back out
-// of that code, which is not run. The packages' TypeScript types say the fields a second time: a field that only
+// Those packages do not contain JSON schemas, but the JavaScript that Ajv compiled them to: each schema is a
+// function, each keyword an error that the function may report, and each subschema a call. The schemas are read back
+// from that code, which is not run. The packages' TypeScript types list the fields a second time: a field that only
 // one of the two has is an error.
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ import { argv } from "node:process";
 const [PACKAGES, TO] = argv.slice(2).map((folder) => resolve(folder));
 const MODULES = join(PACKAGES, "node_modules");
 const acorn = createRequire(join(PACKAGES, "package.json"))("acorn");
-// The full names of definitions, by the short ones that they get here.
+// The full names of definitions, by the short names that they get here.
 const FULL = new Map();
 // The kinds that are used here, by file: package, folder of its types, API version, prefix of its schemas.
 const KINDS = {
@@ -30,7 +30,7 @@ const KINDS = {
   ],
   "kubernetes.json": [["kubernetes-models", "v1", "IoK8sApiCoreV1", ["Namespace", "Secret"]]],
 };
-// Of ObjectMeta, what people write.
+// The fields of ObjectMeta that people write.
 const METADATA = {
   additionalProperties: false,
   properties: {
@@ -47,7 +47,7 @@ function fail(file, node, what) {
   throw new Error(`${relative(MODULES, file)}:${node?.start ?? 0}: ${what}; if Ajv or the package changed, this tool must learn it`);
 }
 
-/** Every node below this one, those of nested functions excepted. */
+/** Every node below this one, except those in nested functions. */
 function* below(node) {
   for (const child of Object.values(node).flat()) {
     if (typeof child?.type === "string") {
@@ -57,7 +57,7 @@ function* below(node) {
   }
 }
 
-/** A compiled schema: what it imports, its constants, and a function for each schema in it. */
+/** A compiled schema: its imports, its constants, and a function for each schema in it. */
 class Module {
   static #read = new Map();
 
@@ -90,7 +90,7 @@ class Module {
     }
   }
 
-  /** A literal, or the constant that a name stands for. */
+  /** A literal, or the constant that a name refers to. */
   #value(node) {
     if (node.type === "Identifier" && this.constants.has(node.name)) return this.#value(this.constants.get(node.name));
     if (node.type === "Literal") return node.value;
@@ -100,7 +100,7 @@ class Module {
     return fail(this.file, node, `no constant: ${node.type}`);
   }
 
-  /** A keyword, out of the error that says that it was broken. */
+  /** A keyword, from the error that reports its violation. */
   #keyword(schema, error) {
     const field = (object, name) => object.properties.find(({ key }) => key.name === name)?.value;
     const keyword = this.#value(field(error, "keyword"));
@@ -122,7 +122,7 @@ class Module {
     Object.assign(schema, taken[keyword]());
   }
 
-  /** The schema that a function was compiled from. `definitions` collects those of other files. */
+  /** The schema from which a function was compiled. `definitions` collects those of other files. */
   schema(name, definitions) {
     const body = this.functions.get(name) ?? fail(this.file, undefined, `no function ${name}`);
     const schema = {};
@@ -139,7 +139,7 @@ class Module {
         else if (at.property.type === "Literal") (schema.properties ??= {})[at.property.value] = part;
         else if (/^i\d+$/.test(at.property.name)) schema.items = part;
         else if (/^key\d+$/.test(at.property.name)) schema.additionalProperties = part;
-        else fail(this.file, node, "a call for something unknown");
+        else fail(this.file, node, "a call of an unknown function");
       }
     }
     if (schema.oneOf) schema.oneOf = same;
@@ -151,7 +151,7 @@ class Module {
     return schema;
   }
 
-  /** A Go struct that is embedded adds its fields to the one around it; all else stands beside the reference. */
+  /** An embedded Go struct adds its fields to the struct around it; everything else is put next to the reference. */
   #merge(schema, part, definitions) {
     const target = part.$ref && definitions[part.$ref.replace("#/$defs/", "")];
     if (schema.type !== "object") {
@@ -161,7 +161,7 @@ class Module {
       schema.properties = { ...target.properties, ...schema.properties };
       if (target.required) schema.required = [...(schema.required ?? []), ...target.required];
     } else {
-      fail(this.file, undefined, "an object made of something that is none");
+      fail(this.file, undefined, "an object merged with a value that is not an object");
     }
   }
 
@@ -178,7 +178,7 @@ class Module {
     const name = full.replace(/^(ComGithubEnvoyproxy|IoK8sSigs|IoK8s)/, "");
     FULL.set(name, full);
     if (!(name in definitions)) {
-      // The name is taken before its schema is read: types may hold themselves.
+      // The name is registered before its schema is read, because types may be recursive.
       definitions[name] = undefined;
       definitions[name] = this.schema(this.main, definitions);
     }
@@ -186,7 +186,7 @@ class Module {
   }
 }
 
-/** The fields of a TypeScript type by the schema's name, true where they are required. */
+/** The fields of a TypeScript type by the schema's name; true if they are required. */
 class Types {
   #files = new Map();
 
@@ -202,7 +202,7 @@ class Types {
 
   fields(schema) {
     const text = this.#files.get(schema) ?? "";
-    // A struct without fields has no interface.
+    // A struct without fields does not have an interface.
     const isEmpty = /^export type I\w+ = \{\};/m.test(text);
     const found = text.match(/^export interface I\w+ (?:extends ([\w, ]+) )?\{\n([^]*?)^\}/m);
     const [, parents, body] = isEmpty ? ["", undefined, ""] : found ?? [];
@@ -215,7 +215,7 @@ class Types {
     return fields;
   }
 
-  /** Fails where a schema and its type do not have the same fields. */
+  /** Fails if a schema and its type do not have the same fields. */
   check(name, schema) {
     if (schema.type !== "object") return;
     const fields = this.fields(name);
@@ -241,7 +241,7 @@ function whole([name, version, prefix, kinds]) {
   });
 }
 
-/** Those definitions that something refers to. */
+/** The definitions that something refers to. */
 function used(all, schema) {
   const found = new Set();
   const look = (node) => {
@@ -260,7 +260,7 @@ const FOLDERS = ["@kubernetes-models/apimachinery/apis/meta/v1"];
 for (const [name, version] of Object.values(KINDS).flat()) FOLDERS.push(join(name, version));
 const TYPES = new Types(FOLDERS.map((folder) => join(MODULES, folder)));
 for (const [file, packages] of Object.entries(KINDS)) {
-  // A line for each kind.
+  // One line for each kind.
   const lines = packages.flatMap(whole).map(([kind, schema]) => `${JSON.stringify(kind)}: ${JSON.stringify(schema)}`);
   writeFileSync(join(TO, file), `{\n${lines.join(",\n")}\n}\n`);
 }

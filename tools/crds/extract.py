@@ -2,7 +2,7 @@
 
   make .tools/crds/.installed && .tools/crds/venv/bin/python tools/crds/extract.py >tests/data/crds/istio.json
 
-Wants pydantic and nothing else of what the wheel asks for: the models are read with stand-ins for its base classes.
+Needs only pydantic of the wheel's dependencies: the models are loaded with stubs for their base classes.
 """
 
 import importlib
@@ -23,20 +23,20 @@ KINDS = {
 
 
 class Strict(BaseModel):
-    """What the API server does when asked to be strict: a field that the schema does not have is an error."""
+    """Strict validation, as in the API server: a field that the schema does not have is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Anything:
-    """Builders and the like, which are not needed here."""
+    """Builders and similar helpers, which are not needed here."""
 
     def __class_getitem__(cls, _):
         return cls
 
 
 class Metadata(Strict):
-    """Of Kubernetes' ObjectMeta, what people write."""
+    """The fields of Kubernetes' ObjectMeta that people write."""
 
     name: str
     namespace: str | None = None
@@ -55,7 +55,7 @@ def stand_in(name, path=(), **members):
 
 
 def slim(node):
-    """Without words and titles: what is left decides."""
+    """The schema without descriptions and titles: only what validates."""
     if isinstance(node, dict):
         properties = node.get("properties")
         return {
@@ -82,7 +82,7 @@ def main():
             model.model_rebuild(_types_namespace={**vars(models), "ObjectMeta": Metadata})
             schema = slim(model.model_json_schema(by_alias=True))
             schemas[f"{schema['properties']['apiVersion']['const']}/{kind}"] = schema
-    # A line for each kind.
+    # One line for each kind.
     lines = (f"{json.dumps(kind)}: {json.dumps(schema, separators=(',', ':'))}" for kind, schema in sorted(schemas.items()))
     print("{\n" + ",\n".join(lines) + "\n}")
 

@@ -1,13 +1,13 @@
-// Asks the validators of the npm packages (tools/crds/package.json) about Kubernetes documents: a JSON list of them
-// comes in, and the list of what is wrong with each goes out: [{path, keyword, message}]. They know types and
-// limits; fields that do not exist are none of their business.
+// Runs the validators of the npm packages (tools/crds/package.json) on Kubernetes documents: a JSON list of documents
+// comes in, and a list of the problems of each goes out: [{path, keyword, message}]. The validators check types and
+// limits; they ignore fields that do not exist.
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { argv, stdin, stdout } from "node:process";
 
 const MODULES = join(resolve(argv[2]), "node_modules");
-// Where the kinds of a group are; those without a group stand under their version alone.
+// The folder of a group's kinds; kinds without a group are listed under their version.
 const PACKAGES = {
   "": "kubernetes-models",
   "gateway.envoyproxy.io": "@kubernetes-models/envoy-gateway/gateway.envoyproxy.io",

@@ -1,4 +1,4 @@
-"""Holds a CycloneDX file against the schema of its version; see `make check`."""
+"""Validates a CycloneDX file against the schema of its version; see `make check`."""
 
 import json
 import sys
@@ -11,4 +11,4 @@ with open(sys.argv[1], encoding="utf-8") as file:
 version = SchemaVersion.from_version(json.loads(text)["specVersion"])
 problem = JsonStrictValidator(version).validate_str(text)
 if problem:
-    sys.exit(f"{sys.argv[1]} is no CycloneDX {version.to_version()}: {problem}")
+    sys.exit(f"{sys.argv[1]} is not valid CycloneDX {version.to_version()}: {problem}")

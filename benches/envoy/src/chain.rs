@@ -1,4 +1,5 @@
-//! Listeners for Envoy: each answers by itself, so that no upstream's noise is in the figures, unless one is asked for.
+//! Listeners for Envoy: each answers directly, to keep an upstream's noise out of the figures, unless one is
+//! requested.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,13 +8,13 @@ use serde_json::{Value, json};
 
 const SCOPES: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.pairing";
 
-/// A bootstrap with these listeners, each a name and a chain of filters.
+/// A bootstrap with these listeners, each with a name and a chain of filters.
 pub fn bootstrap(listeners: Vec<(String, Vec<Value>)>) -> Value {
     let answer = json!({ "direct_response": { "status": 200, "body": { "inline_string": "ok" } } });
     with_route(listeners, &answer)
 }
 
-/// The same before an upstream.
+/// The same in front of an upstream.
 pub fn bootstrap_before(upstream: SocketAddr, listeners: Vec<(String, Vec<Value>)>) -> Value {
     let mut bootstrap = with_route(listeners, &json!({ "route": { "cluster": "upstream" } }));
     let address = json!({ "address": upstream.ip().to_string(), "port_value": upstream.port() });
@@ -60,8 +61,8 @@ fn listener(name: &str, mut filters: Vec<Value>, action: &Value) -> Value {
     })
 }
 
-/// These filters `passes` times over, each time behind a mutation that takes the scopes away again: so each pass
-/// has the same to do, and the signal is that much larger than the noise. Without filters, the mutations alone.
+/// These filters repeated `passes` times, each time behind a mutation that removes the scopes again. Each pass
+/// therefore has the same work, and the signal is larger relative to the noise. Without filters, only the mutations.
 pub fn repeated(filters: &[Value], passes: usize) -> Vec<Value> {
     let reset = mutation(json!({ "remove": "x-openclaw-scopes" }));
     let mut chain = Vec::new();
@@ -94,7 +95,7 @@ pub fn wasm(name: &str, module: &Path, configuration: &str) -> Value {
     json!({ "name": name, "typed_config": typed("http.wasm.v3.Wasm", json!({ "config": config })) })
 }
 
-/// A filter whose configuration comes from a file, and anew whenever the file is replaced.
+/// A filter whose configuration is loaded from a file, and again whenever the file is replaced.
 pub fn discovered(name: &str, file: &Path, folder: &Path) -> Value {
     json!({
         "name": name,
@@ -114,7 +115,7 @@ pub fn discovery(name: &str, filter: &Value) -> Value {
     }] })
 }
 
-/// Envoy's own RBAC and header mutation: address, required headers, users, and scopes where none came. No origins, no
+/// Envoy's own RBAC and header mutation: address, required headers, users, and default scopes. No origins, no
 /// aliases, no scope rules, no reasons.
 pub fn native() -> Vec<Value> {
     let present = |name: &str| json!({ "header": { "name": name, "present_match": true } });

@@ -1,4 +1,4 @@
-//! An Envoy with one worker on one core, whose CPU time is read to the nanosecond.
+//! An Envoy with one worker on one core, whose CPU time is measured in nanoseconds.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde_json::Value;
 
-/// The core that Envoy has to itself; the load comes from [`LOAD_CORE`].
+/// The core that only Envoy uses; the load comes from [`LOAD_CORE`].
 pub const ENVOY_CORE: usize = 0;
 pub const LOAD_CORE: usize = 1;
 
-/// A running Envoy, ended when dropped, and by the system if this program dies first.
+/// A running Envoy. Dropping this ends it; if this program dies first, the system ends it.
 pub struct Envoy {
     child: Child,
     admin: SocketAddr,
@@ -25,12 +25,12 @@ pub struct Envoy {
 }
 
 impl Envoy {
-    /// Starts it with one worker, and waits until it serves.
+    /// Starts it with one worker, and waits until it is ready.
     pub fn start(bootstrap: &Value, folder: &Path) -> Result<Self, String> {
         Self::start_with(bootstrap, folder, 1)
     }
 
-    /// Starts it with so many workers, all on its one core: what counts is their CPU time.
+    /// Starts it with this many workers, all on its one core: only their CPU time is measured.
     pub fn start_with(bootstrap: &Value, folder: &Path, workers: usize) -> Result<Self, String> {
         let program = harness::envoy::program()?;
         let (file, admin_file, log_file) =
@@ -88,19 +88,19 @@ impl Envoy {
         Ok(this)
     }
 
-    /// What the administration interface answers.
+    /// Queries the administration interface.
     pub fn ask(&self, path: &str) -> Result<String, String> {
         let response = wire::get::<&str, &str>(self.admin, path, &[]).map_err(|error| format!("{path}: {error}"))?;
         Ok(response.text())
     }
 
-    /// A counter; 0 where there is none.
+    /// A counter; 0 if it does not exist.
     pub fn stat(&self, name: &str) -> u64 {
         let text = self.ask(&format!("/stats?filter=^{name}$")).unwrap_or_default();
         text.trim().rsplit(' ').next().and_then(|value| value.parse().ok()).unwrap_or_default()
     }
 
-    /// Where a listener listens.
+    /// The address of a listener.
     pub fn address(&self, listener: &str) -> Result<SocketAddr, String> {
         let found = self.listeners.iter().find(|(name, _)| name == listener);
         found.map(|(_, address)| *address).ok_or_else(|| format!("Envoy has no listener `{listener}`"))
@@ -111,12 +111,14 @@ impl Envoy {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).map_err(|error| error.to_string())?;
         let mut nanoseconds = 0_u64;
         for task in tasks.flatten() {
-            // A thread may end in between.
+            // A thread may end in the meantime.
             let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             nanoseconds += text.split(' ').next().and_then(|value| value.parse::<u64>().ok()).unwrap_or_default();
         }
         if nanoseconds == 0 {
-            return Err("the kernel tells no CPU time of Envoy's threads (/proc/PID/task/*/schedstat)".to_owned());
+            return Err(
+                "the kernel does not report the CPU time of Envoy's threads (/proc/PID/task/*/schedstat)".to_owned()
+            );
         }
         Ok(nanoseconds as f64 / 1e3)
     }

@@ -1,4 +1,4 @@
-//! Requests: as many as go (h2load), or so many a second.
+//! Requests: as many as possible (h2load), or at a fixed rate.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,8 +13,8 @@ pub type Headers = Vec<(String, String)>;
 const PATH: &str = "/tools/invoke";
 const CONNECTIONS: usize = 8;
 
-/// Sends this many requests as fast as they go, from one core; returns requests a second. Every answer must be of the
-/// class that `expected` begins with.
+/// Sends this many requests as fast as possible, from one core; returns requests per second. Every answer must be of
+/// the class that `expected` begins with.
 pub fn flood(address: SocketAddr, headers: &Headers, requests: usize, expected: u16) -> Result<f64, String> {
     let mut command = Command::new("taskset");
     command.args(["-c", &LOAD_CORE.to_string(), "h2load", "--h1", "-t", "1", "-c", &CONNECTIONS.to_string()]);
@@ -33,11 +33,11 @@ pub fn flood(address: SocketAddr, headers: &Headers, requests: usize, expected: 
     }
     let finished = text.lines().find_map(|line| line.strip_prefix("finished in "));
     let rate = finished.and_then(|line| line.split(", ").nth(1)?.split(' ').next()?.parse().ok());
-    rate.ok_or_else(|| format!("h2load does not say how fast it was:\n{text}"))
+    rate.ok_or_else(|| format!("h2load does not print a rate:\n{text}"))
 }
 
-/// Sends `rate` requests a second for a while, each at its appointed time however late the others are answered; returns
-/// how long after that time each answer was there, in microseconds.
+/// Sends `rate` requests per second for a while, each at its scheduled time even if other answers are late; returns
+/// the time from the schedule to each answer, in microseconds.
 pub fn paced(address: SocketAddr, headers: &Headers, rate: u32, lasting: Duration) -> Result<Vec<f64>, String> {
     let mut request = format!("GET {PATH} HTTP/1.1\r\nhost: claw.example.com\r\n");
     for (name, value) in headers {
@@ -83,7 +83,7 @@ fn paced_connection(
         thread::sleep(due.saturating_duration_since(Instant::now()));
         stream.write_all(request)?;
         let mut filled = 0;
-        // The answer is `ok`, right behind the head.
+        // The answer is `ok`, immediately after the head.
         while !buffer[..filled].ends_with(b"\r\n\r\nok") {
             match stream.read(&mut buffer[filled..])? {
                 0 => return Err(std::io::Error::other("Envoy closed the connection")),

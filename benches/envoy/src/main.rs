@@ -1,7 +1,8 @@
-//! What the filter costs: `make bench`. docs/performance.md says what is measured, how, and what it does not show.
+//! Measures the cost of the filter: `make bench`. docs/performance.md describes what is measured, how, and the limits
+//! of the results.
 //!
-//! ROUNDS=15 is how often everything is measured, ONLY=pass,load (any of the parts, with commas) leaves the others out,
-//! OPENCLAW_WASM=file measures another module than the one in dist.
+//! ROUNDS=15 sets how many times everything is measured, ONLY=pass,load (any of the parts, with commas) skips the
+//! others, OPENCLAW_WASM=file measures another module instead of the one in dist.
 
 mod chain;
 mod envoy;
@@ -23,15 +24,15 @@ use report::{Row, Table, spread};
 use sizes::{HEADERS, SIZES, Size};
 use stats::{Spread, at};
 
-/// How often a filter stands in its chain.
+/// How many times a filter is in its chain.
 const PASSES: usize = 8;
-/// Policies of a million users are heavy: fewer of them stand in one Envoy.
+/// Policies with a million users are large: fewer of them are in one Envoy.
 const GROWTH_PASSES: usize = 4;
-/// In a round each thing gets so many batches of requests, in turn, and the cheapest batch counts: what else happens on
-/// the machine can only add.
+/// In each round everything is measured in this many batches of requests, in turn, and the cheapest batch counts:
+/// other activity on the machine can only add time.
 const BATCHES: usize = 5;
 const REQUESTS: usize = 400;
-/// Requests a second where their rate is fixed.
+/// Requests per second at a fixed rate.
 const RATE: u32 = 2_000;
 
 type Outcome<T> = Result<T, String>;
@@ -47,7 +48,7 @@ const PARTS: [(&str, Part); 7] = [
     ("load", loading),
 ];
 
-/// What is to be done, and with what.
+/// The plan of a run, and its inputs.
 struct Plan {
     rounds: usize,
     module: PathBuf,
@@ -69,12 +70,12 @@ fn main() -> ExitCode {
 fn run() -> Outcome<()> {
     let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
     let rounds = variable("ROUNDS").unwrap_or_else(|| "15".to_owned());
-    let rounds = rounds.parse().ok().filter(|rounds| *rounds > 0).ok_or(format!("ROUNDS={rounds} is no number"))?;
+    let rounds = rounds.parse().ok().filter(|rounds| *rounds > 0).ok_or(format!("ROUNDS={rounds} is not a number"))?;
     let only: Vec<String> = variable("ONLY")
         .into_iter()
         .flat_map(|list| list.split(',').map(|one| one.trim().to_owned()).collect::<Vec<_>>())
         .collect();
-    // The native micro-benchmarks are another program, which `make bench` runs.
+    // The native micro-benchmarks are a separate program, which `make bench` runs.
     if let Some(unknown) = only.iter().find(|one| *one != "policy" && !PARTS.iter().any(|(name, _)| name == one)) {
         let known: Vec<_> = PARTS.iter().map(|(name, _)| *name).collect();
         return Err(format!("ONLY={unknown}: the parts are policy, {}", known.join(", ")));
@@ -92,7 +93,7 @@ fn run() -> Outcome<()> {
         floor: reference.join("floor.wasm"),
         scratch: out.join("run"),
     };
-    // One may be left from a run that was interrupted.
+    // It may be left over from an interrupted run.
     drop(fs::remove_dir_all(&plan.scratch));
     fs::create_dir_all(&plan.scratch).map_err(|error| error.to_string())?;
     measure(&plan, &only, &out)
@@ -129,7 +130,7 @@ fn measure(plan: &Plan, only: &[String], out: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// One line on what this was measured with.
+/// One line about the machine.
 fn machine(plan: &Plan) -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
@@ -157,8 +158,8 @@ fn cost(envoy: &Envoy, listener: &str, headers: &Headers, expected: u16) -> Outc
     Ok((envoy.cpu()? - before) / REQUESTS as f64)
 }
 
-/// Measures each of these in turn, batch after batch, beginning with another each time: a list of rounds, each with the
-/// least figure of each thing. A first round warms up and does not count.
+/// Measures each item in turn, batch after batch, starting with a different one each time: a list of rounds, each
+/// with the lowest figure for each item. The first round is a warm-up and does not count.
 fn interleaved<T>(
     rounds: usize,
     batches: usize,
@@ -219,7 +220,7 @@ fn passes(plan: &Plan) -> Outcome<Vec<Table>> {
     }])
 }
 
-/// Latency at a fixed rate, and the most that goes, with the filter and without.
+/// Latency at a fixed rate, and the maximum throughput, with and without the filter.
 fn latency(plan: &Plan) -> Outcome<Vec<Table>> {
     let policy = Size::default_policy();
     let variants = [
@@ -244,7 +245,7 @@ fn latency(plan: &Plan) -> Outcome<Vec<Table>> {
     })?;
     let mut rows = Vec::new();
     for (index, (name, _)) in variants.iter().enumerate() {
-        // The first round warmed up.
+        // The first round is a warm-up.
         let mut cells: Vec<_> =
             percentiles[index].iter().map(|list| spread(Spread::of(list.iter().skip(1).copied()), 0)).collect();
         let rate = column(&rates, |round| round[index]);
@@ -310,11 +311,11 @@ fn refused(plan: &Plan) -> Outcome<Vec<Table>> {
     }])
 }
 
-/// With an upstream that answers, and one worker or two.
+/// With an upstream that answers, and with one or two workers.
 fn upstream(plan: &Plan) -> Outcome<Vec<Table>> {
     let policy = Size::default_policy();
     let echo = std::thread::spawn(|| {
-        // Its threads stay where it was started: beside the load.
+        // Its threads stay on the core where it was started, next to the load.
         envoy::pin(envoy::LOAD_CORE).map_err(|error| error.to_string())?;
         harness::echo::Echo::start().map_err(|error| error.to_string())
     });
@@ -382,7 +383,7 @@ fn headers(plan: &Plan) -> Outcome<Vec<Table>> {
     let envoy = Envoy::start(&bootstrap(listeners), &plan.scratch)?;
     let mut cases: Vec<(String, Headers)> = Vec::new();
     let essential: Headers = usual().into_iter().take(4).collect();
-    // Envoy adds pseudo headers and some of its own, and takes 100 in all.
+    // Envoy adds pseudo headers and some of its own, and accepts 100 in total.
     for (count, length) in [(6, 20), (16, 20), (46, 20), (86, 20), (16, 250), (16, 1_000), (16, 4_800)] {
         let mut headers = essential.clone();
         headers.extend((0..count - 4).map(|index| (format!("x-other-{index:02}"), "v".repeat(length))));
@@ -414,7 +415,7 @@ fn headers(plan: &Plan) -> Outcome<Vec<Table>> {
 fn growth(plan: &Plan) -> Outcome<Vec<Table>> {
     let mut listeners = vec![("bare".to_owned(), repeated(&[], GROWTH_PASSES))];
     for (index, (name, size)) in SIZES.iter().enumerate() {
-        // A VM of its own for each size: they share no memory.
+        // Each size has its own VM, so that they do not share memory.
         let filter = wasm(&format!("size-{index}"), &plan.module, &size.policy());
         listeners.push(((*name).to_owned(), repeated(&[filter], GROWTH_PASSES)));
     }
@@ -437,7 +438,7 @@ fn growth(plan: &Plan) -> Outcome<Vec<Table>> {
     }])
 }
 
-/// What a policy of each size takes to load, and then in memory.
+/// The cost of loading a policy of each size, and its memory.
 fn loading(plan: &Plan) -> Outcome<Vec<Table>> {
     let mut rows = Vec::new();
     for (name, size) in SIZES {
@@ -469,8 +470,7 @@ fn loading(plan: &Plan) -> Outcome<Vec<Table>> {
     }])
 }
 
-/// The module in wasmtime: how large its memory is with this policy in force, and what a decision takes, in
-/// instructions.
+/// The module in wasmtime: the size of its memory with this policy, and the instructions of a decision.
 fn in_wasmtime(policy: &str) -> (usize, u64) {
     let mut host = harness::wasm::Host::new();
     host.allow_fuel(1_000_000_000_000);
@@ -491,7 +491,7 @@ fn in_wasmtime(policy: &str) -> (usize, u64) {
 struct Loaded {
     /// CPU that one VM spent on it.
     vm: f64,
-    /// From the file's replacement until Envoy says that it took it.
+    /// The time from the file's replacement until Envoy reports that it accepted it.
     wall: f64,
 }
 
@@ -514,23 +514,23 @@ fn in_envoy(plan: &Plan, policy: &str) -> Outcome<Loaded> {
         flood(address, &usual(), 200, 200)?;
         let taken =
             |envoy: &Envoy| envoy.stat(&format!("extension_config_discovery.http_filter.{name}.update_success"));
-        // What Envoy does by itself in this time is taken off again, by the run with the floor.
+        // Envoy's own work in this time is subtracted, using the run with the floor.
         let (before, cpu, begun) = (taken(&envoy), envoy.cpu()?, Instant::now());
         put(policy)?;
         while taken(&envoy) == before {
             if begun.elapsed() > Duration::from_secs(60) {
-                return Err("Envoy did not take the policy within a minute".to_owned());
+                return Err("Envoy did not accept the policy within a minute".to_owned());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         let wall = begun.elapsed().as_secs_f64() * 1e3;
-        // The worker's own VM takes it a moment later.
+        // The worker's own VM loads it a moment later.
         flood(address, &usual(), 200, 200)?;
         Ok(((envoy.cpu()? - cpu) / 1e3, wall))
     };
     let (floor, _) = swap(&plan.floor)?;
     let (own, wall) = swap(&plan.module)?;
-    // The main thread has a VM, and the one worker another.
+    // The main thread has one VM, and the worker has another.
     Ok(Loaded { vm: (own - floor) / 2.0, wall })
 }
 

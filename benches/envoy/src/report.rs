@@ -1,21 +1,21 @@
-//! A table in Markdown, which reads well in a terminal too, and a picture.
+//! A table in Markdown, which is also readable in a terminal, and a picture.
 
 use std::fmt::Write as _;
 
 use crate::stats::Spread;
 
-/// What was measured of one thing.
+/// The measurements of one item.
 pub struct Row {
     pub name: String,
     pub cells: Vec<String>,
-    /// What the picture shows.
+    /// The value in the picture.
     pub bar: Option<Spread>,
 }
 
-/// Several things, measured alike.
+/// Several items with the same measurements.
 pub struct Table {
     pub title: String,
-    /// What the picture shows, with its unit.
+    /// The value in the picture, with its unit.
     pub axis: String,
     pub columns: Vec<&'static str>,
     pub rows: Vec<Row>,

@@ -1,6 +1,6 @@
 //! Medians and quartiles.
 
-/// The middle of several measurements, and how far they spread.
+/// The middle of several measurements, and their spread.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Spread {
     pub low: f64,
@@ -16,7 +16,7 @@ impl Spread {
     }
 }
 
-/// The value below which this part of a sorted list lies.
+/// The value below which this fraction of a sorted list lies.
 pub fn at(sorted: &[f64], part: f64) -> f64 {
     let place = (sorted.len().saturating_sub(1)) as f64 * part;
     let (below, above) = (place.floor() as usize, place.ceil() as usize);

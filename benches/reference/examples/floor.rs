@@ -1,6 +1,6 @@
-//! The floor: the same host calls as `sdk` makes for `calls`, made straight, by a module that has no more than a
-//! filter needs which keeps something per request: it is told of each request's beginning, headers and end. What
-//! the host hands over is freed, not looked at.
+//! The floor: the same host calls that `sdk` makes for `calls`, made directly, by a minimal module for a filter with
+//! state per request: it is called for each request's start, headers and end. Data from the host is freed without
+//! being read.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
@@ -25,13 +25,13 @@ const PAUSE: u32 = 1;
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_abi_version_0_2_1() {}
 
-/// The host puts here what it hands over.
+/// The host writes the data that it passes here.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
     Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
 }
 
-/// The plugin, and each request, begins.
+/// The plugin, or a request, starts.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_context_create(_: u32, _: u32) {}
 
@@ -41,7 +41,7 @@ pub extern "C" fn proxy_on_vm_start(_: u32, _: usize) -> u32 {
     1
 }
 
-/// Every configuration is good.
+/// Accepts every configuration.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_configure(_: u32, _: usize) -> u32 {
     1
@@ -67,11 +67,11 @@ pub extern "C" fn proxy_on_request_headers(_: u32, _: usize, _: u32) -> u32 {
     }
 }
 
-/// Everything ends.
+/// Something ends.
 #[unsafe(no_mangle)]
 pub extern "C" fn proxy_on_delete(_: u32) {}
 
-/// Makes a call that hands something over, and frees it; whether there was something.
+/// Makes a call that passes data, and frees the data; returns whether there was any.
 fn receive(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> bool {
     let (mut data, mut size) = (null_mut::<u8>(), 0_usize);
     if call(&raw mut data, &raw mut size) != 0 || data.is_null() {

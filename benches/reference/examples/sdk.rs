@@ -1,10 +1,10 @@
-//! As one writes a filter with the SDK. Its plugin configuration says what it does with a request:
+//! A filter written with the SDK in the usual way. Its plugin configuration selects what it does with a request:
 //!
 //! - `noop`: nothing;
-//! - `calls`: what an admitted request costs in host calls (the peer's address, all headers, one header written), with
-//!   the SDK's own functions, and no decision.
+//! - `calls`: the host calls of an admitted request (the peer's address, all headers, one header written), with the
+//! SDK's own functions, and without a decision.
 #![allow(missing_docs, reason = "the macro makes a public function")]
-#![allow(clippy::disallowed_methods, reason = "the SDK's functions are what is measured")]
+#![allow(clippy::disallowed_methods, reason = "this measures the SDK's functions")]
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType};
@@ -45,7 +45,7 @@ impl HttpContext for Stream {
         if self.calls {
             let peer = self.get_property(vec!["source", "address"]);
             let headers = self.get_http_request_headers_bytes();
-            // Used, so that nobody can leave the calls out.
+            // Uses the results, so that the calls cannot be optimized away.
             if peer.is_none() || headers.is_empty() {
                 return Action::Pause;
             }

@@ -1,2 +1,2 @@
-//! Filters that decide nothing, to hold the real one against: see `examples/` and docs/performance.md.
+//! Filters that decide nothing, for comparison with the real one: see `examples/` and docs/performance.md.
 #![forbid(unsafe_code)]

@@ -240,7 +240,7 @@ impl Report<'_> {
                 "check.not_substituted",
                 Level::Error,
                 &path,
-                format!("has {what}, which the filter takes as it stands"),
+                format!("has {what}, which the filter takes as it is"),
                 "write the value itself: only the Gateway resolves this, in its own openclaw.json",
             );
         }
@@ -255,7 +255,7 @@ impl Report<'_> {
                     "check.misspelled_key",
                     Level::Warn,
                     &key,
-                    "is read by nobody",
+                    "is never used",
                     "write \"gateway\" or \"filter\" if that is what is meant",
                 );
             }

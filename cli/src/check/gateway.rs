@@ -10,7 +10,7 @@ use crate::output::Problem;
 /// The finding that is always there.
 pub const REMINDER: &str = "gateway.trusted_proxy_auth";
 
-/// Where a finding of the audit stands that does not say so itself.
+/// Where a finding of the audit is that does not say so itself.
 const PLACES: [(&str, &str); 19] = [
     (REMINDER, "gateway.auth.mode"),
     ("gateway.trusted_proxy_no_allowlist", "gateway.auth.trustedProxy.allowUsers"),

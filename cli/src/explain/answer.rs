@@ -246,7 +246,7 @@ impl<'a> Answer<'a> {
             || is_secret(name)
             || name.contains("jwt")
             || name.contains("assertion")
-            // Proxies prove themselves with such headers; X-Forwarded-* and the user's own are no proof.
+            // Proxies prove themselves with such headers; X-Forwarded-* and the user's own are not proof.
             || (!name.starts_with("x-forwarded-")
                 && name.as_bytes() != self.policy.user_header()
                 && self.policy.required_headers().iter().any(|required| required.eq_ignore_ascii_case(name)));

@@ -121,11 +121,11 @@ pub fn parse(command: &str) -> Result<Sent, Malformed> {
     command.into_sent()
 }
 
-/// What stands behind an equals sign may be a secret.
+/// What is behind an equals sign may be a secret.
 fn unknown(option: &str) -> Malformed {
     let option = option.split('=').next().unwrap_or_default();
     Malformed::new(
-        format!("{option} is no option of curl that is known here"),
+        format!("{option} is not an option of curl that is known here"),
         "leave it out if it changes nothing that is sent, or describe the request with --method, --path and -H",
     )
 }
@@ -355,7 +355,7 @@ fn words(command: &str) -> Result<Vec<String>, Malformed> {
             c if c.is_ascii_whitespace() => words.extend(word.take()),
             c @ ('|' | ';' | '&' | '<' | '>' | '`') => {
                 return Err(Malformed::new(
-                    format!("{c:?} stands outside quotes: this is more than one command"),
+                    format!("{c:?} is outside quotes: this is more than one command"),
                     "give the curl command alone",
                 ));
             }

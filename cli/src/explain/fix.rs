@@ -65,7 +65,7 @@ pub fn fixes(
             None => vec!["Let the listener ask for client certificates (require_client_certificate, trusted_ca), and the proxy show one with a URI SAN.".into()],
         },
         Reason::AttributionRequired => vec![
-            "Let your proxy write the client's address into X-Forwarded-For anew; entries that are loopback or in a list of proxies count as no client.".into(),
+            "Let your proxy write the client's address into X-Forwarded-For itself; entries that are loopback or in a list of proxies count as no client.".into(),
             format!("If a client's own address is in {}, the list is too wide: it should name the proxies alone.", place("gateway.trustedProxies")),
             "For Gateways older than 2026.8, set filter.attribution to \"off\".".into(),
         ],
@@ -117,7 +117,7 @@ fn origin_fixes(configuration: &Configuration, request: &Request<'_>) -> Vec<Str
     }
     let Some(origin) = Origin::parse(sent) else {
         return vec![format!(
-            "\"{}\" is no origin of a page that can be listed: open the Control UI by its address, not from a file or a sandboxed frame.",
+            "\"{}\" is not an origin of a page that can be listed: open the Control UI by its address, not from a file or a sandboxed frame.",
             sent.escape_ascii(),
         )];
     };
@@ -151,7 +151,7 @@ fn another_identity<'a>(request: &Request<'a>, policy: &Policy) -> Option<&'a st
     names.filter(|name| name.as_bytes() != policy.user_header()).find(|name| USUAL.contains(name))
 }
 
-/// A path, and where it stands in the file.
+/// A path, and where it is in the file.
 fn place(configuration: &Configuration, path: &str) -> String {
     configuration
         .excerpt(path)

@@ -10,7 +10,7 @@ const SHOWN: usize = 10;
 /// Reads one entry: by its number, from 1, by a part of its URL, or the only one there is.
 pub fn read(text: &str, wanted: Option<&str>) -> Result<Sent, Malformed> {
     let har: Value = serde_json::from_str(text.trim_start_matches('\u{FEFF}'))
-        .map_err(|error| Malformed::new(format!("is no JSON: {error}"), "save it anew from the developer tools"))?;
+        .map_err(|error| Malformed::new(format!("is not JSON: {error}"), "save it again from the developer tools"))?;
     let entries = har.pointer("/log/entries").and_then(Value::as_array).ok_or_else(|| {
         Malformed::new("has no log.entries", "give a HAR file: in the developer tools, save the network log")
     })?;
@@ -32,7 +32,7 @@ pub fn read(text: &str, wanted: Option<&str>) -> Result<Sent, Malformed> {
     };
     match found[..] {
         [entry] => read_entry(entry),
-        [] if all.is_empty() => Err(Malformed::new("holds no request", "record one, and save the file anew")),
+        [] if all.is_empty() => Err(Malformed::new("holds no request", "record one, and save the file again")),
         [] => Err(Malformed::new(
             format!("has no entry {}", wanted.unwrap_or_default()),
             format!("choose one with --entry, by number or URL, of these {}: {}", all.len(), list(&all)),
@@ -53,7 +53,7 @@ fn read_entry(entry: &Value) -> Result<Sent, Malformed> {
     let request = entry.get("request").unwrap_or(&Value::Null);
     let text = |key: &str| request.get(key).and_then(Value::as_str);
     let missing =
-        |what: &str| Malformed::new(format!("has an entry without {what}"), "save it anew from the developer tools");
+        |what: &str| Malformed::new(format!("has an entry without {what}"), "save it again from the developer tools");
     let version = text("httpVersion").unwrap_or_default().to_ascii_lowercase();
     let mut sent = Sent {
         method: text("method").ok_or_else(|| missing("request.method"))?.to_owned(),

@@ -1,4 +1,4 @@
-//! The head of an HTTP/1.1 request, as it stands on the wire.
+//! The head of an HTTP/1.1 request, as it is on the wire.
 
 use super::sent::{Malformed, Sent};
 

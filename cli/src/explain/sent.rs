@@ -75,7 +75,7 @@ impl Sent {
             "http" | "ws" => "http".to_owned(),
             "https" | "wss" => "https".to_owned(),
             other => {
-                return Err(Malformed::new(format!("{other:?} is no scheme of HTTP"), "write http:// or https://"));
+                return Err(Malformed::new(format!("{other:?} is not a scheme of HTTP"), "write http:// or https://"));
             }
         };
         self.path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -90,7 +90,7 @@ impl Sent {
         for (what, text) in [("method", &self.method), ("path", &self.path)] {
             if text.is_empty() || text.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
                 return Err(Malformed::new(
-                    format!("what is given is no {what}"),
+                    format!("what is given is not a {what}"),
                     "leave spaces and control characters out",
                 ));
             }
@@ -191,7 +191,7 @@ pub fn parse_header(text: &str) -> Result<Header, Malformed> {
             Some(name) => (name.to_owned(), Vec::new()),
             None => {
                 return Err(Malformed::new(
-                    "a header stands there without a colon",
+                    "a header has no colon",
                     "write 'name: value', or 'name;' for an empty value",
                 ));
             }
@@ -205,10 +205,10 @@ pub fn parse_header(text: &str) -> Result<Header, Malformed> {
 fn check_header(name: &str, value: &[u8]) -> Result<(), Malformed> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.starts_with(':') {
-        return Err(Malformed::new(format!("{name:?} is no header"), "use --method, --path and -H 'host: …'"));
+        return Err(Malformed::new(format!("{name:?} is not a header"), "use --method, --path and -H 'host: …'"));
     }
     if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(Malformed::new(format!("{name:?} is no header name"), "write letters, digits and hyphens"));
+        return Err(Malformed::new(format!("{name:?} is not a header name"), "write letters, digits and hyphens"));
     }
     if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
         return Err(Malformed::new(

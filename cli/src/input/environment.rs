@@ -142,7 +142,7 @@ fn reference(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Reads assignments as dotenv does, which the Gateway reads its files with: `NAME=value` or `NAME: value`,
-/// `export` before them, quotes around the value, comments behind it. Where a name stands twice the last counts.
+/// `export` before them, quotes around the value, comments behind it. Where a name appears twice the last counts.
 fn parse(text: &str) -> Vec<(String, String)> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut variables = Vec::new();
@@ -188,7 +188,7 @@ fn assignment(text: &str) -> Option<(&str, String, &str)> {
     Some((name, quoted.unwrap_or(plain).to_owned(), next))
 }
 
-/// The text up to a quote that no backslash stands before, and what is behind it.
+/// The text up to a quote that no backslash is before, and what is behind it.
 fn cut_quoted(text: &str, quote: char) -> Option<(&str, &str)> {
     let mut before = ' ';
     for (at, c) in text.char_indices() {

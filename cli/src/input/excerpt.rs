@@ -61,7 +61,7 @@ pub fn is_secret(key: &str) -> bool {
         .any(|word| key.contains(word))
 }
 
-/// The parts of a line that are the texts of secret keys: also in comments, and where the line is no good JSON5.
+/// The parts of a line that are the texts of secret keys: also in comments, and where the line is not good JSON5.
 fn secrets(line: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// The excerpt of the first place where `marked` stands.
+    /// The excerpt of the first place where `marked` is.
     fn excerpt(text: &str, marked: &str) -> Excerpt {
         let start = text.find(marked).unwrap();
         of("a.json", text, Span { file: 0, start, end: start + marked.len() })

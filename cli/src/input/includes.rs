@@ -10,7 +10,7 @@ const INCLUDE: &str = "$include";
 /// As many includes may include each other.
 const MAX_DEPTH: usize = 10;
 
-/// Replaces every object that includes files by what it comes to: the files one over the other, and its other keys
+/// Replaces every object that includes files by the result: the files one over the other, and its other keys
 /// over them.
 pub(super) fn resolve(document: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Result<(), Failure> {
     let folder = absolute(path).parent().map(Path::to_owned).unwrap_or_default();
@@ -110,7 +110,9 @@ fn names(include: &Member, resolver: &Resolver<'_>) -> Result<Vec<String>, Failu
         Value::List(items) => items.iter().map(one).collect(),
         _ => one(&include.node).map(|name| vec![name]),
     };
-    names.ok_or_else(|| resolver.error("has an $include that is no file name", "write a file name, or a list of them"))
+    names.ok_or_else(|| {
+        resolver.error("has an $include that is not a file name", "write a file name, or a list of them")
+    })
 }
 
 /// The second over the first: objects key by key, lists one behind the other.

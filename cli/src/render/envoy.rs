@@ -15,7 +15,7 @@ const BOOTSTRAP: &str = include_str!("../../../envoy/envoy.yaml");
 const FILTER: &str = include_str!("../../../envoy/filter.yaml");
 /// The filter state of `--peer filter-state`, where the policy names none.
 const PEER: &str = "openclaw.peer";
-/// Where the connection manager stands in a filter chain.
+/// Where the connection manager is in a filter chain.
 const MANAGER: &str = "            - name: envoy.filters.network.http_connection_manager\n";
 
 #[derive(Debug, clap::Args)]
@@ -297,7 +297,7 @@ fn add_recorder(file: &mut Template, inputs: &[Inputs]) -> Result<(), Failure> {
     file.insert_before(
         "                  - name: openclaw_trusted_proxy\n".trim_end(),
         &format!(
-            "\x20                 # What the filter is about to see, for the access log and `openclaw-trusted-proxy replay`. It must stand right before
+            "\x20                 # What the filter is about to see, for the access log and `openclaw-trusted-proxy replay`. It must be right before
                   # the filter. Of a required header it keeps only whether it is there: its value may be a secret.
                   - name: openclaw_recorder
                     typed_config:
@@ -317,12 +317,12 @@ fn add_recorder(file: &mut Template, inputs: &[Inputs]) -> Result<(), Failure> {
     )
 }
 
-/// `host:port`, where an IPv6 address stands in brackets.
+/// `host:port`, where an IPv6 address is in brackets.
 fn upstream(text: &str) -> Result<(&str, u16), Failure> {
     let failure = || {
         Failure::new(
             "--upstream",
-            format!("{text:?} is no HOST:PORT"),
+            format!("{text:?} is not a HOST:PORT"),
             "write for example 127.0.0.1:18789, gateway:18789 or [::1]:18789",
         )
     };

@@ -13,7 +13,7 @@ const SIDECAR: &str = include_str!("../../../envoy/istio/sidecar.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../../envoy/envoy-gateway/gateway.yaml");
 /// The filter state that the EnvoyFilter of the manifests writes.
 const PEER: &str = "openclaw.peer";
-/// What stands in the manifests for the names that differ everywhere.
+/// What is in the manifests for the names that differ everywhere.
 const HOST: &str = "claw.example.com";
 const IMAGE: &str = "registry.example.com/openclaw-trusted-proxy@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -129,9 +129,11 @@ impl Common {
             }
         }
         match &self.host {
-            Some(host) if !is_host(host) => {
-                Err(Failure::new("--host", format!("{host:?} is no host name"), "write for example claw.example.org"))
-            }
+            Some(host) if !is_host(host) => Err(Failure::new(
+                "--host",
+                format!("{host:?} is not a host name"),
+                "write for example claw.example.org",
+            )),
             Some(host) if has_host => file
                 .replace_all(HOST, host)
                 .and_then(|()| file.replace_all(&HOST.replace('.', "-"), &host.replace('.', "-"))),

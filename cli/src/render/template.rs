@@ -1,4 +1,4 @@
-//! A shipped file in which texts are replaced, each in the one place where it stands.
+//! A shipped file in which texts are replaced, each in the one place where it is.
 
 use crate::output::Failure;
 
@@ -39,14 +39,14 @@ impl Template {
         Ok(start..stop.max(start))
     }
 
-    /// Puts `to` where `from` stands.
+    /// Puts `to` where `from` is.
     pub fn replace(&mut self, from: &str, to: &str) -> Result<(), Failure> {
         let at = self.place(from)?;
         self.text.replace_range(at..at.saturating_add(from.len()), to);
         Ok(())
     }
 
-    /// Puts `to` wherever `from` stands.
+    /// Puts `to` wherever `from` is.
     pub fn replace_all(&mut self, from: &str, to: &str) -> Result<(), Failure> {
         if !self.text.contains(from) {
             return Err(self.failure(from, 0));

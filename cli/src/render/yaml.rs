@@ -1,4 +1,4 @@
-//! JSON as people write it in YAML: objects in blocks, all else in one line.
+//! JSON as people write it in YAML: objects in blocks, everything else in one line.
 
 use serde_json::{Map, Value};
 

@@ -82,7 +82,7 @@ fn explained(why: &Unjudged) -> String {
             format!("without \"recorded\".{field}, which the policy reads: log as `render envoy --record` does for it")
         }
         Unjudged::UnclearCopies(name) => format!("unclear how many copies of {name} there were"),
-        Unjudged::Unreadable => "with a \"recorded\" that is no record".to_owned(),
+        Unjudged::Unreadable => "with a \"recorded\" that is not a record".to_owned(),
     }
 }
 

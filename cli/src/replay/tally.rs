@@ -73,7 +73,7 @@ pub struct Tally {
     pub lacking: BTreeMap<Unjudged, Group>,
     /// Lines without a record.
     pub unrecorded: Group,
-    /// Lines that are no JSON objects.
+    /// Lines that are not JSON objects.
     pub broken: Group,
     /// How many examples are kept of each.
     pub most: usize,

@@ -54,7 +54,7 @@ pub(super) fn is_wanted(request: &Request<'_>) -> bool {
     html > json && html >= others
 }
 
-/// A weight such as `0.8` in thousandths; what is no weight is 0 (RFC 9110, section 12.4.2).
+/// A weight such as `0.8` in thousandths; what is not a weight is 0 (RFC 9110, section 12.4.2).
 fn thousandths(weight: &[u8]) -> u32 {
     match weight {
         [b'1'] | [b'1', b'.', ..] => 1000,
@@ -79,12 +79,12 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
     };
     let advice = refusal.reason.advice();
     let reason = if hide_reason {
-        "<p class=\"soft\">The reason stands in the log of the Envoy that guards this service.</p>".to_owned()
+        "<p class=\"soft\">The reason is in the log of the Envoy that guards this service.</p>".to_owned()
     } else {
         // Of what a header's name may hold, only the ampersand means something to HTML.
         let code = refusal.code().replace('&', "&amp;");
         format!(
-            "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason stands in the log of the Envoy that \
+            "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason is in the log of the Envoy that \
              guards this service too, with the address that the request came from. The README of openclaw-trusted-proxy \
              says what to change.</p>"
         )

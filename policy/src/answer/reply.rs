@@ -77,12 +77,12 @@ impl Reply {
     }
 }
 
-/// The body for everything that is no browser.
+/// The body for everything that is not a browser.
 fn json(refusal: &Refusal<'_>, hide_reason: bool) -> String {
     let (message, kind) = if refusal.reason == Reason::AttributionRequired {
         (
             "No client address can be attributed. List only your proxies in gateway.trustedProxies, and let the first \
-             of them write X-Forwarded-For anew.",
+             of them write X-Forwarded-For itself.",
             refusal.reason.code(),
         )
     } else {

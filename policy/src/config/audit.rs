@@ -233,7 +233,7 @@ impl Audit {
             self.add(
                 "filter.trusted_proxies",
                 Severity::Info,
-                "filter.trustedProxies names peers that gateway.trustedProxies does not: right where Envoy stands between them",
+                "filter.trustedProxies names peers that gateway.trustedProxies does not: right where Envoy is between them",
             );
         }
     }

@@ -170,7 +170,7 @@ fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
     reader.known_keys(&filter.member("scopes"), keys::SCOPES_NAMES);
 }
 
-/// The mode, and what must not stand beside it.
+/// The mode, and what must not be beside it.
 fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, trusted_proxy: &Place<'_>) {
     const WANTED: &str = "write \"trusted-proxy\": this filter serves no other mode";
     reader.object(auth);
@@ -244,7 +244,7 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Place<'_>) 
             audit.note_useless(
                 place.item(at).path,
                 format!(
-                    "{entry:?} is no origin as browsers send one (scheme://host, and a port unless it is the default)"
+                    "{entry:?} is not an origin as browsers send one (scheme://host, and a port unless it is the default)"
                 ),
             );
         }
@@ -289,7 +289,7 @@ fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, e
         } else {
             audit.note_useless(
                 base_place.path,
-                "is no plain path: what is below it gets a plugin's default scopes".to_owned(),
+                "is not a plain path: what is below it gets a plugin's default scopes".to_owned(),
             );
         }
     }
@@ -311,7 +311,7 @@ fn insert_path(reader: &mut Reader, set: &mut PathSet, place: &Place<'_>, entry:
         Err(BadPath::Everything) => reader.error(place, "would take every path", "name the paths, such as \"/x\" or \"/x/*\""),
         Err(BadPath::NotPlain) => reader.error(
             place,
-            "is no plain path",
+            "is not a plain path",
             "write \"/x\", or \"/x/*\" for everything below; no query, no \"%\", \"\\\", \"#\", \"//\", \".\" or \"..\" segment",
         ),
     }
@@ -355,9 +355,9 @@ fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
         reader.error(&path_place, "is missing", WANTED);
     }
     let segments: Vec<&str> = reader.strings(&path_place)?.into_iter().map(|(_, segment)| segment).collect();
-    // Property paths are separated by NULs. A namespace alone is no string.
+    // Property paths are separated by NULs. A namespace alone is not a string.
     if segments.len() < 2 || segments.iter().any(|segment| segment.is_empty() || segment.contains('\0')) {
-        reader.error(&path_place, "is no path to a string", WANTED);
+        reader.error(&path_place, "is not a path to a string", WANTED);
         return None;
     }
     let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");

@@ -65,7 +65,7 @@ pub(super) fn read_headers(
         if identity(name) {
             reader.error(place, format!("{name:?} is the filter's own business"), "leave it out");
         } else if !is_built_in(name) && !stripped.iter().any(|(_, other)| same(other, name)) {
-            audit.note_useless(place.path.clone(), format!("{name:?} is no header that would be scrubbed"));
+            audit.note_useless(place.path.clone(), format!("{name:?} is not a header that would be scrubbed"));
         }
     }
     for (place, name) in &stripped {
@@ -115,7 +115,7 @@ fn read_user_header(reader: &mut Reader, place: &Place<'_>) -> Option<String> {
         return None;
     }
     if !is_token(name) {
-        reader.error(place, format!("{name:?} is no legal header name"), WANTED);
+        reader.error(place, format!("{name:?} is not a legal header name"), WANTED);
         return None;
     }
     if is_reserved(name) {
@@ -135,7 +135,7 @@ fn read_names<'n>(reader: &mut Reader, place: &Place<'n>) -> Vec<(Place<'n>, Str
         } else if is_token(name) {
             names.push((place, name.to_owned()));
         } else {
-            reader.error(&place, format!("{name:?} is no legal header name"), "write letters, digits and hyphens");
+            reader.error(&place, format!("{name:?} is not a legal header name"), "write letters, digits and hyphens");
         }
     }
     names

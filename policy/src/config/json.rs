@@ -95,7 +95,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
         let mut keys = ByteMap::<(), Box<[u8]>>::default();
         while let Some((key, value)) = entries.next_entry::<String, Node>()? {
             if !keys.insert(key.as_bytes().into(), ()) {
-                return Err(A::Error::custom(format_args!("the key \"{key}\" stands twice in one object")));
+                return Err(A::Error::custom(format_args!("the key \"{key}\" appears twice in one object")));
             }
             object.push((key, value));
         }

@@ -35,7 +35,7 @@ pub(super) const WEBSOCKET_REFUSALS: [(&str, WebSocketRefusal); 3] =
 /// `filter.assertion.as`.
 pub(super) const USES: [(&str, UseAssertion); 2] =
     [("match", UseAssertion::Match), ("identity", UseAssertion::Identity)];
-/// `filter.peerAddress`, where it is no object.
+/// `filter.peerAddress`, where it is not an object.
 pub(super) const CONNECTION: &str = "connection";
 
 /// Groups need the header that lists them, and a ceiling for everybody else.

@@ -85,7 +85,7 @@ pub(super) fn read_trusted_peers(
             Err(problem) => reader.error(
                 &place,
                 format!("{entry:?} {problem}"),
-                "write one URI as it stands in the certificate, such as \"spiffe://cluster.local/ns/edge/sa/proxy\"",
+                "write one URI as it is in the certificate, such as \"spiffe://cluster.local/ns/edge/sa/proxy\"",
             ),
         }
     }
@@ -104,7 +104,7 @@ pub(super) fn read_trusted_peers(
     peers
 }
 
-/// Whether a text can stand in a certificate as a URI SAN, and names one identity.
+/// Whether a text can be in a certificate as a URI SAN, and names one identity.
 fn check_identity(text: &str) -> Result<(), &'static str> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     if text.is_empty() {
@@ -112,11 +112,11 @@ fn check_identity(text: &str) -> Result<(), &'static str> {
     } else if !text.bytes().all(|byte| matches!(byte, 0x21..=0x7E)) {
         Err("has bytes that no URI has")
     } else if text.contains('*') {
-        Err("is a pattern, and identities are compared as they stand")
+        Err("is a pattern, and identities are compared as they are")
     } else if !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
     {
-        Err("is no URI")
+        Err("is not a URI")
     } else {
         Ok(())
     }

@@ -75,7 +75,7 @@ pub(super) fn parse(entry: &str) -> Result<Entry, BadEntry> {
     Ok(Entry::Block(net))
 }
 
-/// What a text that is no canonical address looks like.
+/// What a text that is not a canonical address looks like.
 fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
     let labels: Vec<&str> = address.split('.').collect();
     let is_decimal = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -104,16 +104,16 @@ fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
         } else if labels.len() < 4 {
             "is a short form of an IPv4 address"
         } else {
-            "is no IPv4 address"
+            "is not an IPv4 address"
         }
     } else if address.contains(':') {
-        "is no IPv6 address"
+        "is not an IPv6 address"
     } else if address.contains('*') {
         "is a pattern"
     } else if address.bytes().any(|byte| byte.is_ascii_alphabetic()) {
         "is a name"
     } else {
-        "is no IP address"
+        "is not an IP address"
     }
 }
 
@@ -159,15 +159,15 @@ mod tests {
             ("0x0a.0.0.1", "hexadecimal"),
             ("10/8", "short form"),
             ("10.1", "short form"),
-            ("10.0.0.1.2", "is no IPv4 address"),
-            ("10.0.0.256", "is no IPv4 address"),
+            ("10.0.0.1.2", "is not an IPv4 address"),
+            ("10.0.0.256", "is not an IPv4 address"),
             ("fe80::1%eth0", "has a zone"),
             ("fe80::%eth0/10", "has a zone"),
             ("10.0.0.1-10.0.0.9", "is a range"),
             ("10.0.0.1-9", "is a range"),
             ("10.0.0.1:8080", "with a port"),
             ("[fd00::1]:8080", "with a port"),
-            ("[10.0.0.1:8080", "is no IPv6 address"),
+            ("[10.0.0.1:8080", "is not an IPv6 address"),
             ("10.0.0.1, 10.0.0.2", "more than one"),
             ("10.0.0.1,10.0.0.2", "more than one"),
             ("10.0.0.1 10.0.0.2", "more than one"),
@@ -181,7 +181,7 @@ mod tests {
             ("10.0.0.0/+8", "bad prefix length"),
             ("10.0.0.0/255.0.0.0", "bad prefix length"),
             ("fd00::/129", "bad prefix length"),
-            ("fd00:::1", "is no IPv6 address"),
+            ("fd00:::1", "is not an IPv6 address"),
         ] {
             match parse(entry) {
                 Err(bad) => assert!(bad.problem.contains(problem), "{entry:?}: {}", bad.problem),

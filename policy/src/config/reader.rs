@@ -115,12 +115,11 @@ impl Reader {
         let Some(Node::Object(members)) = place.node else { return };
         for (key, _) in members {
             if !known.contains(&key.as_str()) {
-                let alike = known.iter().find(|name| name.eq_ignore_ascii_case(key));
-                let remedy = alike.map_or_else(
+                let remedy = nearest(key, known).map_or_else(
                     || format!("remove it; known keys are {}", known.join(", ")),
-                    |name| format!("write \"{name}\""),
+                    |name| format!("did you mean `{name}`?"),
                 );
-                self.error(&place.member(key), "is no key that this filter knows", remedy);
+                self.error(&place.member(key), "unknown key", remedy);
             }
         }
     }
@@ -184,5 +183,37 @@ impl Reader {
                 None
             }
         }
+    }
+}
+
+/// The known key that was meant, if one is near: the same but for case, or a third of its letters away at most.
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let key = key.to_ascii_lowercase();
+    let distance = |name: &str| strsim::osa_distance(&key, &name.to_ascii_lowercase());
+    let nearest = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance)?;
+    Some(nearest).filter(|(distance, name)| distance.saturating_mul(3) <= name.len()).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_nearly_known_is_taken_for_a_slip() {
+        let known = ["userHeader", "requiredHeaders", "allowUsers", "as", "mode"];
+        for (key, expected) in [
+            ("userheader", Some("userHeader")),
+            ("userHeaders", Some("userHeader")),
+            ("allowedUsers", Some("allowUsers")),
+            ("requierdHeaders", Some("requiredHeaders")),
+            ("AS", Some("as")),
+            ("at", None),
+            ("mod", Some("mode")),
+            ("timeout", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(key, &known), expected, "{key}");
+        }
+        assert_eq!(nearest("mode", &[]), None);
     }
 }

@@ -21,13 +21,13 @@ pub struct Beyond {
 /// All that the schema leaves to the reader: `tests/native/schema.rs` shows that there is nothing else.
 pub const BEYOND: &[Beyond] = &[
     Beyond {
-        what: "JSON text that is no plain JSON value: comments, a key that stands twice, nesting beyond 128",
+        what: "JSON text that is not a plain JSON value: comments, a key that appears twice, nesting beyond 128",
         problems: &["is not JSON", "is empty"],
     },
     Beyond { what: "CIDR blocks with host bits set (10.0.0.5/8)", problems: &["has host bits set"] },
     Beyond {
         what: "IPv6 addresses with too many or too few groups, and IPv4-mapped blocks with a prefix below 96",
-        problems: &["is no IPv6 address", "is an IPv4-mapped block with a prefix below 96"],
+        problems: &["is not an IPv6 address", "is an IPv4-mapped block with a prefix below 96"],
     },
     Beyond {
         what: "header names that clash: two that fold to one (X-User, x_user), or one that is to be stripped and needed",
@@ -40,7 +40,7 @@ pub const BEYOND: &[Beyond] = &[
     },
     Beyond {
         what: "users and groups with an @ that differ only in case",
-        problems: &["stands there twice: names with an @"],
+        problems: &["appears twice: names with an @"],
     },
 ];
 

@@ -35,7 +35,7 @@ fn read_scope(reader: &mut Reader, list: &Place<'_>, at: usize, name: &str) -> O
     let scope = Scope::parse(name.as_bytes());
     if scope.is_none() {
         let names = Scope::ALL.map(Scope::name).join(", ");
-        reader.error(&list.item(at), format!("{name:?} is no scope"), format!("write one of {names}"));
+        reader.error(&list.item(at), format!("{name:?} is not a scope"), format!("write one of {names}"));
     }
     scope
 }
@@ -73,7 +73,7 @@ pub(super) fn read_ceilings(reader: &mut Reader, audit: &mut Audit, scopes: &Pla
     if for_all.is_some() {
         reader.error(
             &groups_place.entry("*", None),
-            "is no group",
+            "is not a group",
             "write what everybody else may do under filter.scopes.users[\"*\"]",
         );
     }
@@ -103,7 +103,7 @@ fn read_table(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> Opti
             if !table.insert(&name, ceiling) {
                 reader.error(
                     &entry,
-                    "stands there twice: names with an @ are compared without regard to case",
+                    "appears twice: names with an @ are compared without regard to case",
                     "leave one of them out",
                 );
             }

@@ -109,7 +109,7 @@ pub(super) fn metadata_path() -> Value {
     json!({"type": "array", "minItems": 2, "items": {"type": "string", "pattern": WITHOUT_NUL}})
 }
 
-/// A URI as it can stand in a certificate: no pattern, and it has a scheme.
+/// A URI as it can be in a certificate: no pattern, and it has a scheme.
 pub(super) fn trusted_peers() -> Value {
     list(&json!({"type": "string", "pattern": r"^[A-Za-z][0-9A-Za-z+.-]*:[!-)+-~]*$"}))
 }

@@ -212,7 +212,7 @@ impl Names {
     /// What becomes of a header of this name, and its place among the required ones.
     fn look_up(&self, name: &[u8]) -> (Class, Option<usize>) {
         if name.first() == Some(&b':') {
-            // A part of the request line is no alias of anything.
+            // A part of the request line is not an alias of anything.
             return (Class::Foreign, None);
         }
         let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();

@@ -73,7 +73,7 @@ fn literal(text: &[u8]) -> Option<Address> {
     }
     let mut parts = text.splitn(3, |&byte| byte == b':');
     if let (Some(host), Some(_), None) = (parts.next(), parts.next(), parts.next()) {
-        // Whatever stands behind the only colon, a port or not, the Gateway cuts it off a dotted quad.
+        // Whatever is behind the only colon, a port or not, the Gateway cuts it off a dotted quad.
         return parse_quad(host).map(Address::from);
     }
     Address::parse(text)

@@ -41,8 +41,8 @@ fn text_that_is_no_json_is_shown_with_its_line() {
         ("", "configuration: is empty; write one JSON object"),
         (" \n", "configuration: is empty"),
         ("{\"gateway\": // comment\n{}}", "is not JSON: expected value at line 1"),
-        ("{\"gateway\": {},\n \"gateway\": {}}", "the key \"gateway\" stands twice in one object at line 2"),
-        ("{\"gateway\": {\"models\": {\"a\": 1, \"a\": 2}}}", "the key \"a\" stands twice"),
+        ("{\"gateway\": {},\n \"gateway\": {}}", "the key \"gateway\" appears twice in one object at line 2"),
+        ("{\"gateway\": {\"models\": {\"a\": 1, \"a\": 2}}}", "the key \"a\" appears twice"),
         ("{} {}", "is not JSON: trailing characters"),
         ("\u{feff}{}", "is not JSON"),
     ] {

@@ -58,11 +58,8 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (json!(null), "configuration: is null; write one JSON object"),
         (json!({}), "gateway: is missing; paste the gateway block of openclaw.json"),
         (with("gateway", json!("x")), "gateway: is a string; write an object"),
-        (
-            with("gatway", json!({})),
-            "gatway: is no key that this filter knows; remove it; known keys are gateway, filter",
-        ),
-        (with("Filter", json!({})), "Filter: is no key that this filter knows; write \"filter\""),
+        (with("gatway", json!({})), "gatway: unknown key; did you mean `gateway`?"),
+        (with("Filter", json!({})), "Filter: unknown key; did you mean `filter`?"),
         (with("filter", json!([])), "filter: is a list; write an object, or leave the key out"),
         // The mode
         (with("gateway.auth.mode", json!("token")), "gateway.auth.mode: is \"token\"; write \"trusted-proxy\""),
@@ -78,7 +75,10 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             without("gateway.auth.trustedProxy"),
             "gateway.auth.trustedProxy: is missing; write an object with userHeader",
         ),
-        (with("gateway.auth.trustedProxy.userHeaders", json!("x")), "gateway.auth.trustedProxy.userHeaders: is no key"),
+        (
+            with("gateway.auth.trustedProxy.userHeaders", json!("x")),
+            "gateway.auth.trustedProxy.userHeaders: unknown key; did you mean `userHeader`?",
+        ),
         (
             with("gateway.auth.trustedProxy.allowLoopback", json!("true")),
             "allowLoopback: is a string; write true or false, without quotes",
@@ -87,8 +87,8 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (without(USER), "gateway.auth.trustedProxy.userHeader: is missing; name the header"),
         (with(USER, json!("")), "userHeader: is blank; name the header"),
         (with(USER, json!(" \t")), "userHeader: is blank; name the header"),
-        (with(USER, json!("x user")), "userHeader: \"x user\" is no legal header name; name the header"),
-        (with(USER, json!(":path")), "userHeader: \":path\" is no legal header name"),
+        (with(USER, json!("x user")), "userHeader: \"x user\" is not a legal header name; name the header"),
+        (with(USER, json!(":path")), "userHeader: \":path\" is not a legal header name"),
         (with(USER, json!(7)), "userHeader: is a number; write a string"),
         (
             with(USER, json!("Authorization")),
@@ -113,7 +113,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         // Lists of headers
         (with(REQUIRED, json!("x-edge")), "requiredHeaders: is a string; write a list"),
         (with(REQUIRED, json!(["x-edge", " "])), "requiredHeaders[1]: is blank; remove it, or name a header"),
-        (with(REQUIRED, json!(["x edge"])), "requiredHeaders[0]: \"x edge\" is no legal header name"),
+        (with(REQUIRED, json!(["x edge"])), "requiredHeaders[0]: \"x edge\" is not a legal header name"),
         (with(REQUIRED, json!([null])), "requiredHeaders[0]: is null; write a string"),
         (
             with(REQUIRED, json!(["X_Forwarded_User"])),
@@ -148,7 +148,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             with("filter", json!({"upstreamUserHeader": "x-up", "keepHeaders": ["x-up"]})),
             "filter.keepHeaders[0]: \"x-up\" is the filter's own business",
         ),
-        (with("filter", json!({"keepHeaders": ["(x)"]})), "filter.keepHeaders[0]: \"(x)\" is no legal header name"),
+        (with("filter", json!({"keepHeaders": ["(x)"]})), "filter.keepHeaders[0]: \"(x)\" is not a legal header name"),
         // Proxies
         (without(PROXIES), "gateway.trustedProxies: names no proxy; list the address of every proxy"),
         (with(PROXIES, json!([])), "gateway.trustedProxies: names no proxy"),
@@ -187,7 +187,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         // The filter's own keys
         (
             with("filter", json!({"rejectSameHosts": true})),
-            "filter.rejectSameHosts: is no key that this filter knows; remove it; known keys are",
+            "filter.rejectSameHosts: unknown key; did you mean `rejectSameHost`?",
         ),
         (
             with("filter", json!({"peerAddress": "header"})),
@@ -199,7 +199,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (
             with("filter", json!({"peerAddress": {"filterState": "k", "header": "x"}})),
-            "filter.peerAddress.header: is no key that this filter knows",
+            "filter.peerAddress.header: unknown key; remove it; known keys are filterState",
         ),
         (
             with("filter", json!({"attribution": "none"})),
@@ -211,13 +211,13 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (with("filter", json!({"anonymousPaths": ["/*"]})), "filter.anonymousPaths[0]: would take every path"),
         (with("filter", json!({"anonymousPaths": ["ws:/*"]})), "filter.anonymousPaths[0]: would take every path"),
-        (with("filter", json!({"anonymousPaths": ["health"]})), "filter.anonymousPaths[0]: is no plain path"),
-        (with("filter", json!({"anonymousPaths": ["/a%2fb"]})), "filter.anonymousPaths[0]: is no plain path"),
-        (with("filter", json!({"anonymousPaths": ["/a*"]})), "filter.anonymousPaths[0]: is no plain path"),
-        (with("filter", json!({"scopes": {"ownPaths": ["/x?y"]}})), "filter.scopes.ownPaths[0]: is no plain path"),
+        (with("filter", json!({"anonymousPaths": ["health"]})), "filter.anonymousPaths[0]: is not a plain path"),
+        (with("filter", json!({"anonymousPaths": ["/a%2fb"]})), "filter.anonymousPaths[0]: is not a plain path"),
+        (with("filter", json!({"anonymousPaths": ["/a*"]})), "filter.anonymousPaths[0]: is not a plain path"),
+        (with("filter", json!({"scopes": {"ownPaths": ["/x?y"]}})), "filter.scopes.ownPaths[0]: is not a plain path"),
         (
             with("filter", json!({"scopes": {"default": ["operator.root"]}})),
-            "filter.scopes.default[0]: \"operator.root\" is no scope; write one of operator.admin,",
+            "filter.scopes.default[0]: \"operator.root\" is not a scope; write one of operator.admin,",
         ),
         (
             with("filter", json!({"scopes": {"pluginDefault": ["operator.admin"]}})),
@@ -243,11 +243,11 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (
             with("filter", json!({"assertion": {"metadata": ["a"], "as": "match"}})),
-            "filter.assertion.metadata: is no path to a string",
+            "filter.assertion.metadata: is not a path to a string",
         ),
         (
             with("filter", json!({"assertion": {"metadata": ["a", ""], "as": "match"}})),
-            "filter.assertion.metadata: is no path to a string",
+            "filter.assertion.metadata: is not a path to a string",
         ),
         (
             with("filter", json!({"assertion": {"metadata": "a.b", "as": "match"}})),
@@ -268,10 +268,10 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (with("filter", json!({"trustedPeers": ["spiffe://a/*"]})), "trustedPeers[0]: \"spiffe://a/*\" is a pattern"),
         (
             with("filter", json!({"trustedPeers": ["proxy.example.com"]})),
-            "trustedPeers[0]: \"proxy.example.com\" is no URI",
+            "trustedPeers[0]: \"proxy.example.com\" is not a URI",
         ),
-        (with("filter", json!({"trustedPeers": ["://a"]})), "trustedPeers[0]: \"://a\" is no URI"),
-        (with("filter", json!({"trustedPeers": ["a/b:c"]})), "trustedPeers[0]: \"a/b:c\" is no URI"),
+        (with("filter", json!({"trustedPeers": ["://a"]})), "trustedPeers[0]: \"://a\" is not a URI"),
+        (with("filter", json!({"trustedPeers": ["a/b:c"]})), "trustedPeers[0]: \"a/b:c\" is not a URI"),
         (
             with("filter", json!({"trustedPeers": ["spiffe://a/b c"]})),
             "trustedPeers[0]: \"spiffe://a/b c\" has bytes that no",
@@ -291,7 +291,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (
             with("filter", json!({"scopes": {"groupsHeader": "x-g", "users": {"*": []}, "groups": {"*": []}}})),
-            "filter.scopes.groups[\"*\"]: is no group; write what everybody else may do under",
+            "filter.scopes.groups[\"*\"]: is not a group; write what everybody else may do under",
         ),
         (
             with("filter", json!({"scopes": {"users": {"*": "operator.read"}}})),
@@ -300,11 +300,11 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (with("filter", json!({"scopes": {"users": []}})), "filter.scopes.users: is a list; write an object"),
         (
             with("filter", json!({"scopes": {"users": {"*": [], "a.b": ["operator.reed"]}}})),
-            "filter.scopes.users[\"a.b\"][0]: \"operator.reed\" is no scope; write one of operator.admin",
+            "filter.scopes.users[\"a.b\"][0]: \"operator.reed\" is not a scope; write one of operator.admin",
         ),
         (
             with("filter", json!({"scopes": {"users": {"*": [], "Nick@example.com": [], "nick@Example.com": []}}})),
-            "filter.scopes.users[\"nick@Example.com\"]: stands there twice",
+            "filter.scopes.users[\"nick@Example.com\"]: appears twice",
         ),
         (
             with("filter", json!({"scopes": {"groupsHeader": "X-Forwarded-User", "groups": {}, "users": {"*": []}}})),

@@ -100,7 +100,7 @@ fn rendered_listeners_decide_every_vector_and_replay_repeats_each_decision_from_
     assert!(judged >= 1200, "only {judged} lines");
     assert_eq!(site.echo.requests() as u64, passed, "what is refused does not reach the upstream");
     // The one thing that a log cannot tell, and that is judged more strictly: a required header of which Node reads
-    // the first copy alone, and whose value begins with bytes that are no UTF-8.
+    // the first copy alone, and whose value begins with bytes that are not UTF-8.
     let from = "refused trusted_proxy_missing_header_From here";
     assert_eq!(
         otherwise,

@@ -72,7 +72,7 @@ pub fn manager(listener: &mut Value) -> &mut Value {
     &mut filters.last_mut().unwrap()["typed_config"]
 }
 
-/// How `render` is told of a proxy whose address a test writes into a PROXY line, and which names the client itself.
+/// How `render` learns of a proxy whose address a test writes into a PROXY line, and which names the client itself.
 pub const BEHIND_A_PROXY: [&str; 6] = ["--proxy", "10.0.0.1", "--peer", "proxy-protocol", "--xff", "keep"];
 
 /// Renders a file of this folder into `deploy`, and runs that on free ports.

@@ -12,12 +12,12 @@ use crate::attack::frames::Client;
 use crate::attack::place::Address;
 use crate::attack::suite::{How, Shot};
 
-/// What came back for one request.
+/// The response to one request.
 #[derive(Clone)]
 pub enum Got {
     Answer {
         status: u16,
-        /// The reason that only the filter's refusals give.
+        /// The reason, which only the filter's refusals contain.
         reason: Option<String>,
         text: String,
         /// The header `grpc-status`.
@@ -27,9 +27,9 @@ pub enum Got {
     Closed { code: u16, reason: String },
     /// 101, or 200 to an extended CONNECT, and the upstream's greeting.
     Switched,
-    /// The connection, or the stream, ended.
+    /// The connection or the stream ended.
     Nothing,
-    /// No more came in time.
+    /// Nothing more arrived in time.
     Silence,
     /// Something else.
     Odd(String),
@@ -57,7 +57,7 @@ impl fmt::Debug for Got {
     }
 }
 
-/// A connection of either kind.
+/// A connection of any kind.
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -103,7 +103,7 @@ fn open(address: &Address, patience: Duration) -> io::Result<Stream> {
     })
 }
 
-/// Plays a shot. `patience` only ends what would hang. The connection is handed to `after` before it is closed.
+/// Plays a shot. `patience` only ends shots that would hang. `after` runs before the connection is closed.
 pub fn play(shot: &Shot, address: &Address, patience: Duration, after: impl FnOnce()) -> Vec<Got> {
     let mut got = Vec::new();
     let result = open(address, patience).and_then(|stream| match shot.how {
@@ -131,7 +131,7 @@ fn http1(shot: &Shot, stream: Stream, got: &mut Vec<Got>, after: impl FnOnce()) 
     let mut connection = Connection::new(stream);
     let method = if shot.head { "HEAD" } else { "GET" };
     for step in &shot.steps {
-        // Envoy may have answered and closed before it was sent all: the answer counts.
+        // Envoy may have answered and closed the connection before everything was sent; the answer counts.
         let sent = connection.send(&step.bytes);
         if sent.as_ref().is_err_and(|error| matches!(of_error(error), Got::Odd(_) | Got::Silence)) {
             sent?;
@@ -198,7 +198,7 @@ fn reason(response: &Response) -> Option<String> {
     reason_of(&response.body)
 }
 
-/// The reason in a refusal: in its JSON, or on its page. A page that shows what the request brought has none.
+/// The reason of a refusal, from its JSON or from its page. A page that reflects parts of the request gives none.
 fn reason_of(body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body);
     if text.starts_with("<!doctype html>") && !text.contains("<script>alert") {

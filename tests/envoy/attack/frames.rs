@@ -1,9 +1,9 @@
-//! HTTP/2 frame by frame: a client library would refuse to send most of what is sent here.
+//! HTTP/2 frame by frame: a client library would refuse to send most of this.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
-/// A header field list as it goes into a HEADERS frame, pseudo headers included.
+/// A header field list for a HEADERS frame, including pseudo headers.
 pub type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 const DATA: u8 = 0;
@@ -29,13 +29,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What opens a connection. Without a dynamic table in the other direction, every answer can be read by itself.
+/// The opening of a connection. Without a dynamic table in the other direction, every answer can be decoded on its
+/// own.
 pub fn opening() -> Vec<u8> {
     const HEADER_TABLE_SIZE: [u8; 6] = [0, 1, 0, 0, 0, 0];
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &HEADER_TABLE_SIZE)].concat()
 }
 
-/// HEADERS, and as many CONTINUATIONs as it takes. Every field is a literal, neither compressed nor indexed.
+/// HEADERS and as many CONTINUATIONs as needed. Every field is a literal, neither compressed nor indexed.
 pub fn headers(stream: u32, fields: &[(Vec<u8>, Vec<u8>)], end_stream: bool) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -79,7 +80,7 @@ fn push_length(block: &mut Vec<u8>, length: usize) {
     block.push(rest as u8);
 }
 
-/// What came on one stream.
+/// The frames received on one stream.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     pub status: Option<u16>,
@@ -106,8 +107,8 @@ impl<S: Read + Write> Client<S> {
         self.io.flush()
     }
 
-    /// Reads until a stream is answered: with the headers of a success, which need not end, or else to its end, or to
-    /// that of the connection.
+    /// Reads the answer on a stream: up to the headers of a success, which need not end, or otherwise to the end of
+    /// the stream or of the connection.
     pub fn answer(&mut self, stream: u32) -> io::Result<Stream> {
         loop {
             let state = self.streams.entry(stream).or_default();
@@ -130,7 +131,7 @@ impl<S: Read + Write> Client<S> {
             GOAWAY => {
                 let last = u32::from_be_bytes([payload[0] & 0x7f, payload[1], payload[2], payload[3]]);
                 let code = u32::from_be_bytes([payload[4], payload[5], payload[6], payload[7]]);
-                // A graceful one lets open streams end.
+                // A graceful GOAWAY lets open streams finish.
                 if code != 0 {
                     self.closed = true;
                 }
@@ -187,7 +188,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// The status at the front of a header block: Envoy writes it first.
+/// The status at the start of a header block, where Envoy writes it.
 fn status(mut block: &[u8]) -> Option<u16> {
     while let [0x20..=0x3f, rest @ ..] = block {
         block = rest; // the size of the dynamic table
@@ -204,7 +205,7 @@ fn status(mut block: &[u8]) -> Option<u16> {
     }
 }
 
-/// The header `grpc-status` in a header block, where it stands as a literal; its name in Huffman coding.
+/// The header `grpc-status` in a header block, if it is a literal; its name is Huffman-coded.
 fn grpc_status(block: &[u8]) -> Option<u16> {
     const NAME: [u8; 8] = [0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f];
     let at = block.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
@@ -213,7 +214,7 @@ fn grpc_status(block: &[u8]) -> Option<u16> {
     if block[at] & 0x80 == 0 { std::str::from_utf8(text).ok()?.parse().ok() } else { huffman_number(text) }
 }
 
-/// Digits in Huffman coding (RFC 7541, appendix B): 0 to 2 take five bits, 3 to 9 six.
+/// Huffman-coded digits (RFC 7541, appendix B): 0 to 2 take five bits, 3 to 9 take six.
 fn huffman_number(bytes: &[u8]) -> Option<u16> {
     let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
     let number = |bits: &[u8]| bits.iter().fold(0_u16, |all, bit| all << 1 | u16::from(*bit));

@@ -1,7 +1,7 @@
-//! Attacks against a real Envoy with the shipped module: what is sent, byte by byte, what the client gets, and what the
-//! upstream sees. The same attacks then run against the same Envoy without the filter, to show that they are real.
+//! Attacks against a real Envoy with the release module: the bytes that are sent, the client's response, and what the
+//! upstream sees. The same attacks also run against the same Envoy without the filter, to show that they are real.
 //!
-//! `tests/envoy/attack/RESULTS.md` is made from this. To make it anew: `ATTACKS_MD=write make attack`.
+//! `tests/envoy/attack/RESULTS.md` is generated from this. To regenerate it: `ATTACKS_MD=write make attack`.
 
 mod drive;
 mod families;

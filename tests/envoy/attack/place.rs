@@ -1,4 +1,4 @@
-//! The one Envoy of the suite: a listener for every mode that a family uses, with the filter and without it.
+//! The suite's one Envoy: a listener for every mode that a family uses, with and without the filter.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use crate::attack::suite::PROXY;
 pub struct Mode {
     pub name: &'static str,
     pub policy: Value,
-    /// Laid over the connection manager.
+    /// Merged into the connection manager.
     pub manager: Value,
     pub entrance: Entrance,
-    /// What the invariants need to know of the policy.
+    /// The parts of the policy that the invariants need.
     pub user_header: &'static str,
     pub spared: Vec<&'static str>,
     pub anonymous: Vec<&'static str>,
@@ -26,7 +26,7 @@ pub struct Mode {
     pub delegates: bool,
 }
 
-/// How connections come in.
+/// How connections arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entrance {
     /// TCP, with a PROXY line first.
@@ -43,9 +43,9 @@ pub enum Entrance {
 
 const CLUSTER: &str = "upstream";
 
-/// The filter state in which the address is kept that the connection came from, PROXY line included.
+/// The filter state with the address that the connection came from, including by a PROXY line.
 const CONNECTION_PEER: &str = "openclaw.peer";
-/// The filter state with the other end of the wire.
+/// The filter state with the address of the other end of the connection.
 const DIRECT_PEER: &str = "openclaw.direct_peer";
 
 fn mode(name: &'static str, gateway: &Value, filter: &Value, manager: Value) -> Mode {
@@ -127,9 +127,10 @@ pub fn modes() -> Vec<Mode> {
     });
     let none = json!({});
     vec![
-        // Nothing is made safe before the filter: no path is normalized, every header name passes, 60 KiB of them.
+        // Nothing is sanitized before the filter: paths are not normalized, and every header name passes, up to 60
+        // KiB.
         mode("raw", &none, &none, connection.clone()),
-        // As envoy/envoy.yaml has it.
+        // The settings of envoy/envoy.yaml.
         mode("example", &none, &none, example()),
         with_paths(mode("paths as they come", &none, &paths, connection.clone())),
         with_paths(mode("paths normalized", &none, &paths, example())),
@@ -265,7 +266,7 @@ pub fn modes() -> Vec<Mode> {
     ]
 }
 
-/// What envoy/envoy.yaml says about requests; a test holds the two together.
+/// The request settings of envoy/envoy.yaml; a test compares the two.
 fn example() -> Value {
     json!({
         "use_remote_address": true,
@@ -292,11 +293,11 @@ fn the_mode_of_the_example_is_what_the_example_says() {
         "max_headers_count: 100",
         "max_request_headers_kb: 15",
     ] {
-        assert!(shipped.contains(&format!("{line}\n")), "envoy/envoy.yaml does not say `{line}` any more");
+        assert!(shipped.contains(&format!("{line}\n")), "envoy/envoy.yaml no longer contains `{line}`");
     }
 }
 
-/// Where a listener listens.
+/// The address of a listener.
 #[derive(Clone, Debug)]
 pub enum Address {
     Socket(SocketAddr),
@@ -318,7 +319,7 @@ impl Place {
             "name": CLUSTER,
             "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                // Trailers that came this far go on.
+                // Trailers that arrive here are forwarded.
                 "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}},
             }},
             "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}]},
@@ -381,7 +382,7 @@ impl Place {
         Self { envoy, addresses }
     }
 
-    /// Where the listener of a mode listens.
+    /// The address of a mode's listener.
     pub fn address(&self, mode: &Mode, filtered: bool) -> &Address {
         let name = listener_name(mode, filtered);
         self.addresses.get(&name).unwrap_or_else(|| panic!("no listener `{name}` among {:?}", self.addresses))

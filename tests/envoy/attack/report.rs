@@ -1,4 +1,4 @@
-//! Plays everything, prints a line for each family, and says what went wrong; the page for readers.
+//! Plays all attacks, prints a line for each family, reports problems, and writes the page for readers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,16 +15,16 @@ use crate::attack::place::{Mode, Place, modes};
 use crate::attack::suite::{Attack, Expect, Outcome, Shot, TAG, UNTAGGED, judge, laws};
 use crate::attack::upstream::{Sighting, Upstream};
 
-/// What an attack achieves where the filter is not.
+/// What an attack achieves without the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unguarded {
-    /// What the filter refuses reaches the upstream.
+    /// A request that the filter refuses reaches the upstream.
     Arrives,
-    /// What the filter takes away reaches the upstream.
+    /// A header that the filter removes reaches the upstream.
     ArrivesForged,
-    /// It was stopped before, by Envoy.
+    /// Envoy stopped it before.
     Stopped,
-    /// It reaches the upstream and does no harm there by itself, as with the filter.
+    /// It reaches the upstream and is harmless by itself, as with the filter.
     Harmless,
 }
 
@@ -45,13 +45,13 @@ struct Report {
     problems: Vec<String>,
 }
 
-/// Ends what would hang.
+/// Ends attacks that would hang.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Without the filter some attacks leave the upstream waiting for the rest of them: the client goes away after this.
+/// Without the filter, some attacks leave the upstream waiting for the rest: the client disconnects after this time.
 const UNGUARDED_PATIENCE: Duration = Duration::from_secs(5);
-/// How long what is sent last may take to arrive, so that it is noticed. Nothing is expected in this time.
+/// How long the last bytes may take to arrive, so that they are noticed. Nothing is expected in this time.
 const GRACE: Duration = Duration::from_millis(300);
-/// They mostly wait: Envoy takes its time to close what it has refused.
+/// They mostly wait: Envoy closes refused connections slowly.
 const THREADS: usize = 16;
 
 /// One run for all tests, in one Envoy.
@@ -68,7 +68,7 @@ fn run() -> Report {
     modes.retain(|mode| shots.iter().any(|(_, shot)| shot.mode == mode.name));
     let mode_of = |shot: &Shot| {
         let found = modes.iter().find(|mode| mode.name == shot.mode);
-        found.unwrap_or_else(|| panic!("there is no mode `{}`", shot.mode))
+        found.unwrap_or_else(|| panic!("mode `{}` does not exist", shot.mode))
     };
     let upstream = Upstream::start().expect("a free port");
     let place = Place::start(&modes, upstream.address());
@@ -90,7 +90,7 @@ fn run() -> Report {
         }
     });
     let got = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // What comes back without the filter does not matter.
+    // The responses without the filter do not matter.
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -104,7 +104,7 @@ fn run() -> Report {
             });
         }
     });
-    // What arrives late counts as well.
+    // Requests that arrive late count as well.
     std::thread::sleep(GRACE);
     let mut seen: BTreeMap<String, Vec<Sighting>> = BTreeMap::new();
     for sighting in upstream.seen() {
@@ -142,8 +142,9 @@ fn run() -> Report {
     );
     let trap = |line: &String| ["Uncaught", "panicked", "unreachable"].iter().any(|word| line.contains(word));
     problems.extend(place.envoy.lines(Source::Log).into_iter().filter(trap));
-    // By now everything that belongs to an attack has been taken out.
-    problems.extend(seen.values().flatten().map(|stray| format!("a request of no attack arrived: {stray:?}")));
+    // By now everything that belongs to an attack has been removed.
+    problems
+        .extend(seen.values().flatten().map(|stray| format!("a request that belongs to no attack arrived: {stray:?}")));
     let report = Report { families: judged, problems };
     report.print();
     report
@@ -168,12 +169,12 @@ fn tagged(shot: &Shot, tag: &str) -> Shot {
     shot
 }
 
-/// Waits until everything that was sent behind the headers has arrived, where it is to arrive.
+/// Waits until everything that was sent after the headers has arrived, if it should arrive.
 fn settle(shot: &Shot, tag: &str, upstream: &Upstream) {
     let length = |expect: &Expect| if let Expect::Admitted(passed) = expect { passed.body } else { None };
     let wanted: usize = shot.expected().filter_map(length).sum();
     if wanted > 0 {
-        eventually("what stands behind the headers to arrive", || {
+        eventually("what is behind the headers to arrive", || {
             let seen = upstream.seen();
             let of_this = seen.iter().filter(|one| one.values(TAG) == [tag]);
             of_this.map(|one| one.body.len() + one.behind.len()).sum::<usize>() >= wanted
@@ -181,7 +182,7 @@ fn settle(shot: &Shot, tag: &str, upstream: &Upstream) {
     }
 }
 
-/// What the attack achieves without the filter: more requests than with it, or such as break a law.
+/// What the attack achieves without the filter: more requests than with it, or some that break a law.
 fn without_filter(shot: &Shot, mode: &Mode, seen: &[Sighting]) -> Unguarded {
     if shot.expected().any(|expect| matches!(expect, Expect::CutOff(_))) {
         return Unguarded::Stopped;
@@ -192,7 +193,8 @@ fn without_filter(shot: &Shot, mode: &Mode, seen: &[Sighting]) -> Unguarded {
     if refusals && seen.len() > admitted {
         return Unguarded::Arrives;
     }
-    // What the filter would have taken away or corrected; the scopes that it adds to an honest request do not count.
+    // Headers that the filter would have removed or corrected; the scopes that it adds to an honest request do not
+    // count.
     let forged = seen.iter().zip(shot.expected().filter_map(|expect| match expect {
         Expect::Admitted(passed) => Some(passed),
         _ => None,
@@ -251,7 +253,7 @@ impl Report {
     }
 
     fn print(&self) {
-        // Past the capture of tests that pass: how much was tried is worth its lines.
+        // Bypasses the output capture of passing tests, to show the number of attacks.
         let mut out = std::io::stdout();
         for family in &self.families {
             let count = |which: &dyn Fn(&&Played) -> bool| family.played.iter().filter(which).count();
@@ -303,9 +305,9 @@ impl Report {
 
 const PREFACE: &str = "# Attacks, and how each ends
 
-Made by `make attack` (`tests/envoy/attack/`); to make it anew, `ATTACKS_MD=write make attack`. Every attack is sent, byte by byte, through a real Envoy with
-the shipped module, and the upstream takes down what arrives. What the filter refuses never arrives; what passes arrives with exactly one user and exactly the
-scopes that are said here, and with no other identity header in any spelling.
+Made by `make attack` (`tests/envoy/attack/`); to regenerate it, run `ATTACKS_MD=write make attack`. Every attack is sent, byte by byte, through a real Envoy
+with the release module, and the upstream records what arrives. Refused requests never arrive. Requests that pass arrive with exactly one user and exactly the
+scopes that are listed here, and without any other identity header in any spelling.
 
 *Stopped by Envoy* means that Envoy answers or closes before the filter is asked. *Arrives* means that, without the filter, the request reaches the upstream as it was
 sent; *arrives forged*, that it does so with headers that the filter takes away or corrects.
@@ -321,7 +323,8 @@ fn every_attack_ends_as_the_table_says() {
     assert!(report.problems.is_empty(), "{:?}", report.problems);
 }
 
-/// How many attacks bring the upstream something that it must not see where the filter is not, when this was written.
+/// The number of attacks that, without the filter, bring the upstream something that it must not see, as of this
+/// writing.
 const REAL: usize = 501;
 
 #[test]
@@ -334,7 +337,7 @@ fn the_attacks_are_real_without_the_filter_they_reach_the_upstream() {
             .played
             .iter()
             .filter(|played| matches!(played.unguarded, Unguarded::Arrives | Unguarded::ArrivesForged));
-        assert!(hits.count() >= 5, "{}: hardly an attack reaches the upstream without the filter", family.name);
+        assert!(hits.count() >= 5, "{}: too few attacks reach the upstream without the filter", family.name);
     }
 }
 
@@ -350,6 +353,6 @@ fn the_page_of_attacks_is_current() {
     let differs = page.lines().zip(written.lines()).find(|(now, then)| now != then);
     assert!(
         written == page,
-        "tests/envoy/attack/RESULTS.md is not current, run `ATTACKS_MD=write make attack`; first: {differs:?}"
+        "tests/envoy/attack/RESULTS.md is out of date, run `ATTACKS_MD=write make attack`; first: {differs:?}"
     );
 }

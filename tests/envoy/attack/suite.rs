@@ -1,4 +1,4 @@
-//! What an attack is, how it is judged, and the laws that hold for everything that reaches the upstream.
+//! Attacks, how they are judged, and the laws for every request that reaches the upstream.
 
 use std::fmt;
 
@@ -11,20 +11,20 @@ use crate::attack::upstream::Sighting;
 
 /// The user whom the proxy names.
 pub const NICK: &str = "nick@example.com";
-/// Another user, who may come in as well: whom attackers would like to be.
+/// Another allowed user, whose identity attackers want.
 pub const ADMIN: &str = "admin@example.com";
 /// The proxy that the policies trust.
 pub const PROXY: &str = "203.0.113.7";
-/// Whom they do not.
+/// A peer that they do not trust.
 pub const STRANGER: &str = "198.51.100.66";
 /// A client behind the proxy.
 pub const CLIENT: &str = "198.51.100.9";
 
-/// What a request without the header gets on a plugin's path, and on the Gateway's own.
+/// The scopes of a request without the header, on a plugin's path and on the Gateway's own paths.
 pub const WRITE: &str = "operator.write";
 pub const OWN: &str = "operator.admin,operator.read,operator.write,operator.approvals,operator.questions,operator.pairing,operator.talk.secrets";
 
-/// One attack: it is played against the filter, and then against the same listener without it.
+/// One attack: it is played against the filter, and then against the same listener without the filter.
 #[derive(Clone)]
 pub struct Attack {
     /// A sentence, without its full stop.
@@ -32,21 +32,21 @@ pub struct Attack {
     pub shots: Vec<Shot>,
 }
 
-/// What goes over one connection.
+/// The traffic on one connection.
 #[derive(Clone)]
 pub struct Shot {
     /// Of the listener and its policy.
     pub mode: &'static str,
     pub how: How,
-    /// Sent one after the other, each when everything before it is answered.
+    /// Sent one after the other, each after everything before it was answered.
     pub steps: Vec<Step>,
-    /// A refusal without a body is all right.
+    /// Whether a refusal may lack a body.
     pub head: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
-    /// HTTP/1.1, or what pretends to be.
+    /// HTTP/1.1, or bytes that resemble it.
     Http1,
     /// HTTP/2 frames; the steps use the streams 1, 3, 5 and so on.
     Http2,
@@ -59,9 +59,9 @@ pub struct Step {
     pub expect: Vec<Expect>,
 }
 
-/// A header of every request that is sent, by which it is known upstream. Each shot puts in its own number.
+/// A header of every request, by which the upstream identifies it. Each shot inserts its own number.
 pub const TAG: &str = "x-attack";
-/// What stands there until then.
+/// The placeholder until then.
 pub const UNTAGGED: &str = "0000000000";
 
 /// The outcome of one request.
@@ -71,33 +71,33 @@ pub enum Expect {
     Refused(u16, String),
     /// The filter's refusal of a WebSocket: 101, then close 1008 with this reason code.
     Closed(String),
-    /// Envoy itself answers with this status, before the filter sees anything. 0: it closes without a word.
+    /// Envoy itself answers with this status, before the filter sees anything. 0: it closes without an answer.
     Stopped(u16),
-    /// It reaches the upstream, and so.
+    /// It reaches the upstream, like this.
     Admitted(Passed),
-    /// The filter's refusal as Envoy tells it to gRPC: a success that carries this error code in a header.
+    /// The filter's refusal as Envoy converts it for gRPC: a success with this error code in a header.
     Grpc(u16),
-    /// Envoy answers with this status, or closes, when the request may be on its way already, as Nick's. What
-    /// arrives is that one request, whole or in part, or nothing.
+    /// Envoy answers with this status, or closes, when the request may already be on its way as Nick's. That one
+    /// request arrives, whole or in part, or nothing arrives.
     CutOff(u16),
-    /// The connection ends; nothing more comes.
+    /// The connection ends; nothing more follows.
     End,
 }
 
-/// How a request that is admitted reaches the upstream.
+/// The form in which an admitted request reaches the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Passed {
     /// `None`: anonymous, without any identity.
     pub user: Option<String>,
     /// `None`: no such header.
     pub scopes: Option<String>,
-    /// Whether the proxy itself named scopes, which then stand whatever the path.
+    /// Whether the proxy itself named scopes, which then apply on every path.
     pub named: bool,
-    /// The target, where the attack is about it.
+    /// The target, if the attack is about it.
     pub target: Option<Vec<u8>>,
-    /// Bytes of the body, or behind the upgrade.
+    /// The number of bytes in the body, or after the upgrade.
     pub body: Option<usize>,
-    /// The status with which the upstream answers, where it is not 200, or 101.
+    /// The status with which the upstream answers, if it is not 200 or 101.
     pub answer: Option<u16>,
     /// Trailers, as names.
     pub trailers: Vec<String>,
@@ -111,7 +111,7 @@ pub fn closed(reason: &str) -> Expect {
     Expect::Closed(reason.to_owned())
 }
 
-/// Admitted as Nick with what the path gives where no scopes were named.
+/// Admitted as Nick, with the scopes that the path gives if none were named.
 pub fn nick(scopes: &str) -> Expect {
     Expect::Admitted(Passed { user: Some(NICK.to_owned()), scopes: Some(scopes.to_owned()), ..Passed::default() })
 }
@@ -136,7 +136,7 @@ pub fn anonymous() -> Expect {
 }
 
 impl Expect {
-    /// The same, with something said about what arrives.
+    /// The same, with more expectations about what arrives.
     pub fn with(mut self, change: impl FnOnce(&mut Passed)) -> Self {
         if let Self::Admitted(passed) = &mut self {
             change(passed);
@@ -174,29 +174,29 @@ impl fmt::Display for Expect {
     }
 }
 
-/// A request, to be sent over HTTP/1.1 or HTTP/2.
+/// A request for HTTP/1.1 or HTTP/2.
 #[derive(Clone)]
 pub struct Request {
-    /// What goes ahead of everything: the PROXY line.
+    /// Sent before everything else: the PROXY line.
     pub proxy: Vec<u8>,
     pub method: Vec<u8>,
     pub target: Vec<u8>,
     pub version: &'static str,
     pub host: Option<Vec<u8>>,
     pub headers: Fields,
-    /// Lines as they are, each with its end; HTTP/1.1 only.
+    /// Raw lines, each with its line end; HTTP/1.1 only.
     pub lines: Vec<u8>,
-    /// The body, framing and all; HTTP/1.1 only.
+    /// The body, including its framing; HTTP/1.1 only.
     pub tail: Vec<u8>,
 }
 
 impl Request {
-    /// From a peer, by the PROXY protocol; nobody is named.
+    /// From a peer, by the PROXY protocol, without a user.
     pub fn from_peer(peer: &str) -> Self {
         Self { proxy: harness::wire::proxy_line(peer), ..Self::direct() }
     }
 
-    /// Over a connection of its own, or a later one on a connection.
+    /// Without a PROXY line: on its own connection, or later on a connection.
     pub fn direct() -> Self {
         Self {
             proxy: Vec::new(),
@@ -210,12 +210,12 @@ impl Request {
         }
     }
 
-    /// Through the trusted proxy, which names the client but no user.
+    /// Through the trusted proxy, with a client but no user.
     pub fn proxied() -> Self {
         Self::from_peer(PROXY).header("x-forwarded-for", CLIENT)
     }
 
-    /// Through the trusted proxy, which names Nick.
+    /// Through the trusted proxy, with Nick as the user.
     pub fn honest() -> Self {
         Self::proxied().header("x-forwarded-user", NICK)
     }
@@ -264,7 +264,7 @@ impl Request {
         ])
     }
 
-    /// The same request on a connection that is open already.
+    /// The same request on a connection that is already open.
     pub fn again(mut self) -> Self {
         self.proxy.clear();
         self
@@ -283,7 +283,7 @@ impl Request {
         bytes
     }
 
-    /// The fields of a HEADERS frame; names of HTTP/2 are in lower case.
+    /// The fields of a HEADERS frame; HTTP/2 names are in lower case.
     pub fn fields(&self) -> Fields {
         let mut fields: Fields = vec![
             (b":method".to_vec(), self.method.clone()),
@@ -306,7 +306,7 @@ pub fn h1_bytes(bytes: Vec<u8>, expect: Vec<Expect>) -> Shot {
     Shot { mode: "raw", how: How::Http1, steps: vec![Step { bytes, expect }], head: false }
 }
 
-/// Requests on one connection, each after the answer to the one before.
+/// Requests on one connection, each sent after the answer to the previous one.
 pub fn h1_steps(requests: Vec<(Request, Expect)>) -> Shot {
     let mut steps = Vec::new();
     for (request, expect) in requests {
@@ -339,7 +339,7 @@ pub fn h2_fields(proxy: &[u8], fields: &[(Vec<u8>, Vec<u8>)], rest: &[u8], expec
     Shot { mode: "raw", how: How::Http2, steps: vec![Step { bytes, expect: vec![expect] }], head: false }
 }
 
-/// Requests on one connection of HTTP/2, each on a stream of its own.
+/// Requests on one connection of HTTP/2, each on its own stream.
 pub fn h2_steps(requests: Vec<(Request, Expect)>) -> Shot {
     let mut steps = Vec::new();
     for (request, expect) in requests {
@@ -358,18 +358,18 @@ pub fn attack(mode: &'static str, name: impl Into<String>, shot: Shot) -> Attack
     shots(mode, name, vec![shot])
 }
 
-/// An attack of several shots, each over a connection of its own.
+/// An attack of several shots, each over its own connection.
 pub fn shots(mode: &'static str, name: impl Into<String>, shots: Vec<Shot>) -> Attack {
     Attack { name: name.into(), shots: shots.into_iter().map(|shot| Shot { mode, ..shot }).collect() }
 }
 
-/// The same request by both versions of HTTP.
+/// The same request over both versions of HTTP.
 pub fn both(mode: &'static str, name: impl Into<String>, request: Request, expect: Expect) -> Attack {
     shots(mode, name, vec![h1(request.clone(), expect.clone()), h2(&request, expect)])
 }
 
 impl Attack {
-    /// The outcomes: those on one connection in their order, and each said once.
+    /// The outcomes: in order on one connection, and without repetitions.
     pub fn outcome(&self) -> String {
         let mut said: Vec<(&str, Vec<String>)> = Vec::new();
         for shot in &self.shots {
@@ -397,14 +397,14 @@ impl Shot {
     }
 }
 
-/// What happened.
+/// What was observed.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub got: Vec<Got>,
     pub seen: Vec<Sighting>,
 }
 
-/// Compares what happened with what had to happen.
+/// Compares the observed outcome with the expected one.
 pub fn judge(shot: &Shot, mode: &Mode, outcome: &Outcome) -> Result<(), String> {
     let expected: Vec<&Expect> = shot.expected().collect();
     for (index, expect) in expected.iter().enumerate() {
@@ -488,7 +488,7 @@ fn matches_sighting(passed: &Passed, mode: &Mode, sighting: &Sighting) -> Result
     Ok(())
 }
 
-/// Names that carry an identity in front of some Gateway; as long as the filter stands there, only its own stamp may.
+/// Names that carry an identity in front of some Gateway; with the filter, only its own stamp may use them.
 const MANAGED: [&str; 10] = [
     "x-forwarded-user",
     "x-forwarded-email",
@@ -514,12 +514,13 @@ const MANAGED_PREFIXES: [&str; 10] = [
     "x-authentik-",
 ];
 
-/// A name as a careless server might read it (CGI turns everything odd into `_`, some PHP and Python servers too).
+/// A name as a careless server might read it (CGI turns every unusual character into `_`, as do some PHP and Python
+/// servers).
 pub fn careless(name: &str) -> String {
     name.chars().map(|one| if one.is_ascii_alphanumeric() { one.to_ascii_lowercase() } else { '-' }).collect()
 }
 
-/// What must hold for every request that reaches the upstream, whatever the attack.
+/// The invariants for every request that reaches the upstream, in any attack.
 pub fn laws(sighting: &Sighting, mode: &Mode, named: bool) -> Result<(), String> {
     if let Some(problem) = &sighting.problem {
         return Err(format!("the upstream could not read a {problem}"));
@@ -541,7 +542,7 @@ pub fn laws(sighting: &Sighting, mode: &Mode, named: bool) -> Result<(), String>
             return Err(format!("the upstream saw `{name}: {}`", value.escape_ascii()));
         }
     }
-    // Node keeps what is nominated, other servers drop it.
+    // Node keeps nominated headers, other servers drop them.
     for token in sighting.values("connection").iter().flat_map(|value| value.split(',')) {
         if is_managed(token.trim()) {
             return Err(format!("the upstream saw Connection nominate `{token}`"));
@@ -570,7 +571,8 @@ pub fn laws(sighting: &Sighting, mode: &Mode, named: bool) -> Result<(), String>
     Ok(())
 }
 
-/// Whether a list of exact paths, and of paths with `*` for one segment or, at the end, for anything, holds one.
+/// Whether a list of exact paths, and of paths with `*` for one segment or, at the end, for any suffix, contains a
+/// path.
 fn holds(list: &[&str], path: &str) -> bool {
     list.iter().any(|entry| match entry.split_once('*') {
         None => *entry == path,
@@ -582,7 +584,7 @@ fn holds(list: &[&str], path: &str) -> bool {
     })
 }
 
-/// The path as the Gateway reads it: `new URL(request.url, "http://localhost").pathname`, where Node has read the
+/// The path as the Gateway reads it: `new URL(request.url, "http://localhost").pathname`, after Node has read the
 /// bytes as Latin-1.
 pub fn whatwg_path(target: &[u8]) -> Option<String> {
     let text: String = target.iter().map(|byte| char::from(*byte)).collect();

@@ -1,4 +1,4 @@
-//! What stands behind Envoy: it takes down every request, byte for byte as far as the rules care, and answers 200.
+//! The server behind Envoy: it records every request, byte for byte as far as the rules need it, and answers 200.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -9,23 +9,23 @@ use std::thread::JoinHandle;
 use harness::tungstenite::handshake::derive_accept_key;
 use harness::wire::{Connection, Headers, latin1, values};
 
-/// What a WebSocket is sent first, as a frame.
+/// The first frame sent on a WebSocket.
 pub const GREETING: &[u8] = b"\x81\x08upstream";
 
 /// One request that arrived.
 #[derive(Clone, Debug, Default)]
 pub struct Sighting {
     pub method: String,
-    /// The request target, as it stood in the request line.
+    /// The request target from the request line.
     pub target: Vec<u8>,
     pub version: String,
-    /// Names as they came, values without the white space around them, copies apart, in order.
+    /// Names as they arrived, values without surrounding white space, copies as separate entries, in order.
     pub headers: Headers,
     pub trailers: Headers,
     pub body: Vec<u8>,
-    /// What came behind an upgrade.
+    /// The bytes after an upgrade.
     pub behind: Vec<u8>,
-    /// What of it could not be read.
+    /// The part that could not be read.
     pub problem: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl Upstream {
                     }
                     let Ok(stream) = stream else { continue };
                     let shared = Arc::clone(&shared);
-                    // It ends with its connection, and that with Envoy.
+                    // It ends with its connection, which ends with Envoy.
                     std::thread::spawn(move || drop(serve(&stream, &shared)));
                 }
             }
@@ -112,7 +112,7 @@ impl Upstream {
         self.address
     }
 
-    /// What arrived so far.
+    /// All requests so far.
     pub fn seen(&self) -> Vec<Sighting> {
         self.shared.seen().clone()
     }
@@ -147,7 +147,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
         };
         if !values(&headers, "upgrade").is_empty() {
             let Some(key) = values(&headers, "sec-websocket-key").into_iter().next() else {
-                // As the Gateway's WebSocket library answers.
+                // The same answer as from the Gateway's WebSocket library.
                 return connection.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
             };
             let accept = derive_accept_key(key.as_bytes());
@@ -165,7 +165,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
                 amend(&|sighting| sighting.behind.extend_from_slice(&bytes));
             }
         }
-        // Where both framings are there, Node takes the chunks, and so does this.
+        // If both framings are present, Node uses the chunks, and so does this server.
         let (body, trailers) = connection.body(&headers)?.unwrap_or_default();
         amend(&|sighting| (sighting.body, sighting.trailers) = (body.clone(), trailers.clone()));
         connection.send(match method.as_str() {

@@ -1,6 +1,6 @@
-//! What istiod makes of the manifests: filters in the order of its phases, a WasmPlugin as an ECDS resource whose
-//! configuration is a JSON string, listeners as it writes them for gateways and for what comes into a pod. Only
-//! addresses, ports and files are ours.
+//! What istiod generates from the manifests: filters in the order of its phases, a WasmPlugin as an ECDS resource
+//! with its configuration as a JSON string, and listeners as it writes them for gateways and for a pod's inbound
+//! traffic. Only addresses, ports and files are ours.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,12 +24,12 @@ pub fn patch(documents: &[Value]) -> Value {
     patches[0]["patch"]["value"].clone()
 }
 
-/// The types that istiod allows for a WasmPlugin: the filter, and what its agent puts in the place of one that it
-/// cannot fetch.
+/// The types that istiod allows for a WasmPlugin: the filter, and the one that its agent substitutes if it cannot
+/// fetch the module.
 pub const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 pub const RBAC: &str = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
 
-/// A WasmPlugin's ECDS resource, as the agent hands it to Envoy once it has fetched the module.
+/// A WasmPlugin's ECDS resource, as the agent passes it to Envoy once it has fetched the module.
 pub fn resource(plugin: &Value) -> Value {
     let spec = &plugin["spec"];
     let policy = match spec["failStrategy"].as_str() {
@@ -56,7 +56,7 @@ pub fn resource(plugin: &Value) -> Value {
     wrapped
 }
 
-/// What the agent hands over as long as it cannot fetch the module: nobody passes.
+/// The resource that the agent uses while it cannot fetch the module: it denies all requests.
 pub fn deny_all(plugin: &Value) -> Value {
     let mut wrapped =
         parts::typed(&plugin_name(plugin), "envoy.extensions.filters.http.rbac.v3.RBAC", json!({"rules": {}}));
@@ -69,7 +69,7 @@ pub fn plugin_name(plugin: &Value) -> String {
     format!("{}.{}", part("namespace"), part("name"))
 }
 
-/// A place for ECDS resources, in the place of istiod's ADS.
+/// A folder of ECDS resources, instead of istiod's ADS.
 pub struct Discovery<'f>(pub &'f Path);
 
 impl Discovery<'_> {
@@ -116,7 +116,7 @@ pub fn jwt_authn(authentication: &Value, keys: &Value) -> Value {
     )
 }
 
-/// An AuthorizationPolicy's filter. Ports are left out: those of a test are free ones.
+/// An AuthorizationPolicy's filter. Ports are left out, because tests use free ones.
 pub fn rbac(authorization: &Value) -> Value {
     let spec = &authorization["spec"];
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
@@ -161,7 +161,7 @@ pub fn rbac(authorization: &Value) -> Value {
     )
 }
 
-/// What istiod puts between the policies and the router.
+/// The filters that istiod puts between the policies and the router.
 pub fn builtin() -> [Value; 2] {
     [
         parts::typed("envoy.filters.http.fault", "envoy.extensions.filters.http.fault.v3.HTTPFault", json!({})),
@@ -187,7 +187,7 @@ pub fn tls(side: &str, certificate: Option<&Identity>, authority: &Authority, pe
     parts::typed("envoy.transport_sockets.tls", &name, context)
 }
 
-/// What comes into the pod, as the sidecar's listener has it. `modes` are those of PeerAuthentication.
+/// The pod's inbound traffic, as in the sidecar's listener. `modes` are those of PeerAuthentication.
 pub fn inbound(name: &str, filters: Vec<Value>, mesh: &Mesh, mode: &str) -> Value {
     let manager = parts::manager(
         name,
@@ -219,7 +219,7 @@ pub fn inbound(name: &str, filters: Vec<Value>, mesh: &Mesh, mode: &str) -> Valu
     listener
 }
 
-/// Where the sidecar sends what it lets in. Istio's source address there is its own mark.
+/// The application behind the sidecar. Istio marks these connections with its own source address.
 pub fn application(address: SocketAddr) -> Value {
     let mut cluster = parts::cluster(parts::UPSTREAM, address);
     cluster["upstream_bind_config"] = json!({"source_address": {"address": "127.0.0.6", "port_value": 0}});

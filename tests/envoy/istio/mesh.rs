@@ -1,4 +1,4 @@
-//! Who is in the mesh, and what comes of a request.
+//! The workloads of the mesh, and the results of requests.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::istiod::tls;
 
-/// The mesh: its authority, who is who, and the address that everybody but the Gateway's pod connects from. It must
-/// not be loopback: then it could be a process of the pod.
+/// The mesh: its authority, its identities, and the address from which all workloads except the Gateway's pod
+/// connect. It must not be loopback, because then it could be a process of the pod.
 pub struct Mesh {
     pub authority: Authority,
     pub pod: Identity,
@@ -46,7 +46,8 @@ impl Mesh {
         folder
     }
 
-    /// A workload's way to the pod: a listener that passes on what it gets, headers as they are, with this certificate.
+    /// A workload's way to the pod: a listener that forwards requests, with unchanged headers and with this
+    /// certificate.
     pub fn way(&self, name: &str, certificate: &Identity, to: SocketAddr) -> (Value, Value) {
         let manager = parts::manager(
             name,
@@ -71,14 +72,14 @@ impl Mesh {
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The upstream got it, as this user; none for what needs none.
+    /// The upstream received it, as this user; `None` for a path that does not need one.
     Admitted(Option<String>),
     /// The filter refused it.
     Refused(String),
-    /// Something else in Envoy did.
+    /// Another part of Envoy answered.
     Status(u16),
     /// The connection ended without an answer.
     Nothing,
@@ -92,7 +93,7 @@ pub fn refused(reason: &str) -> Outcome {
     Outcome::Refused(reason.to_owned())
 }
 
-/// Asks, from an address of this host.
+/// Sends a request from an address of this host.
 pub fn ask(from: IpAddr, to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Outcome {
     let mut connection = Connection::new(wire::open_from(from, to).unwrap());
     let all = [&[("host", "claw.example.com")], headers].concat();
@@ -126,7 +127,7 @@ pub const UPGRADE: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-/// Asks plainly and as a WebSocket, which must come to the same.
+/// Sends a plain request and a WebSocket, which must have the same result.
 pub fn ask_both(from: IpAddr, to: SocketAddr, headers: &[(&str, &str)]) -> Outcome {
     let outcome = ask(from, to, "/v1/models", headers);
     assert_eq!(ask(from, to, "/", &[headers, &UPGRADE].concat()), outcome, "the WebSocket with {headers:?}");

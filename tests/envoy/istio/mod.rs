@@ -1,6 +1,6 @@
-//! Istio: the manifests in `envoy/istio` hold against Istio's schemas, and the Envoy configuration that istiod
-//! makes of such manifests is rebuilt out of these very files and run: an ingress gateway and the sidecar behind
-//! it, with mutual TLS between.
+//! Istio: the manifests in `envoy/istio` are valid for Istio's schemas. The Envoy configuration that istiod generates
+//! from such manifests is rebuilt from these files and run: an ingress gateway and the sidecar behind it, with mutual
+//! TLS between them.
 
 mod istiod;
 mod mesh;

@@ -15,7 +15,7 @@ fn the_manifests_hold_against_istios_schemas_and_a_wrong_field_does_not() {
             assert_eq!(schemas.problems(&document), Vec::<String>::new(), "{file}");
         }
     }
-    // The file, the kind, the path of a field, what is written there, and a part of what the schema says.
+    // The file, the kind, the path of a field, the value written there, and a part of the schema's message.
     let wrong = [
         (INGRESS, "WasmPlugin", "/spec/failStrategy", json!("FAIL_SOMETIMES"), "FAIL_SOMETIMES"),
         (INGRESS, "WasmPlugin", "/spec/phase", json!("AUTHENTICATION"), "AUTHENTICATION"),
@@ -65,7 +65,7 @@ fn the_manifests_agree_with_each_other_and_their_policies_compile() {
         assert!(digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{file}: {digest}");
         let key = &plugin["pluginConfig"]["filter"]["peerAddress"]["filterState"];
         assert_eq!(&patch(documents)["typed_config"]["on_request_headers"][0]["object_key"], key, "{file}");
-        // Nothing is selected but the workload that the file is about.
+        // Nothing is selected except the workload that the file is about.
         let label = match file {
             INGRESS => json!({"istio": "openclaw-ingress"}),
             _ => json!({"app": "openclaw-gateway"}),
@@ -78,7 +78,7 @@ fn the_manifests_agree_with_each_other_and_their_policies_compile() {
             assert!(named.is_some() || document["kind"] == "VirtualService", "{file}: {document}");
         }
     }
-    // To Istio, what comes into a pod is SERVER, and what goes through a gateway is CLIENT.
+    // For Istio, traffic into a pod is SERVER, and traffic through a gateway is CLIENT.
     assert_eq!(of_kind(&sidecar, "WasmPlugin")["spec"]["match"][0]["mode"], "SERVER");
     assert_eq!(of_kind(&ingress, "WasmPlugin")["spec"]["match"], Value::Null);
     let trusted = &of_kind(&sidecar, "WasmPlugin")["spec"]["pluginConfig"]["filter"]["trustedPeers"];

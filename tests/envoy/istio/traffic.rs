@@ -1,4 +1,4 @@
-//! Requests through the ingress gateway and the sidecar, and past them.
+//! Requests through the ingress gateway and the sidecar, and requests that bypass them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener};
@@ -18,7 +18,7 @@ use super::istiod::{
 use super::mesh::{Mesh, Outcome, UPGRADE, admitted, ask, ask_both, refused};
 use super::{INGRESS, NICK, SIDECAR};
 
-/// Sidecar listeners of the shipped manifests, and of manifests with something left out or changed.
+/// Sidecar listeners of the shipped manifests, and of manifests with parts removed or changed.
 fn start_sidecar(mesh: &Mesh, echo: &Echo) -> Envoy {
     let documents = manifests::read(SIDECAR);
     let (plugin, authorization) = (of_kind(&documents, "WasmPlugin"), of_kind(&documents, "AuthorizationPolicy"));
@@ -34,7 +34,8 @@ fn start_sidecar(mesh: &Mesh, echo: &Echo) -> Envoy {
         lay(&mut plugin["spec"]["pluginConfig"]["filter"], &filter);
         plugin
     };
-    // By address instead of by certificate: the ingress gateway at the address from which all come here, or at another.
+    // By address instead of by certificate: the ingress gateway at the address from which everything here connects,
+    // or at another.
     let by_address = |proxy: &str| json!({"trustedPeers": [], "peerTrust": "address", "trustedProxies": [proxy]});
     let own = mesh.address.to_string();
     let mut connection = by_address("10.7.7.7");
@@ -92,7 +93,7 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
         parts::listener(name, vec![parts::manager(name, filters, &settings)], json!({}))
     };
     let clusters = vec![mesh.to_pod(parts::UPSTREAM, &mesh.ingress, sidecar.address("shipped"))];
-    // numTrustedProxies makes Envoy believe X-Forwarded-For; the EnvoyFilter makes the filter not care.
+    // numTrustedProxies makes Envoy trust X-Forwarded-For; the EnvoyFilter makes the filter independent of that.
     let ingress =
         Envoy::start(&parts::bootstrap(vec![gateway("ingress", 0), gateway("two hops", 2)], clusters).to_string());
 
@@ -114,7 +115,7 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
         (vec![], refused("trusted_proxy_assertion_missing")),
         (vec![named], refused("trusted_proxy_assertion_missing")),
         (vec![named, forwarded, certificate], refused("trusted_proxy_assertion_missing")),
-        // A bad token ends at jwt_authn.
+        // jwt_authn refuses an invalid token.
         (vec![("authorization", &forged)], Outcome::Status(401)),
         (vec![("authorization", &nick), ("origin", "https://claw.example.com")], admitted(NICK)),
         (
@@ -132,19 +133,19 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
             Outcome::Admitted(None),
             "{name}: health needs no identity"
         );
-        // Another host is not this gateway's: refused by AuthorizationPolicy, after the filter.
+        // This gateway does not serve other hosts: refused by AuthorizationPolicy, after the filter.
         let elsewhere = [("host", "other.example.com"), ("authorization", nick.as_str())];
         let mut connection = Connection::new(wire::open_from(mesh.address, to).unwrap());
         connection.send(&wire::request("GET", "/", &elsewhere)).unwrap();
         assert_eq!(connection.response("GET").unwrap().status, 403, "{name}");
     }
-    // Who is loopback at the ingress gateway is nobody's client.
+    // A loopback client at the ingress gateway has no client address.
     let local = wire::get(ingress.address("ingress"), "/", &[("authorization", &nick)]).unwrap();
     assert_eq!(local.json()["error"]["reason"], "proxy_attribution_required", "{local:?}");
 }
 
 #[test]
-fn in_the_sidecar_a_forged_address_does_not_help_and_only_the_ingress_gateway_is_believed() {
+fn the_sidecar_trusts_only_the_ingress_gateway_and_no_forged_address() {
     let mesh = Mesh::new();
     let echo = Echo::start().unwrap();
     let sidecar = start_sidecar(&mesh, &echo);
@@ -161,7 +162,7 @@ fn in_the_sidecar_a_forged_address_does_not_help_and_only_the_ingress_gateway_is
     const CERTIFICATE: &str = "trusted_proxy_peer_certificate";
     let user = ("x-forwarded-user", NICK);
     let honest = ("x-forwarded-for", "198.51.100.9");
-    // What an attacker writes there: the ingress gateway's address, the pod's own, Istio's.
+    // The addresses that an attacker claims: the ingress gateway's, the pod's own, Istio's.
     let forged = [
         ("x-forwarded-for", "10.7.7.7"),
         ("x-forwarded-for", "198.51.100.9, 10.7.7.7"),
@@ -186,7 +187,7 @@ fn in_the_sidecar_a_forged_address_does_not_help_and_only_the_ingress_gateway_is
     }
     assert_eq!(ask_from("ingress", "shipped", &[honest]), refused("trusted_proxy_user_missing"));
 
-    // By address, with the EnvoyFilter: the true one counts, whatever the header says.
+    // By address, with the EnvoyFilter: the true address counts, independent of the header.
     assert_eq!(ask_from("other", "own address listed", &[user, honest]), admitted(NICK));
     assert_eq!(
         ask_from("other", "own address listed", &[user, ("x-forwarded-for", "203.0.113.9, 198.51.100.9")]),
@@ -196,7 +197,7 @@ fn in_the_sidecar_a_forged_address_does_not_help_and_only_the_ingress_gateway_is
         let seen = ask_from("other", "another address listed", &[user, forged]);
         assert_eq!(seen, refused("trusted_proxy_untrusted_source"), "{forged:?}");
     }
-    // Without it: nothing is believed, and so nobody comes in, the honest proxy neither.
+    // Without it, no address is trusted, so nobody is admitted, not even the honest proxy.
     for headers in [[user, honest], [user, forged[0]]] {
         for who in ["ingress", "other"] {
             let seen = ask_from(who, "no EnvoyFilter", &headers);
@@ -205,12 +206,12 @@ fn in_the_sidecar_a_forged_address_does_not_help_and_only_the_ingress_gateway_is
             assert_eq!(seen, refused("trusted_proxy_peer_unverified"), "{who}: {headers:?}");
         }
     }
-    // AuthorizationPolicy alone, where the WasmPlugin was deleted: it knows the peer, and knows nothing of users.
+    // AuthorizationPolicy alone, with the WasmPlugin deleted: it checks the peer, but not users.
     assert_eq!(ask_from("other", "no WasmPlugin", &[user, honest]), Outcome::Status(403));
     assert_eq!(ask_from("ingress", "no WasmPlugin", &[user, honest]), admitted(NICK));
 
-    // An Envoy in front takes a 101 with a length for an error, so the client would not learn the reason. This is
-    // why the sidecar answers with a plain 401; the other way is to take the length off.
+    // An Envoy in front treats a 101 with a length as an error, so the client would not learn the reason. This is why
+    // the sidecar answers with a plain 401; the alternative is to remove the length.
     for (door, expected) in
         [("closes WebSockets", Outcome::Status(502)), ("closes WebSockets, no length", refused(CERTIFICATE))]
     {
@@ -219,11 +220,12 @@ fn in_the_sidecar_a_forged_address_does_not_help_and_only_the_ingress_gateway_is
         assert_eq!(ask(mesh.address, to, "/", &[&[user, honest][..], &UPGRADE].concat()), expected, "{door}");
     }
 
-    // Past the mesh, without TLS. STRICT ends the connection; PERMISSIVE leaves it to the filter.
+    // Bypassing the mesh, without TLS. STRICT ends the connection; PERMISSIVE leaves the decision to the filter.
     for (door, expected) in [("shipped", Outcome::Nothing), ("permissive", refused(CERTIFICATE))] {
         assert_eq!(ask_both(mesh.address, sidecar.address(door), &[user, honest]), expected, "{door}");
     }
-    // A probe that Istio does not rewrite comes like that: it wants PERMISSIVE, and a path that needs no identity.
+    // A probe that Istio does not rewrite arrives like this: it needs PERMISSIVE, and a path that does not need an
+    // identity.
     for (door, expected) in [("shipped", Outcome::Nothing), ("permissive", Outcome::Admitted(None))] {
         assert_eq!(ask(mesh.address, sidecar.address(door), "/healthz", &[user]), expected, "{door}");
     }
@@ -286,7 +288,7 @@ fn until_the_module_is_fetched_nobody_passes_and_a_bad_update_changes_nothing() 
     };
     let (taken, rejected) = (stat("update_success"), stat("update_rejected"));
     discovery.put(&resource(plugin));
-    eventually("the plugin to be taken", || stat("update_success") > taken);
+    eventually("the plugin to be accepted", || stat("update_success") > taken);
     assert_eq!(get("/"), 200);
 
     let mut bad = plugin.clone();
@@ -298,6 +300,6 @@ fn until_the_module_is_fetched_nobody_passes_and_a_bad_update_changes_nothing() 
     other["spec"]["pluginConfig"]["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(["mary@example.com"]);
     let taken = stat("update_success");
     discovery.put(&resource(&other));
-    eventually("the new policy to be taken", || stat("update_success") > taken);
+    eventually("the new policy to be accepted", || stat("update_success") > taken);
     assert_eq!(get("/"), 401);
 }

@@ -1,10 +1,10 @@
-// A real client, driven by lines of JSON: a question a line on standard input, an answer a line on standard output.
-// It ends when its input ends, and takes its browser along.
+// A real client, driven by lines of JSON: one question per line on standard input, one answer per line on standard
+// output. It ends when its input ends, and closes its browser.
 //
 //   node client.mjs chromium|firefox|node|ws
 //
-// CLIENT_PACKAGES names the folder with node_modules; CLIENT_BROWSER the browser's program, CLIENT_FOLDER a folder
-// for all that it writes.
+// CLIENT_PACKAGES is the folder with node_modules; CLIENT_BROWSER is the browser's program; CLIENT_FOLDER is a folder
+// for everything that it writes.
 import { rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -12,8 +12,8 @@ import { createInterface } from "node:readline";
 const require = createRequire(`${process.env.CLIENT_PACKAGES}/`);
 const PATIENCE_MS = 60_000;
 
-// Opens a WebSocket and tells all that a script can learn. After the first message it says something, if it shall,
-// and after the next one it closes. It runs in browsers too, so it uses nothing from around it.
+// Opens a WebSocket and reports everything that a script can learn. After the first message it sends something, if it
+// should, and after the next one it closes. It also runs in browsers, so it uses nothing from its surroundings.
 async function converse({ url, protocols, say, patience }, create) {
   const socket = create ? create() : new WebSocket(url, protocols);
   const seen = { opened: false, protocol: "", messages: [] };
@@ -38,8 +38,8 @@ async function converse({ url, protocols, say, patience }, create) {
 
 const withPatience = (question) => ({ ...question, patience: PATIENCE_MS });
 
-// There is no name server where the tests run. These are the hosts of tests/proxies, and one of which the
-// provider's pages want a font.
+// There is no name server where the tests run. These are the hosts of tests/proxies, and one from which the
+// provider's pages load a font.
 const RESOLVER = "--host-resolver-rules=MAP claw.example.com 10.0.0.2,MAP id.example.com 10.0.0.4,MAP fonts.googleapis.com ~NOTFOUND";
 
 async function chromium() {
@@ -48,7 +48,7 @@ async function chromium() {
     executablePath: process.env.CLIENT_BROWSER,
     headless: true,
     ignoreHTTPSErrors: true,
-    // Nobody asks the outer world for anything, and no sandbox: these tests may run as root.
+    // No requests to the outside world, and no sandbox: these tests may run as root.
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", RESOLVER],
   });
 
@@ -62,7 +62,7 @@ async function chromium() {
     return tab;
   }
 
-  // The page that was gone to last, and what happened there.
+  // The page that was opened last, and what happened there.
   let current;
   let happened;
 
@@ -77,7 +77,7 @@ async function chromium() {
       }
     },
 
-    // Goes to a page and stays there.
+    // Opens a page and stays there.
     async visit(question) {
       await current?.close();
       current = await open(question);
@@ -90,7 +90,7 @@ async function chromium() {
       return { status: response.status(), headers: await response.allHeaders(), body: await response.text() };
     },
 
-    // Waits until a text stands on the page, takes a picture, and returns what `probe` (an expression) finds.
+    // Waits until a text appears on the page, takes a screenshot, and returns what `probe` (an expression) finds.
     async look({ text, screenshot, probe }) {
       const answer = {};
       if (text) {
@@ -109,7 +109,7 @@ async function chromium() {
       return {};
     },
 
-    // What a script on a page gets when it asks for something.
+    // The response that a script on a page gets.
     async fetch(question) {
       const tab = await open(question);
       try {
@@ -135,7 +135,7 @@ async function firefox() {
     headless: true,
     acceptInsecureCerts: true,
     userDataDir: `${process.env.CLIENT_FOLDER}/profile`,
-    // JSON is shown as the text that it is, in a page where scripts may open a WebSocket.
+    // JSON is shown as plain text, in a page where scripts may open a WebSocket.
     extraPrefsFirefox: { "devtools.jsonview.enabled": false },
   });
   return {
@@ -185,7 +185,7 @@ try {
   }
 } finally {
   await client.end();
-  // Also where the test was interrupted, and so cannot.
+  // Also if the test was interrupted and cannot do this itself.
   rmSync(process.env.CLIENT_FOLDER, { recursive: true, force: true, maxRetries: 20 });
 }
 process.exit(0);

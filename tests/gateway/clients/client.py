@@ -11,7 +11,7 @@ PATIENCE = 60
 
 
 def websocket(question):
-    """Opens a WebSocket and tells what happened, as `converse` in client.mjs does."""
+    """Opens a WebSocket and reports what happened, as `converse` in client.mjs does."""
     url = question["url"]
     trust = ssl.create_default_context(cafile=sys.argv[1]) if url.startswith("wss:") else None
     seen = {"opened": False, "protocol": "", "messages": []}

@@ -1,4 +1,4 @@
-// Looks at a page as a critical reader would: one expression, evaluated in the page.
+// Inspects a page for readability: one expression, evaluated in the page.
 (() => {
   const channels = (color) => color.match(/[\d.]+/g).map(Number);
   // Relative luminance and contrast as WCAG 2.2 defines them.

@@ -1,5 +1,5 @@
-//! Pods with addresses of their own, and iptables before the sidecar, as Istio has them: network namespaces on one
-//! wire.
+//! Pods with their own addresses, and iptables in front of the sidecar, as in Istio: network namespaces on one
+//! network.
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -21,8 +21,8 @@ const POD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 44, 0, 3));
 const INGRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 44, 0, 2));
 const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 44, 0, 9));
 
-/// An application that binds to loopback, which the Sidecar of `sidecar.yaml` makes reachable for Envoy alone; and
-/// one that binds to the pod's address, which Istio connects to without it. The filter of the second goes by
+/// One application binds to loopback, and the Sidecar of `sidecar.yaml` makes it reachable for Envoy only. The other
+/// binds to the pod's address, and Istio connects to it without a Sidecar. The filter of the second one checks
 /// addresses.
 const ON_LOOPBACK: u16 = 18789;
 const ON_LAN: u16 = 18790;
@@ -32,7 +32,7 @@ fn capture_leads_all_traffic_through_the_filter_and_a_port_exclusion_leads_aroun
     let network =
         Network::new(&[("pod", &["10.44.0.3/24"]), ("ingress", &["10.44.0.2/24"]), ("attacker", &["10.44.0.9/24"])]);
     let mut mesh = Mesh::new();
-    // Each Envoy lives as long as this thread, which ends up in the pod.
+    // Each Envoy lives as long as this thread, which ends in the pod's namespace.
     let mut workload = |host: &str, address: IpAddr| {
         network.enter(host);
         mesh.address = address;
@@ -61,7 +61,7 @@ fn capture_leads_all_traffic_through_the_filter_and_a_port_exclusion_leads_aroun
         assert_eq!(seen, admitted(NICK), "{to}");
     }
     assert_eq!((on_loopback.requests(), on_lan.requests()), (2, 2));
-    // Another workload, whatever it says of its address.
+    // Another workload, with any claim about its address.
     let reasons = ["trusted_proxy_peer_certificate", "trusted_proxy_untrusted_source"];
     for (to, reason) in from_attacker.into_iter().zip(reasons) {
         for forwarded in ["198.51.100.9", "10.44.0.2", "198.51.100.9, 10.44.0.2", "127.0.0.6", "10.44.0.3"] {
@@ -70,19 +70,19 @@ fn capture_leads_all_traffic_through_the_filter_and_a_port_exclusion_leads_aroun
             assert_eq!(seen, refused(reason), "{to}: {forwarded}");
         }
     }
-    // Without the mesh's TLS: to the ports themselves, to another, and to Envoy's own.
+    // Without the mesh's TLS: to the ports themselves, to another port, and to Envoy's own.
     for port in [ON_LOOPBACK, ON_LAN, 9999, 15006] {
         let seen = network.on("attacker", || ask(ATTACKER, SocketAddr::new(POD, port), "/", &[user, honest]));
         assert_eq!(seen, Outcome::Nothing, "{port}");
     }
     assert_eq!((on_loopback.requests(), on_lan.requests()), (2, 2));
 
-    // A probe that Istio rewrote comes from its agent in the pod, past the sidecar and at the pod's address. What
-    // binds to loopback is not there; an `exec` probe asks where it is.
+    // A probe that Istio rewrote comes from its agent in the pod, bypassing the sidecar, to the pod's address. An
+    // application on loopback cannot be reached there; an `exec` probe can reach it.
     let agent = IpAddr::from([127, 0, 0, 6]);
     assert!(
         wire::open_from(agent, SocketAddr::new(POD, ON_LOOPBACK)).is_err(),
-        "on loopback: out of the agent's reach"
+        "on loopback: the agent cannot reach it"
     );
     assert_eq!(
         ask(agent, SocketAddr::new(POD, ON_LAN), "/healthz", &[]),
@@ -98,14 +98,14 @@ fn capture_leads_all_traffic_through_the_filter_and_a_port_exclusion_leads_aroun
         iptables(&format!("-I ISTIO_INBOUND -p tcp --dport {port} -j RETURN"));
     }
     let reached = network.on("attacker", || wire::open_from(ATTACKER, SocketAddr::new(POD, ON_LOOPBACK)).is_ok());
-    assert!(!reached, "an application on loopback is out of reach");
+    assert!(!reached, "an application on loopback cannot be reached");
     for headers in [vec![user], [&[user][..], &UPGRADE].concat()] {
         let seen = network.on("attacker", || ask(ATTACKER, SocketAddr::new(POD, ON_LAN), "/", &headers));
         assert_eq!(seen, admitted(NICK), "one on the pod's address believes everybody: {headers:?}");
     }
 }
 
-/// The sidecar's listener for all that is captured, with a filter chain for each port of the pod.
+/// The sidecar's listener for all captured traffic, with a filter chain for each port of the pod.
 fn sidecar(mesh: &Mesh) -> Envoy {
     let documents = manifests::read(SIDECAR);
     let shipped = of_kind(&documents, "WasmPlugin").clone();
@@ -138,7 +138,7 @@ fn sidecar(mesh: &Mesh) -> Envoy {
 
 fn iptables(rule: &str) {
     let output = Command::new("iptables").args(["-t", "nat"]).args(rule.split(' ')).output().unwrap_or_else(|_| {
-        panic!("`iptables` is missing, which leads traffic to the sidecar: apt-get install iptables")
+        panic!("`iptables` is missing, which redirects traffic to the sidecar: apt-get install iptables")
     });
     assert!(output.status.success(), "iptables {rule}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,10 +1,10 @@
-//! A real Gateway behind Istio's sidecar, and pods with addresses of their own.
+//! A real Gateway behind Istio's sidecar, and pods with their own addresses.
 
 mod capture;
-#[allow(dead_code, reason = "the tests of Envoy use the rest")]
+#[allow(dead_code, reason = "the Envoy tests use the rest")]
 #[path = "../../envoy/istio/istiod.rs"]
 mod istiod;
-#[allow(dead_code, reason = "the tests of Envoy use the rest")]
+#[allow(dead_code, reason = "the Envoy tests use the rest")]
 #[path = "../../envoy/istio/mesh.rs"]
 mod mesh;
 mod real;

@@ -1,4 +1,4 @@
-//! A real OpenClaw Gateway behind the sidecar, with the block of openclaw.json that is in the WasmPlugin.
+//! A real OpenClaw Gateway behind the sidecar, with the openclaw.json block from the comments of the WasmPlugin.
 
 use harness::envoy::Envoy;
 use harness::gateway::{Gateway, Options};
@@ -12,7 +12,7 @@ use super::mesh::Mesh;
 use super::{NICK, SIDECAR};
 
 #[test]
-fn the_real_gateway_takes_the_sidecar_for_its_proxy_if_its_list_names_istios_address() {
+fn the_real_gateway_trusts_the_sidecar_if_its_list_names_istios_address() {
     let mesh = Mesh::new();
     let documents = manifests::read(SIDECAR);
     let plugin = of_kind(&documents, "WasmPlugin");
@@ -31,7 +31,7 @@ fn the_real_gateway_takes_the_sidecar_for_its_proxy_if_its_list_names_istios_add
         let way = Envoy::start(&parts::bootstrap(vec![listener], vec![cluster]).to_string());
         let response = wire::get(way.address("way"), "/control-ui-config.json", &headers).unwrap();
         assert_eq!(response.status, expected, "{listed}: {response:?}");
-        // What is refused here, the Gateway refuses: the filter gives a reason.
+        // The Gateway refuses this, not the filter, which would give a reason.
         assert!(response.json()["error"]["reason"].is_null(), "{response:?}");
         let stranger = wire::get(way.address("way"), "/control-ui-config.json", &headers[1..]).unwrap();
         assert_eq!(stranger.json()["error"]["reason"], "trusted_proxy_user_missing", "{stranger:?}");

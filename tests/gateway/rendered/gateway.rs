@@ -1,4 +1,4 @@
-//! What `render` prints for both hops works together: a real Gateway with the rendered block behind a real Envoy
+//! The output of `render` for both hops works together: a real Gateway with the rendered block behind a real Envoy
 //! with the rendered bootstrap.
 
 use std::fs;
@@ -21,7 +21,7 @@ fn the_gateway_calls_every_rendered_block_valid() {
     for arguments in [&["--envoy", "10.0.0.2", "--envoy", "fd00::2"][..], &["--envoy", "127.0.0.6"]] {
         let text = gateway_block(&folder, arguments);
         validate(&text).unwrap_or_else(|said| panic!("{said}\n{text}"));
-        assert!(validate(&text.replace("\"trusted-proxy\"", "\"trusted\"")).is_err(), "it can also say no");
+        assert!(validate(&text.replace("\"trusted-proxy\"", "\"trusted\"")).is_err(), "the check can also fail");
     }
 }
 

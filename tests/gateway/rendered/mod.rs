@@ -1,6 +1,6 @@
-//! What `render` prints, with a real Gateway.
+//! The output of `render`, with a real Gateway.
 
 mod gateway;
-#[allow(dead_code, reason = "the tests of the tool use the rest")]
+#[allow(dead_code, reason = "the tool's tests use the rest")]
 #[path = "../../cli/recording/site.rs"]
 mod site;

@@ -16,17 +16,18 @@ use serde_json::{Value, json};
 
 use crate::envoy::{Envoy, Example, Ports, Scratch, eventually, root};
 
-/// How long a client may take for one answer, or to end. It gives up by itself before, and says at what.
+/// How long a client may take for one answer, or to end. The client has its own shorter timeout, and reports what it
+/// was waiting for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The clients that are driven here.
+/// The clients that the tests drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Chromium, driven by Playwright.
     Chromium,
     /// Firefox, driven by WebDriver BiDi.
     Firefox,
-    /// The `WebSocket` that Node has by itself.
+    /// The `WebSocket` that is built into Node.
     Node,
     /// The npm package `ws`.
     Ws,
@@ -39,23 +40,23 @@ impl Kind {
     pub const ALL: [Self; 5] = [Self::Chromium, Self::Firefox, Self::Node, Self::Ws, Self::Python];
 }
 
-/// A running client. Questions go in as JSON and answers come out, one at a time. It ends when dropped, and also
-/// when this process dies, since then its input ends.
+/// A running client. Questions go in as JSON and answers come out, one at a time. The client ends when this is
+/// dropped, and also when this process dies, because its input then ends.
 pub struct Client {
     kind: Kind,
     child: Child,
     questions: Option<ChildStdin>,
     answers: Receiver<String>,
-    /// The browser, which leads a process group of its own.
+    /// The browser, which leads its own process group.
     browser: Option<Pid>,
     scratch: Scratch,
 }
 
 impl Client {
-    /// Starts a client that believes this certificate (a PEM file); browsers believe any.
+    /// Starts a client that trusts this certificate (a PEM file); browsers trust any.
     ///
     /// # Panics
-    /// If it is missing, with what to do; if it does not start, with what it said.
+    /// If it is not installed; the message says how to install it. If it does not start; the message has its output.
     pub fn start(kind: Kind, certificate: &Path) -> Self {
         Self::try_start(kind, certificate).unwrap_or_else(|problem| panic!("{problem}"))
     }
@@ -87,14 +88,14 @@ impl Client {
             .env("CLIENT_PACKAGES", installed("node_modules/ws")?.ancestors().nth(2).unwrap_or(&scripts))
             .env("CLIENT_FOLDER", folder)
             .env("NODE_EXTRA_CA_CERTS", certificate)
-            // Whatever they leave behind stays in the folder of this run.
+            // Files that they leave behind stay in the folder of this run.
             .envs(["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"].map(|name| (name, folder)))
             .envs([("NO_PROXY", "*"), ("no_proxy", "*"), ("MOZ_CRASHREPORTER_DISABLE", "1")])
             .current_dir(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::create(folder.join("said")).map_err(|error| format!("cannot write: {error}"))?)
-            // Ctrl-C in a terminal reaches this process alone; the client then sees its input end, and clears up.
+            // Ctrl-C in a terminal reaches only this process; the client then sees its input end, and cleans up.
             .process_group(0);
         let mut child = command.spawn().map_err(|error| format!("cannot run {command:?}: {error}"))?;
         let (sender, answers) = channel();
@@ -120,13 +121,13 @@ impl Client {
         self.kind
     }
 
-    /// Asks for something, and waits for the answer.
+    /// Sends a question and waits for the answer.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no answer.
     pub fn ask(&mut self, question: &Value) -> Value {
         let questions = self.questions.as_mut().expect("open until dropped");
-        // A client that is gone shows in the answer that does not come.
+        // If the client is gone, the missing answer shows it.
         drop(questions.write_all(format!("{question}\n").as_bytes()));
         self.answer()
     }
@@ -150,7 +151,7 @@ impl Drop for Client {
         while matches!(self.child.try_wait(), Ok(None)) && begun.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(20));
         }
-        // Whoever did not end by itself is ended; a driver that failed may have left its browser behind.
+        // Kills a client that did not end by itself; a driver that failed may have left its browser behind.
         if !matches!(self.child.try_wait(), Ok(Some(status)) if status.success()) {
             drop(self.child.kill());
             if let Some(browser) = self.browser {
@@ -161,7 +162,7 @@ impl Drop for Client {
     }
 }
 
-/// What `make clients` installed. The error is one line that says what to do.
+/// A part that `make clients` installed. The error is one line that says what to do.
 fn installed(part: &str) -> Result<PathBuf, String> {
     let folder = std::env::var_os("CLIENTS").map_or_else(|| root().join(".tools/clients"), PathBuf::from);
     let file = folder.join(part);
@@ -184,14 +185,14 @@ fn browser(variable: &str, name: &str) -> Result<PathBuf, String> {
     })
 }
 
-/// The cookie by which the sign-in of a [`Front`] knows who comes.
+/// The cookie by which the sign-in of a [`Front`] identifies the user.
 pub const SESSION: &str = "session";
 
-/// The configuration in `envoy/` with a sign-in before the filter, since a script in a browser cannot choose
-/// headers: whoever has the cookie [`SESSION`] gets the user header with its value, and everybody gets a client
-/// address.
+/// The configuration in `envoy/` with a sign-in before the filter, because a script in a browser cannot choose
+/// headers. A request with the cookie [`SESSION`] gets the user header with its value, and every request gets a
+/// client address.
 pub struct Front {
-    // Envoy ends before its folder goes.
+    // Envoy ends before its folder is removed.
     envoy: Envoy,
     example: Example,
     policy: Value,
@@ -200,18 +201,18 @@ pub struct Front {
 /// Whether browsers may open WebSockets over HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// They may not: each gets a connection of its own.
+    /// They may not: each WebSocket gets its own connection.
     Http1,
-    /// They may: where a page came over HTTP/2, its WebSockets share that connection.
+    /// They may: if a page came over HTTP/2, its WebSockets share that connection.
     Http2,
 }
 
 impl Front {
-    /// Starts Envoy before an upstream. Nick may come in, from the pages of this Envoy; `filter` is the policy's
-    /// block of that name.
+    /// Starts Envoy in front of an upstream. Nick is allowed, from the pages of this Envoy; `filter` is the policy's
+    /// `filter` block.
     ///
     /// # Panics
-    /// If it does not start, with what it said; if something is missing, with what to do.
+    /// If it does not start; the message has its output. If something is not installed; the message says what to do.
     pub fn start(upstream: SocketAddr, filter: &Value, websockets: Over) -> Self {
         let scratch = Scratch::new("front");
         let mut policy = json!({
@@ -251,15 +252,15 @@ impl Front {
         self.example.certificate()
     }
 
-    /// The policy in force.
+    /// The current policy.
     pub fn policy(&self) -> &Value {
         &self.policy
     }
 
-    /// Replaces the policy, and returns when it is in force.
+    /// Replaces the policy and returns when it is in force.
     ///
     /// # Panics
-    /// If Envoy does not take it.
+    /// If Envoy does not accept it.
     pub fn put_policy(&mut self, policy: Value) {
         let before = self.envoy.process().policies();
         self.example.put_policy(&policy.to_string()).unwrap_or_else(|problem| panic!("{problem}"));
@@ -296,7 +297,7 @@ fn with_sign_in(bootstrap: &str, websockets: Over) -> String {
     assert_eq!(
         (count(CONNECT[0]), count(CONNECT[1])),
         (1, 1),
-        "envoy/envoy.yaml must say of each listener whether it takes WebSockets over HTTP/2"
+        "envoy/envoy.yaml must configure for each listener whether it accepts WebSockets over HTTP/2"
     );
     bootstrap.replace(FILTER, &format!("{SIGN_IN}{FILTER}")).replace(CONNECT[0], connect).replace(CONNECT[1], connect)
 }

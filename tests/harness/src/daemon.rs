@@ -1,4 +1,4 @@
-//! Other people's servers as child processes.
+//! Third-party servers as child processes.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -12,10 +12,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::envoy::eventually;
 
-/// A running server, ended when dropped together with what it started, and by the system if this process dies
-/// first. What it says is kept, and shown if the test fails.
+/// A running server. Dropping this ends it together with its own child processes; if this process dies first, the
+/// system ends it. Its output is kept, and shown if the test fails.
 ///
-/// That last signal is bound to the thread that started it: a thread that ends takes its server along.
+/// The system's signal is bound to the thread that started the server: when that thread ends, so does the server.
 pub struct Daemon {
     name: String,
     child: Child,
@@ -27,7 +27,7 @@ impl Daemon {
     /// Starts a server that stays in the foreground.
     ///
     /// # Panics
-    /// If it is missing, with how to get it.
+    /// If it is not installed; the message says how to get it.
     pub fn start(command: &mut Command, how_to_get_it: &str) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -48,28 +48,28 @@ impl Daemon {
         Self { name, child, said, readers }
     }
 
-    /// Everything that it said so far.
+    /// Its output so far, by line.
     pub fn lines(&self) -> Vec<String> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until it said a line that passes, and returns what was found in it.
+    /// Waits for a line in which `find` finds something, and returns that.
     ///
     /// # Panics
-    /// If it does not come.
+    /// If no such line comes.
     pub fn line<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         let mut found = None;
         eventually(&format!("a line of {}", self.name), || {
             found = self.lines().iter().find_map(|line| find(line));
             found.is_some() || self.has_ended()
         });
-        found.unwrap_or_else(|| panic!("{} ended and did not say what was waited for", self.name))
+        found.unwrap_or_else(|| panic!("{} ended without writing the expected line", self.name))
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it accepts connections.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it does not accept any.
     pub fn listens(&mut self, address: SocketAddr) {
         eventually(&format!("{} at {address}", self.name), || {
             assert!(!self.has_ended(), "{} ended", self.name);
@@ -102,7 +102,7 @@ impl Drop for Daemon {
         }
         if thread::panicking() {
             let lines = self.lines();
-            eprintln!("--- the end of what {} said:", self.name);
+            eprintln!("--- the end of the output of {}:", self.name);
             for line in lines.iter().skip(lines.len().saturating_sub(40)) {
                 eprintln!("{}", line.chars().take(300).collect::<String>());
             }
@@ -111,8 +111,8 @@ impl Drop for Daemon {
     }
 }
 
-/// Lets a child die when the thread that starts it does, and leads a process group: Ctrl-C in a terminal reaches
-/// this program alone, which then ends the child itself.
+/// Makes a child process die with the thread that starts it, and lead its own process group. Ctrl-C in a terminal
+/// then reaches only this program, which ends the child itself.
 pub(crate) fn end_with_this_thread(command: &mut Command) {
     command.process_group(0);
     #[cfg(target_os = "linux")]

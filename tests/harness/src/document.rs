@@ -1,4 +1,4 @@
-//! What the pages show, for tests that do it.
+//! Access to the documentation pages, for tests that run what they show.
 
 use std::fs;
 use std::path::Path;
@@ -15,15 +15,15 @@ pub fn page(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"))
 }
 
-/// The Makefile, with what it includes.
+/// The Makefile, with the files it includes.
 ///
 /// # Panics
-/// If a part cannot be read.
+/// If a file cannot be read.
 pub fn makefile() -> String {
     ["Makefile", "make/tools.mk", "make/release.mk"].map(page).concat()
 }
 
-/// The paths of all pages: the README, what stands beside it, and `docs/`.
+/// The paths of all pages: the README, the pages next to it, and `docs/`.
 ///
 /// # Panics
 /// If `docs/` cannot be read.
@@ -55,12 +55,12 @@ pub fn prose(text: &str) -> String {
     prose
 }
 
-/// What the prose has between backticks.
+/// The texts between backticks in the prose.
 pub fn quoted(text: &str) -> Vec<String> {
     prose(text).split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The fenced blocks of a kind, without the indentation of a list around them.
+/// The fenced blocks of a language, without the indentation of a list around them.
 pub fn blocks(text: &str, kind: &str) -> Vec<String> {
     let fence = format!("```{kind}");
     let mut all = Vec::new();
@@ -75,15 +75,15 @@ pub fn blocks(text: &str, kind: &str) -> Vec<String> {
     all
 }
 
-/// A command of a page, and what is shown as its output: nothing where it stands in a block without any.
+/// A command of a page and its output; the output is empty in a block that shows none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// On one line, without the comment behind it.
+    /// On one line, without a trailing comment.
     pub line: String,
     pub output: String,
 }
 
-/// The commands of a page: all lines of blocks `sh`, then those with a `$` in blocks `console`.
+/// The commands of a page: all lines of `sh` blocks, then the lines with a `$` in `console` blocks.
 pub fn commands(text: &str) -> Vec<Command> {
     let (mut all, mut goes_on) = (Vec::<Command>::new(), false);
     let shells = blocks(text, "sh").concat();
@@ -119,7 +119,7 @@ pub fn commands(text: &str) -> Vec<Command> {
 
 /// A section of a page, by its heading.
 pub struct Section {
-    /// As it is written.
+    /// The text as written.
     pub text: String,
 }
 
@@ -134,7 +134,7 @@ impl Section {
         Self { text: rest.split("\n## ").next().unwrap_or_default().to_owned() }
     }
 
-    /// A fenced block of this kind, counted from 0.
+    /// A fenced block of this language, counted from 0.
     ///
     /// # Panics
     /// If there is none.
@@ -145,17 +145,17 @@ impl Section {
     /// A block of JSON.
     ///
     /// # Panics
-    /// If there is none, or if it is no JSON.
+    /// If there is none, or if it is not JSON.
     pub fn json(&self, index: usize) -> Value {
         serde_json::from_str(&self.block("json", index)).expect("a block of JSON")
     }
 }
 
-/// Compares a file of the repository with what it should be, which may depend on what it is, or writes it where
-/// `DOCS=write` is set.
+/// Compares a file of the repository with its expected content, which may depend on its current content. With
+/// `DOCS=write`, writes the file instead.
 ///
 /// # Panics
-/// If it is something else; `test` says in the message which test writes it.
+/// If the content differs; `test` is the name that the message gives for the test that updates the file.
 pub fn published(test: &str, path: &str, wanted: impl Fn(&str) -> String) {
     let file = root().join(path);
     let is = fs::read_to_string(&file).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! An upstream that answers with what it received.
+//! An upstream that answers with the request it received.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,14 +12,14 @@ use tungstenite::protocol::{Role, WebSocket};
 
 use crate::wire::{Connection, Headers, latin1, owned, values};
 
-/// The header with the same JSON in base64 where a response has no body: the answer to HEAD.
+/// The header that carries the same JSON in base64 when a response has no body: the answer to HEAD.
 pub const HEAD_ANSWER: &str = "x-echo";
 
 /// A server on a free port of 127.0.0.1, until it is dropped.
 ///
-/// Whatever the request, the answer is 200 and the JSON
-/// `{"method", "path", "headers": [[name, value], …], "trailers": …, "body"}`: values read as Latin-1, copies kept,
-/// in order. A WebSocket is accepted, gets that JSON as its first message, and then every message back.
+/// The answer to any request is 200 and the JSON `{"method", "path", "headers": [[name, value], …], "trailers": …,
+/// "body"}`. Values are read as Latin-1, and copies are kept in order. A WebSocket is accepted and receives that JSON
+/// as its first message; every later message is echoed back.
 pub struct Echo {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -39,8 +39,8 @@ impl Echo {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), |_| {})
     }
 
-    /// Starts it at an address, where it may have been before; `on_request` sees the headers of each request that
-    /// arrives.
+    /// Starts the server at an address, which may be one that it used before; `on_request` is called with the headers
+    /// of each request.
     pub fn start_at(address: SocketAddr, on_request: impl Fn(&Headers) + Send + Sync + 'static) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
@@ -57,12 +57,12 @@ impl Echo {
         Ok(Self { address, shared, accepting: Some(accepting) })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How many requests arrived so far, WebSockets among them.
+    /// How many requests arrived so far, including WebSockets.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(Ordering::SeqCst)
     }
@@ -94,7 +94,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         serving.retain(|thread| !thread.is_finished());
         let shared = Arc::clone(shared);
         serving.push(std::thread::spawn(move || {
-            // A client that goes away in the middle of a request is no error of the echo's.
+            // A client that goes away in the middle of a request is not an error of the echo server.
             drop(serve(&stream, &shared));
             drop(stream.shutdown(Shutdown::Both));
         }));
@@ -152,7 +152,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
 
 fn websocket(mut connection: Connection<&TcpStream>, headers: &Headers, answer: &Value) -> io::Result<()> {
     let Some(key) = values(headers, "sec-websocket-key").into_iter().next() else {
-        // As the Gateway's WebSocket library answers.
+        // The same answer as from the Gateway's WebSocket library.
         return connection.send(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
     };
     let mut response = format!(
@@ -184,14 +184,14 @@ fn gone(error: tungstenite::Error) -> io::Error {
     io::Error::new(ErrorKind::BrokenPipe, error)
 }
 
-/// The headers in an answer of the echo, as bytes again.
+/// The headers in an answer of the echo server, as bytes again.
 pub fn received(answer: &Value) -> Headers {
     let pairs = answer["headers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     pairs.iter().map(|pair| (text(&pair[0]), text(&pair[1]).chars().map(|one| one as u8).collect())).collect()
 }
 
-/// The answer of the echo in a response to any method; null where the response is not the echo's.
+/// The echo server's answer in a response to any method; null if the response is not from the echo server.
 pub fn answer(response: &crate::wire::Response) -> Value {
     match response.header(HEAD_ANSWER) {
         Some(text) => {

@@ -1,4 +1,4 @@
-//! A real Envoy as a child process, and the configuration in `envoy/` made to run anywhere.
+//! A real Envoy as a child process, and the configuration in `envoy/` adapted to run anywhere.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,10 +15,10 @@ use serde_json::Value;
 use crate::daemon::end_with_this_thread;
 use crate::wire;
 
-/// The name of the filter in `envoy/`, and so of its statistics.
+/// The name of the filter in `envoy/`, and therefore in its statistics.
 pub const FILTER: &str = "openclaw_trusted_proxy";
 
-/// How long Envoy may take for something before it counts as hung.
+/// How long Envoy may take for an operation before it counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
@@ -28,14 +28,15 @@ pub fn root() -> PathBuf {
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
-/// The Envoy to run: `$ENVOY`, else the one that `make setup` installs. The error is one line that says what to do.
+/// The Envoy to run: `$ENVOY`, or else the one that `make setup` installs. The error is one line that says what to
+/// do.
 pub fn program() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os("ENVOY").filter(|named| !named.is_empty()) {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let places = std::iter::once(PathBuf::from(".")).chain(std::env::split_paths(&path));
         let found = places.map(|place| place.join(&named)).find(|file| file.is_file());
         return found.and_then(|file| std::path::absolute(file).ok()).ok_or_else(|| {
-            format!("Envoy is missing: ENVOY={} is no file; unset it and run `make setup`", named.display())
+            format!("Envoy is missing: ENVOY={} is not a file; unset it and run `make setup`", named.display())
         });
     }
     let installed = root().join(".tools/envoy/bin/envoy");
@@ -46,7 +47,7 @@ pub fn program() -> Result<PathBuf, String> {
     }
 }
 
-/// The filter as it ships. The error is one line that says what to do.
+/// The release module. The error is one line that says what to do.
 pub fn module() -> Result<PathBuf, String> {
     let file = root().join("dist/openclaw-trusted-proxy.wasm");
     if file.is_file() {
@@ -65,9 +66,9 @@ pub enum Source {
     Log,
 }
 
-/// A running Envoy, ended when dropped, and by the system if this process dies first.
+/// A running Envoy. Dropping this ends it; if this process dies first, the system ends it.
 ///
-/// That last signal is bound to the thread that started Envoy: a thread that ends takes its Envoy along.
+/// The system's signal is bound to the thread that started Envoy: when that thread ends, so does its Envoy.
 pub struct Process {
     child: Child,
     admin: SocketAddr,
@@ -75,9 +76,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts Envoy with a bootstrap file, and returns when it is ready. `folder` takes a small file with the
-    /// address of the administration interface; `on_line` gets every line that Envoy writes. If it does not start,
-    /// the error holds what it said.
+    /// Starts Envoy with a bootstrap file and returns when it is ready. A small file with the address of the
+    /// administration interface is written to `folder`; `on_line` is called with every line that Envoy writes. If
+    /// Envoy does not start, the error contains its output.
     pub fn start(
         program: &Path,
         bootstrap: &Path,
@@ -87,7 +88,7 @@ impl Process {
         Self::start_with(program, bootstrap, folder, &["--disable-hot-restart"], on_line)
     }
 
-    /// As [`Process::start`], with these arguments instead of the one that turns hot restart off.
+    /// Like [`Process::start`], with these arguments instead of the one that turns hot restart off.
     pub fn start_with(
         program: &Path,
         bootstrap: &Path,
@@ -148,27 +149,27 @@ impl Process {
         Err(format!("Envoy did not start: {problem}\n{}", said.trim_end()))
     }
 
-    /// The number by which the system knows it.
+    /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where its administration interface listens.
+    /// The address of its administration interface.
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     pub fn alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// One question to the administration interface.
+    /// Sends a GET to the administration interface.
     pub fn ask(&self, path: &str) -> io::Result<wire::Response> {
         wire::get::<&str, &str>(self.admin, path, &[])
     }
 
-    /// Tells the administration interface to change something.
+    /// Sends a POST to the administration interface, which changes something.
     pub fn tell(&self, path: &str) -> io::Result<wire::Response> {
         let mut connection = wire::Connection::open(self.admin)?;
         connection.send(&wire::request(
@@ -179,14 +180,14 @@ impl Process {
         connection.response("POST")
     }
 
-    /// The value of a counter or gauge; 0 where there is none of this exact name.
+    /// The value of a counter or gauge; 0 if none has this exact name.
     pub fn stat(&self, name: &str) -> u64 {
         let text = self.ask("/stats").map(|response| response.text()).unwrap_or_default();
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         value.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
     }
 
-    /// The number of policies that Envoy took, and that it rejected.
+    /// The number of policies that Envoy accepted, and the number that it rejected.
     pub fn policies(&self) -> (u64, u64) {
         let stat = |name| self.stat(&format!("extension_config_discovery.http_filter.{FILTER}.{name}"));
         (stat("update_success"), stat("update_rejected"))
@@ -199,12 +200,12 @@ impl Drop for Process {
     }
 }
 
-/// Whether an Envoy takes requests, by its administration interface.
+/// Whether an Envoy accepts requests, according to its administration interface.
 fn ready(admin: SocketAddr) -> bool {
     wire::get::<&str, &str>(admin, "/ready", &[]).is_ok_and(|response| response.status == 200)
 }
 
-/// Ends Envoy: politely, then not.
+/// Ends Envoy with a signal, and kills it if that does not work.
 fn end(child: &mut Child, readers: impl IntoIterator<Item = JoinHandle<()>>) {
     if let Some(id) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw)
         && matches!(child.try_wait(), Ok(None))
@@ -238,7 +239,7 @@ fn each_line(output: impl Read, mut use_line: impl FnMut(&str)) {
     }
 }
 
-/// A folder for one run, below the build folder, removed when dropped.
+/// A folder for one run inside the build folder, removed when dropped.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -267,9 +268,9 @@ impl Drop for Scratch {
     }
 }
 
-/// An Envoy for a test: on free ports, its log kept, and shown if the test fails.
+/// An Envoy for a test: on free ports, with its log kept, and shown if the test fails.
 ///
-/// The bootstrap must ask for port 0 everywhere.
+/// The bootstrap must use port 0 everywhere.
 pub struct Envoy {
     process: Process,
     lines: Arc<Mutex<Vec<(Source, String)>>>,
@@ -280,7 +281,7 @@ impl Envoy {
     /// Starts an Envoy with this bootstrap (YAML or JSON).
     ///
     /// # Panics
-    /// If it does not start, with what it said; if it is missing, with what to do.
+    /// If it does not start; the message has its output. If it is not installed; the message says what to do.
     pub fn start(bootstrap: &str) -> Self {
         let scratch = Scratch::new("envoy");
         let file = scratch.path().join("envoy.yaml");
@@ -288,18 +289,18 @@ impl Envoy {
         Self::run(scratch, &file)
     }
 
-    /// Starts an Envoy with a bootstrap file and a folder that is removed together with it.
+    /// Starts an Envoy with a bootstrap file and a folder that is removed with it.
     ///
     /// # Panics
-    /// As [`Envoy::start`].
+    /// Like [`Envoy::start`].
     pub fn run(scratch: Scratch, bootstrap: &Path) -> Self {
         Self::run_with(scratch, bootstrap, &[])
     }
 
-    /// As [`Envoy::run`], with more arguments.
+    /// Like [`Envoy::run`], with more arguments.
     ///
     /// # Panics
-    /// As [`Envoy::start`].
+    /// Like [`Envoy::start`].
     pub fn run_with(scratch: Scratch, bootstrap: &Path, arguments: &[&str]) -> Self {
         let program = program().unwrap_or_else(|problem| panic!("{problem}"));
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -323,17 +324,17 @@ impl Envoy {
         self.scratch.path()
     }
 
-    /// Where a listener listens.
+    /// The address of a listener.
     ///
     /// # Panics
-    /// If there is no such listener.
+    /// If the listener does not exist.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let all = self.addresses();
         let found = all.iter().find(|(name, _)| name == listener);
         found.unwrap_or_else(|| panic!("no listener `{listener}` among {all:?}")).1
     }
 
-    /// Where every listener listens, by name.
+    /// The addresses of all listeners, by name.
     ///
     /// # Panics
     /// If Envoy does not answer.
@@ -350,16 +351,16 @@ impl Envoy {
             .collect()
     }
 
-    /// What it wrote so far, by where it wrote it.
+    /// Its output so far, by source.
     pub fn lines(&self, source: Source) -> Vec<String> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|(other, _)| *other == source).map(|(_, line)| line.clone()).collect()
     }
 
-    /// Waits until Envoy wrote a line that passes, and returns it.
+    /// Waits until Envoy writes a line that passes, and returns it.
     ///
     /// # Panics
-    /// If it does not come.
+    /// If no such line comes.
     pub fn line(&self, source: Source, passes: impl Fn(&str) -> bool) -> String {
         let mut found = None;
         eventually("a line in Envoy's log", || {
@@ -376,7 +377,7 @@ impl Drop for Envoy {
             return;
         }
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        eprintln!("--- the end of what Envoy wrote:");
+        eprintln!("--- the end of Envoy's output:");
         for (_, line) in lines.iter().skip(lines.len().saturating_sub(60)) {
             eprintln!("{line}");
         }
@@ -387,19 +388,19 @@ impl Drop for Envoy {
 /// Asks again and again until the answer is yes.
 ///
 /// # Panics
-/// If it never is; `what` says in the message what was waited for.
+/// If the answer never is yes; `what` describes in the message what was waited for.
 pub fn eventually(what: &str, mut answer: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !answer() {
-        assert!(begun.elapsed() < wire::PATIENCE, "waited in vain for {what}");
+        assert!(begun.elapsed() < wire::PATIENCE, "timed out waiting for {what}");
         thread::sleep(POLL);
     }
 }
 
-/// Whether Envoy accepts a bootstrap, as `envoy --mode validate` sees it; else what it says.
+/// Whether Envoy accepts a bootstrap, according to `envoy --mode validate`; if not, the error is its output.
 ///
 /// # Panics
-/// If Envoy is missing.
+/// If Envoy is not installed.
 pub fn validate(bootstrap: &str) -> Result<(), String> {
     let program = program().unwrap_or_else(|problem| panic!("{problem}"));
     let scratch = Scratch::new("validate");
@@ -410,18 +411,18 @@ pub fn validate(bootstrap: &str) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-/// Ports of the configuration in `envoy/`; 0 is any free one.
+/// Ports for the configuration in `envoy/`; 0 means any free port.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ports {
-    /// Plain HTTP.
+    /// The listener without TLS.
     pub http: u16,
-    /// TLS.
+    /// The listener with TLS.
     pub https: u16,
     /// The administration interface.
     pub admin: u16,
 }
 
-/// The configuration in `envoy/`, with ports, folders and upstream put in, and the certificate that it needs.
+/// The configuration in `envoy/` with ports, folders and the upstream filled in, and the certificate that it needs.
 #[derive(Clone, Debug)]
 pub struct Example {
     folder: PathBuf,
@@ -429,7 +430,7 @@ pub struct Example {
 }
 
 impl Example {
-    /// Writes everything into a folder. `upstream` is `host:port`.
+    /// Writes all files into a folder. `upstream` is `host:port`.
     pub fn write(folder: &Path, ports: Ports, upstream: &str, policy: &str) -> Result<Self, String> {
         let module = module()?;
         let (host, port) = split_upstream(upstream)?;
@@ -474,7 +475,7 @@ impl Example {
         self.folder.join("tls/cert.pem")
     }
 
-    /// Replaces the policy, at once and as a whole.
+    /// Replaces the policy atomically.
     pub fn put_policy(&self, policy: &str) -> Result<(), String> {
         let new = self.folder.join("new-filter.yaml");
         let file = self.folder.join("policy/filter.yaml");
@@ -483,7 +484,7 @@ impl Example {
     }
 }
 
-/// The filter's configuration with the policy under its last line.
+/// The filter's configuration, with the policy below its last line.
 pub fn with_policy(filter: &str, policy: &str) -> String {
     let mut text = filter.to_owned();
     for line in policy.lines() {
@@ -494,10 +495,12 @@ pub fn with_policy(filter: &str, policy: &str) -> String {
     text
 }
 
-/// Splits `host:port`, where an IPv6 address stands in brackets.
+/// Splits `host:port`; an IPv6 address is in brackets.
 pub fn split_upstream(upstream: &str) -> Result<(&str, u16), String> {
     let problem = || {
-        format!("UPSTREAM={upstream} is no host:port; write for example 127.0.0.1:18789, gateway:18789 or [::1]:18789")
+        format!(
+            "UPSTREAM={upstream} is not a host:port; for example, write 127.0.0.1:18789, gateway:18789 or [::1]:18789"
+        )
     };
     let (host, port) = upstream.rsplit_once(':').ok_or_else(problem)?;
     let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(problem)?;
@@ -527,20 +530,23 @@ pub fn certificate(folder: &Path, names: &[&str]) -> Result<(), String> {
         .map_err(|error| format!("cannot write {}: {error}", key.display()))
 }
 
-/// A port that is free now, for what wants a number.
+/// A port that is free now, for configurations that need a fixed number.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Puts in values, each in the one place where its default stands.
+/// Replaces defaults by values; each default must occur exactly once.
 pub fn substitute(text: &str, values: &[(String, String)]) -> Result<String, String> {
     let mut places = Vec::new();
     for (from, to) in values {
         match text.match_indices(from.as_str()).collect::<Vec<_>>().as_slice() {
             [(place, _)] => places.push((*place, from, to)),
             found => {
-                return Err(format!("the files in envoy/ must say `{from}` once, and say it {} times", found.len()));
+                return Err(format!(
+                    "the files in envoy/ must contain `{from}` exactly once, but contain it {} times",
+                    found.len()
+                ));
             }
         }
     }
@@ -556,7 +562,7 @@ pub fn substitute(text: &str, values: &[(String, String)]) -> Result<String, Str
     Ok(done)
 }
 
-/// A path as a YAML string: JSON strings are YAML too.
+/// A path as a YAML string: a JSON string is valid YAML.
 fn quoted(path: &Path) -> String {
     Value::from(path.to_string_lossy()).to_string()
 }

@@ -7,11 +7,11 @@ use http::{Method, Request, Version};
 
 use crate::wire;
 
-/// Opens one, sends bytes where it was admitted, and returns the status and what came: all of a refusal, else until
-/// it ends with `last`.
+/// Opens a WebSocket, sends bytes if it was admitted, and returns the status and the bytes received: the whole body
+/// of a refusal, or otherwise everything up to `last`.
 ///
 /// # Panics
-/// If there is no answer in time, or none that is HTTP/2.
+/// If there is no answer in time, or if it is not HTTP/2.
 pub fn open(address: SocketAddr, headers: &[(&str, &str)], send: &'static [u8], last: &[u8]) -> (u16, Vec<u8>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let talk = async {

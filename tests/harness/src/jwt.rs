@@ -1,4 +1,4 @@
-//! Signed tokens and the keys that verify them, made on the spot.
+//! Signed tokens and the keys that verify them, generated for each test.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use ring::signature::{
 use ring::{hmac, rsa};
 use serde_json::{Value, json};
 
-/// A key of a provider, and the algorithm that it signs with.
+/// A provider's key, and the algorithm that it signs with.
 pub struct Key {
     id: String,
     pair: Pair,
@@ -27,7 +27,7 @@ impl Key {
     /// An elliptic curve key (P-256).
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If it cannot be generated.
     pub fn es256(id: &str) -> Self {
         let random = SystemRandom::new();
         let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
@@ -38,7 +38,7 @@ impl Key {
     /// An RSA key of 2048 bits.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If it cannot be generated.
     pub fn rs256(id: &str) -> Self {
         Self { id: id.to_owned(), pair: Pair::Rs256(Box::new(rsa_key())) }
     }
@@ -62,7 +62,7 @@ impl Key {
     /// A token with these claims.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If signing fails.
     pub fn sign(&self, claims: &Value) -> String {
         let random = SystemRandom::new();
         match &self.pair {
@@ -80,12 +80,12 @@ impl Key {
         }
     }
 
-    /// A token that says it needs no signature.
+    /// A token with `alg: none`, which claims to need no signature.
     pub fn without_signature(&self, claims: &Value) -> String {
         format!("{}.", self.unsigned("none", claims))
     }
 
-    /// A token signed with what everybody knows: the public key, taken for a shared secret.
+    /// A token signed with the public key, used as if it were a shared secret.
     pub fn signed_with_public_key(&self, claims: &Value) -> String {
         let signed = self.unsigned("HS256", claims);
         let secret = match &self.pair {
@@ -107,7 +107,7 @@ pub fn jwks<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Value {
     json!({"keys": keys.into_iter().map(Key::public).collect::<Vec<_>>()})
 }
 
-/// These claims with the time at which they were made, just now, and an end in an hour.
+/// These claims, issued now and valid for an hour.
 ///
 /// # Panics
 /// If the clock is before 1970.
@@ -118,7 +118,7 @@ pub fn for_an_hour(mut claims: Value) -> Value {
     claims
 }
 
-/// A token with another payload and the signature that it had.
+/// A token with another payload and its original signature.
 pub fn with_claims(token: &str, claims: &Value) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let [header, _, signature] = parts.as_slice() else { panic!("a token has three parts: {token}") };
@@ -129,7 +129,7 @@ fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The library that signs makes no RSA keys, so the primes are found here.
+/// The signing library does not generate RSA keys, so the primes are found here.
 fn rsa_key() -> RsaKeyPair {
     let e = BigUint::from(65537_u32);
     let one = BigUint::from(1_u32);
@@ -155,7 +155,7 @@ fn rsa_key() -> RsaKeyPair {
     }
 }
 
-/// A prime of 1024 bits whose two highest are set. Good enough for a key that lives as long as a test.
+/// A prime of 1024 bits with its two highest bits set. Good enough for a key that lives as long as a test.
 fn prime() -> BigUint {
     let small: Vec<u32> = (3_u32..2000).step_by(2).filter(|n| (3..*n).step_by(2).all(|m| n % m != 0)).collect();
     let two = BigUint::from(2_u32);

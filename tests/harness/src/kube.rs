@@ -1,6 +1,6 @@
-//! A stand-in for a Kubernetes API server, for a real kubectl: it holds every object against the schemas in
-//! `tests/data/crds`, strictly, and keeps it. Nothing else of a cluster is there: no controller, no admission, no
-//! rights.
+//! A minimal Kubernetes API server for a real kubectl. It validates every object strictly against the schemas in
+//! `tests/data/crds`, and stores it. Nothing else of a cluster exists: no controllers, no admission, no access
+//! control.
 
 mod protobuf;
 
@@ -22,20 +22,20 @@ use crate::gateway::lay;
 use crate::manifests::Schemas;
 use crate::wire::{Connection, owned, values};
 
-/// Every kubectl that is here: the one on the path, and the one that `make test-manifests` fetches.
+/// Every kubectl on this machine: the one on the path, and the one that `make test-manifests` installs.
 ///
 /// # Panics
-/// With one line that says what to do, if there is none.
+/// If there is none, with one line that says what to do.
 pub fn kubectls() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path).map(|place| place.join("kubectl")).find(|file| file.is_file());
     let fetched = Some(root().join(".tools/kubectl/usr/bin/kubectl")).filter(|file| file.is_file());
     let all: Vec<_> = on_path.into_iter().chain(fetched).collect();
-    assert!(!all.is_empty(), "kubectl is missing: run `make test-manifests`, which gets it");
+    assert!(!all.is_empty(), "kubectl is missing: run `make test-manifests`, which installs it");
     all
 }
 
-/// A kind that the server knows.
+/// A kind that the server supports.
 #[derive(Clone, Debug)]
 struct Kind {
     /// `v1`, or group and version.
@@ -44,7 +44,7 @@ struct Kind {
 }
 
 impl Kind {
-    /// As it stands in paths. Custom resources are called so by custom, and these are.
+    /// The name in paths. For custom resources this is only a convention, but the ones here follow it.
     fn plural(&self) -> String {
         let name = self.name.to_lowercase();
         name.strip_suffix('y').map_or(format!("{name}s"), |stem| format!("{stem}ies"))
@@ -58,19 +58,19 @@ impl Kind {
         self.version.split_once('/').unwrap_or(("", &self.version))
     }
 
-    /// Where its version is: `/api/v1`, `/apis/group/version`.
+    /// The root of its version: `/api/v1`, `/apis/group/version`.
     fn root(&self) -> String {
         format!("/api{}/{}", if self.version.contains('/') { "s" } else { "" }, self.version)
     }
 
-    /// As the documents for OpenAPI name it.
+    /// The form in OpenAPI documents.
     fn tagged(&self) -> Value {
         let (group, version) = self.group();
         json!({"group": group, "version": version, "kind": self.name})
     }
 }
 
-/// What a path names.
+/// What a path refers to.
 struct Target {
     kind: Kind,
     namespace: Option<String>,
@@ -84,7 +84,7 @@ fn json(status: u16, value: &Value) -> Answer {
     (status, "application/json", value.to_string().into_bytes())
 }
 
-/// A refusal in Kubernetes' words.
+/// A refusal in Kubernetes' format.
 fn refused(status: u16, reason: &str, message: &str) -> Answer {
     refused_for(status, reason, message, &Value::Null)
 }
@@ -113,7 +113,7 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// Starts the server. A cluster has the namespace `default`, and no other of ours.
+    /// Starts the server. Like a cluster, it has the namespace `default`, and none of ours.
     ///
     /// # Panics
     /// If it cannot listen.
@@ -133,7 +133,7 @@ impl ApiServer {
                         return;
                     }
                     let state = Arc::clone(&state);
-                    // Ends when kubectl does, which closes its connections. What it breaks off is its own business.
+                    // Ends when kubectl closes its connections. A connection that kubectl aborts is not an error.
                     std::thread::spawn(move || stream.and_then(|stream| state.serve(stream)));
                 }
             }
@@ -141,8 +141,8 @@ impl ApiServer {
         Self { address, state, accepting: Some(accepting) }
     }
 
-    /// Lets a command, and what it starts, find this kubectl and with it this server. What kubectl keeps, it keeps
-    /// in this folder.
+    /// Makes a command and its child processes find this kubectl and, through it, this server. Files that kubectl
+    /// keeps go into this folder.
     ///
     /// # Panics
     /// If the folder cannot be written to.
@@ -160,7 +160,7 @@ impl ApiServer {
         command.env("PATH", path).env("KUBECONFIG", config).env("HOME", folder).env("TMPDIR", folder);
     }
 
-    /// One object; a namespace has none around it.
+    /// One object; a namespace object is itself not in a namespace.
     pub fn object(&self, kind: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
         let is = |one: &&Value| {
             one["kind"] == kind
@@ -222,7 +222,7 @@ impl State {
         }
     }
 
-    /// What the server has, in the words of clients of every age.
+    /// The server's resources, for clients of every age.
     fn discovery(&self, path: &str) -> Option<Answer> {
         let groups = || {
             let mut versions: Vec<_> = self.kinds.iter().map(|kind| kind.version.clone()).collect();
@@ -244,8 +244,8 @@ impl State {
                 let all = all.into_iter().map(|(group, versions)| json!({"name": group, "versions": versions}));
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all.collect::<Vec<_>>()})
             }
-            // Protocol buffers are all that old clients take: field 1 of the document, its version, and no
-            // definition. What their own checks would find is found here.
+            // Old clients only accept protocol buffers: field 1 of the document is its version, and it has no
+            // definitions. What their own checks would find is found here.
             "/openapi/v2" => {
                 const TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
                 return Some((200, TYPE, b"\x0a\x032.0".to_vec()));
@@ -301,7 +301,7 @@ impl State {
             _ => serde_json::from_slice::<Value>(body).ok(),
         };
         let Some(mut object) = object else {
-            return refused(400, "BadRequest", &format!("the object is no readable {kind_of_body}"));
+            return refused(400, "BadRequest", &format!("the object is not a readable {kind_of_body}"));
         };
         without_nulls(&mut object);
         let metadata = &mut object["metadata"];
@@ -310,7 +310,7 @@ impl State {
                 return refused(404, "NotFound", &format!("namespaces \"{namespace}\" not found"));
             }
             if metadata.get("namespace").is_some_and(|named| named != namespace.as_str()) {
-                return refused(400, "BadRequest", "the namespace of the object is another than that of the request");
+                return refused(400, "BadRequest", "the namespace of the object differs from that of the request");
             }
             metadata["namespace"] = json!(namespace);
         }
@@ -323,7 +323,7 @@ impl State {
     }
 
     fn change(&self, target: &Target, name: &str, path: &str, kind_of_body: &str, body: &[u8]) -> Answer {
-        // A merge patch; on labels and annotations, a strategic one is the same.
+        // A merge patch. For labels and annotations, a strategic merge patch does the same.
         let is_known =
             matches!(kind_of_body, "application/merge-patch+json" | "application/strategic-merge-patch+json");
         let patch = serde_json::from_slice::<Value>(body).ok().filter(|_| is_known);
@@ -335,20 +335,20 @@ impl State {
         self.keep(&target.kind, name, path.to_owned(), object, 200)
     }
 
-    /// Keeps an object that is right.
+    /// Stores an object if it is valid.
     fn keep(&self, kind: &Kind, name: &str, at: String, object: Value, status: u16) -> Answer {
         let mut judged = object.clone();
-        // The cluster's own.
+        // The cluster sets it.
         judged.as_object_mut().map(|fields| fields.remove("status"));
         let mut problems = self.schemas.problems(&judged);
         if (object["apiVersion"].as_str(), object["kind"].as_str()) != (Some(&kind.version), Some(&kind.name)) {
-            problems.push(format!("this is no {} of {}", kind.name, kind.version));
+            problems.push(format!("this is not a {} of {}", kind.name, kind.version));
         }
         if !problems.is_empty() {
             let message = format!("{} \"{name}\" is invalid: {}", kind.name, problems.join("; "));
             let cause = |problem: &String| json!({"reason": "FieldValueInvalid", "message": problem});
             let causes: Vec<_> = problems.iter().map(cause).collect();
-            // Old kubectls show these alone.
+            // Old kubectls show only these.
             return refused_for(422, "Invalid", &message, &json!({"name": name, "kind": kind.name, "causes": causes}));
         }
         self.objects().insert(at, object.clone());
@@ -383,7 +383,7 @@ fn resources(version: &str, kinds: &[&Kind]) -> Value {
     json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all})
 }
 
-/// That objects are checked here, strictly, so that kubectl need not know their schemas.
+/// Declares that objects are validated here, strictly, so that kubectl does not need their schemas.
 fn openapi(kinds: &[&Kind]) -> Value {
     let paths = kinds.iter().map(|kind| {
         let namespace = if kind.in_namespace() { "/namespaces/{namespace}" } else { "" };

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! The test support: a proxy-wasm host, a real Envoy, an echo upstream, and clients.
 
 #[cfg(feature = "clients")]
 pub mod clients;

@@ -1,4 +1,4 @@
-//! Kubernetes manifests, read, and held against the schemas of their kinds in `tests/data/crds`.
+//! Reads Kubernetes manifests and validates them against the schemas of their kinds in `tests/data/crds`.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::envoy::root;
 /// If it cannot be read.
 pub fn read(path: &str) -> Vec<Value> {
     let text = fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("cannot read {path}: {error}"));
-    parse(&text).unwrap_or_else(|error| panic!("{path} is no YAML: {error}"))
+    parse(&text).unwrap_or_else(|error| panic!("{path} is not YAML: {error}"))
 }
 
 /// The documents of a YAML text.
@@ -32,18 +32,18 @@ pub fn of_kind<'d>(documents: &'d [Value], kind: &str) -> &'d Value {
     }
 }
 
-/// What a kind's documents are held against.
+/// Values by API version and kind.
 type ByKind = Map<String, Value>;
 
 /// Schemas by API version and kind.
 pub struct Schemas {
     schemas: ByKind,
-    /// What the schemas do not say; a kind need not have any.
+    /// Rules in addition to the schemas; a kind need not have any.
     rules: ByKind,
 }
 
 impl Schemas {
-    /// All that are kept in `tests/data/crds`.
+    /// All schemas in `tests/data/crds`.
     ///
     /// # Panics
     /// If they cannot be read.
@@ -55,13 +55,13 @@ impl Schemas {
         }
     }
 
-    /// API version and kind of all of them.
+    /// The API version and kind of each schema.
     pub fn kinds(&self) -> impl Iterator<Item = (String, String)> {
         let split = |name: &String| name.rsplit_once('/').map(|(version, kind)| (version.to_owned(), kind.to_owned()));
         self.schemas.keys().filter_map(split)
     }
 
-    /// What is wrong with a document: each as a path and what the schema says.
+    /// The problems of a document, each with its path and the schema's message.
     pub fn problems(&self, document: &Value) -> Vec<String> {
         let text = |key: &str| document[key].as_str().unwrap_or_default();
         let name = format!("{}/{}", text("apiVersion"), text("kind"));

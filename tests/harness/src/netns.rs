@@ -1,4 +1,4 @@
-//! Hosts on one wire: network namespaces, so that every address in a document can be the address that a test uses.
+//! Hosts on one network: network namespaces, so that tests can use exactly the addresses in a document.
 
 use std::fs::File;
 use std::os::fd::AsFd as _;
@@ -14,10 +14,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// Makes hosts by name, each with these addresses on its one interface, and 127.0.0.1.
+    /// Creates hosts by name, each with 127.0.0.1 and with these addresses on its one interface.
     ///
     /// # Panics
-    /// If that is not possible here, with one line that says what it takes.
+    /// If that is not possible here, with one line that says what is needed.
     pub fn new(hosts: &[(&str, &[&str])]) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
@@ -26,7 +26,8 @@ impl Network {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let run = format!("claw{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let names: Vec<String> = (0..=hosts.len()).map(|index| format!("{run}-{index}")).collect();
-        // The names go at once, below or on a panic; open files, threads and processes keep what they stood for.
+        // The names are removed at once, at the end or on a panic. Open files, threads and processes keep the
+        // namespaces.
         let _names = Names(&names);
         for name in &names {
             ip(&["netns", "add", name]);
@@ -48,25 +49,25 @@ impl Network {
             let file = File::open(format!("/run/netns/{name}")).expect("the namespace was just made");
             made.push(((*host).to_owned(), file));
         }
-        // Nobody lives at the switch: a name would not keep it, but its interfaces do, each the other end of one in
-        // a host.
+        // No process runs at the switch, so a name would not keep it. Its interfaces do: each is the other end of one
+        // in a host.
         made.push((String::new(), File::open(format!("/run/netns/{switch}")).expect("the namespace was just made")));
         Self { hosts: made }
     }
 
-    /// Moves the calling thread to a host for good, and with it what the thread starts from now on.
+    /// Moves the calling thread to a host permanently, together with everything it starts from now on.
     ///
     /// # Panics
-    /// If there is no such host.
+    /// If the host does not exist.
     pub fn enter(&self, host: &str) {
         let (_, file) = self.hosts.iter().find(|(name, _)| name == host).unwrap_or_else(|| panic!("no host `{host}`"));
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may change namespaces");
     }
 
-    /// Does something on a host. A connection that is opened there goes on from there, wherever it is used.
+    /// Runs a function on a host. A connection that is opened there stays on that host, wherever it is used.
     ///
     /// # Panics
-    /// If there is no such host; if the work does.
+    /// If the host does not exist, or if the function panics.
     pub fn on<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let done = scope.spawn(|| {
@@ -92,7 +93,7 @@ fn ip(arguments: &[&str]) {
     let output = Command::new("ip")
         .args(arguments)
         .output()
-        .unwrap_or_else(|_| panic!("`ip` is missing, which makes network namespaces: apt-get install iproute2"));
+        .unwrap_or_else(|_| panic!("`ip` is missing, which creates network namespaces: apt-get install iproute2"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

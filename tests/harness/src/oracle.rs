@@ -1,4 +1,4 @@
-//! The installed OpenClaw Gateway, asked without being started.
+//! Questions to the functions of the installed OpenClaw Gateway, without starting it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,7 +12,7 @@ use crate::envoy::Scratch;
 use crate::gateway::{installed, script};
 use crate::wire::Headers;
 
-/// A request, for [`ask`]. `path` is that of a plugin, unless `route` is laid over it; `config` is an openclaw.json.
+/// A request for [`ask`]. `path` is a plugin's path unless `route` is merged into it; `config` is an openclaw.json.
 pub fn question(is_websocket: bool, peer: &str, method: &str, path: &str, headers: &Headers, config: &Value) -> Value {
     let headers: Vec<_> = headers.iter().map(|(name, value)| [name.clone(), BASE64.encode(value)]).collect();
     json!({
@@ -21,7 +21,7 @@ pub fn question(is_websocket: bool, peer: &str, method: &str, path: &str, header
     })
 }
 
-/// What the Gateway's own functions say of requests, see `tests/gateway/oracle.mjs`.
+/// The answers of the Gateway's own functions to requests; see `tests/gateway/oracle.mjs`.
 ///
 /// # Panics
 /// If they cannot be run.
@@ -40,7 +40,7 @@ pub fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
     let answers: Vec<Value> = std::thread::scope(|scope| {
         scope.spawn(|| {
             for question in &questions {
-                // If the other side is gone, the answers are too few.
+                // If the other side is gone, there are too few answers.
                 drop(writeln!(input, "{question}"));
             }
             drop(input);
@@ -53,7 +53,7 @@ pub fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
     answers
 }
 
-/// Whether the Gateway calls the text of an openclaw.json valid, or what it says.
+/// Whether the Gateway considers the text of an openclaw.json valid; if not, its messages.
 ///
 /// # Panics
 /// If it cannot be run.

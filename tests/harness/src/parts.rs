@@ -1,4 +1,4 @@
-//! Parts of an Envoy configuration that several tests put together.
+//! Parts of Envoy configurations that several tests share.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,15 +21,15 @@ pub fn typed(name: &str, type_name: &str, config: Value) -> Value {
 /// The module with this policy, as an HTTP filter.
 ///
 /// # Panics
-/// If the module is missing, with what to do.
+/// If the module is missing; the message says what to do.
 pub fn filter(policy: &Value) -> Value {
     typed(FILTER, "envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": plugin(FILTER, policy)}))
 }
 
-/// What [`filter`] has under `config`.
+/// The `config` of [`filter`].
 ///
 /// # Panics
-/// As [`filter`].
+/// Like [`filter`].
 pub fn plugin(name: &str, policy: &Value) -> Value {
     let module = envoy::module().unwrap_or_else(|problem| panic!("{problem}"));
     json!({
@@ -40,8 +40,8 @@ pub fn plugin(name: &str, policy: &Value) -> Value {
     })
 }
 
-/// A connection manager that takes WebSockets, over HTTP/2 as well, and routes everything through these HTTP filters to
-/// [`UPSTREAM`]; `settings` are laid over it.
+/// A connection manager that accepts WebSockets, over HTTP/2 too, and routes everything through these HTTP filters to
+/// [`UPSTREAM`]; `settings` are merged into it.
 pub fn manager(name: &str, filters: Vec<Value>, settings: &Value) -> Value {
     let mut filters = filters;
     filters.push(typed("router", "envoy.extensions.filters.http.router.v3.Router", json!({})));
@@ -63,14 +63,14 @@ pub fn manager(name: &str, filters: Vec<Value>, settings: &Value) -> Value {
     )
 }
 
-/// A listener on a free port of 127.0.0.1; `chain` is its one filter chain but for the network filters.
+/// A listener on a free port of 127.0.0.1; `chain` is its only filter chain, without the network filters.
 pub fn listener(name: &str, filters: Vec<Value>, chain: Value) -> Value {
     let mut chain = chain;
     chain["filters"] = filters.into();
     json!({"name": name, "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))), "filter_chains": [chain]})
 }
 
-/// The listener filter that reads a PROXY line, where one comes.
+/// The listener filter that reads a PROXY line, if there is one.
 pub fn proxy_lines() -> Value {
     typed(
         "proxy_protocol",
@@ -79,13 +79,13 @@ pub fn proxy_lines() -> Value {
     )
 }
 
-/// A cluster of one address.
+/// A cluster with one address.
 pub fn cluster(name: &str, address: SocketAddr) -> Value {
     let endpoint = json!({"endpoint": {"address": socket(address)}});
     json!({"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}})
 }
 
-/// What makes a cluster speak HTTP/2.
+/// The options that make a cluster use HTTP/2.
 pub fn http2_upstream() -> Value {
     json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -93,10 +93,10 @@ pub fn http2_upstream() -> Value {
     }})
 }
 
-/// A whole configuration.
+/// A complete configuration.
 pub fn bootstrap(listeners: Vec<Value>, clusters: Vec<Value>) -> Value {
     json!({
-        // ECDS wants a name for this Envoy.
+        // ECDS requires a name for this Envoy.
         "node": {"id": "test", "cluster": "test"},
         "admin": {"address": socket(SocketAddr::from(([127, 0, 0, 1], 0)))},
         "static_resources": {"listeners": listeners, "clusters": clusters},
@@ -108,7 +108,7 @@ pub fn socket(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-/// A file, as Envoy writes a data source.
+/// A file as an Envoy data source.
 pub fn file(path: &Path) -> Value {
     json!({"filename": path})
 }

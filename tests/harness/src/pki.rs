@@ -1,4 +1,4 @@
-//! Certificates for mutual TLS, made on the spot.
+//! Certificates for mutual TLS, generated for each test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,22 +22,22 @@ pub struct Identity {
     key: PathBuf,
 }
 
-/// When a certificate is good.
+/// When a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validity {
-    /// Now, and for as long as this project may last.
+    /// Now, and for the foreseeable future.
     Now,
     /// It has expired.
     Past,
-    /// It is not good yet.
+    /// It is not valid yet.
     Future,
 }
 
 impl Authority {
-    /// Makes an authority; its files go into this folder.
+    /// Creates an authority; its files go into this folder.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If that fails.
     pub fn new(folder: &Path, name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -55,18 +55,18 @@ impl Authority {
         &self.file
     }
 
-    /// Signs a certificate with these URI SANs, in this order, for servers and clients; `localhost` besides.
+    /// Signs a certificate for servers and clients with these URI SANs, in this order, and `localhost`.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If that fails.
     pub fn issue(&self, name: &str, uris: &[&str], validity: Validity) -> Identity {
         self.sign(name, uris, validity, false)
     }
 
-    /// A certificate with these URI SANs that nobody signed but its own key.
+    /// A self-signed certificate with these URI SANs.
     ///
     /// # Panics
-    /// If that cannot be done.
+    /// If that fails.
     pub fn self_signed(&self, name: &str, uris: &[&str]) -> Identity {
         self.sign(name, uris, Validity::Now, true)
     }
@@ -76,7 +76,7 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         let uris = uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("an ASCII URI")));
         params.subject_alt_names = uris.chain([SanType::DnsName("localhost".try_into().expect("ASCII"))]).collect();
-        // SPIFFE asks for the first of these, and Envoy's SPIFFE validator refuses a certificate that names none.
+        // SPIFFE requires the first of these, and Envoy's SPIFFE validator refuses a certificate without any.
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         (params.not_before, params.not_after) = match validity {
@@ -95,7 +95,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// As Envoy's `tls_certificates` wants it.
+    /// The form for Envoy's `tls_certificates`.
     pub fn envoy(&self) -> Value {
         json!([{"certificate_chain": {"filename": self.certificate}, "private_key": {"filename": self.key}}])
     }

@@ -11,12 +11,12 @@ use crate::daemon::Daemon;
 use crate::envoy::{Scratch, root};
 use crate::wire;
 
-const GET_IT: &str = "run `make observability`, which gets it";
+const GET_IT: &str = "run `make observability`, which installs it";
 
-/// A program of Prometheus': on the path, else the one that `make observability` fetches.
+/// A program of Prometheus: from the path, or else the one that `make observability` installs.
 ///
 /// # Panics
-/// With one line that says what to do, if it is missing.
+/// If it is missing, with one line that says what to do.
 pub fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain([root().join(".tools/prometheus/usr/bin")]);
@@ -24,7 +24,7 @@ pub fn program(name: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is missing: {GET_IT}"))
 }
 
-/// Runs `promtool` in a folder: what it wrote, and in the error what was wrong.
+/// Runs `promtool` in a folder and returns its output, or the problems as an error.
 ///
 /// # Panics
 /// If it is missing.
@@ -49,11 +49,11 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one on a free port of 127.0.0.1, and returns when it answers. Files that the configuration names
-    /// stand in the folder.
+    /// Starts one on a free port of 127.0.0.1 and returns when it answers. The files that the configuration names are
+    /// in the folder.
     ///
     /// # Panics
-    /// If it does not start, with what it said; if it is missing, with what to do.
+    /// If it does not start; the message has its output. If it is not installed; the message says what to do.
     pub fn start(scratch: Scratch, configuration: &str) -> Self {
         let file = scratch.path().join("prometheus.yaml");
         fs::write(&file, configuration).expect("the configuration can be written");
@@ -69,7 +69,7 @@ impl Prometheus {
         Self { _daemon: daemon, address, _scratch: scratch }
     }
 
-    /// Asks its HTTP API: `data` of the answer, or the error in words.
+    /// Queries its HTTP API: `data` of the answer, or the error as text.
     pub fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let query: Vec<_> = parameters.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let path = format!("/api/v1/{path}?{}", query.join("&"));
@@ -79,7 +79,7 @@ impl Prometheus {
     }
 }
 
-/// A value in a query.
+/// Encodes a value for a query.
 fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })

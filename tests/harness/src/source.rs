@@ -1,4 +1,4 @@
-//! The sources, for tests that look into them.
+//! Access to the sources, for tests that inspect them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::envoy::root;
 
-/// All files of Rust below a folder of the repository.
+/// All Rust files below a folder of the repository.
 ///
 /// # Panics
 /// If it cannot be read.
@@ -26,7 +26,7 @@ pub fn rust_files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The names of the tests below these folders, whatever they need to run.
+/// The names of the tests below these folders, with or without their features.
 ///
 /// # Panics
 /// If a file cannot be read.

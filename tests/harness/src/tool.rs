@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 
 use crate::envoy::root;
 
-/// The program, built once per process from the sources as they are, where cargo builds the tests.
+/// The program, built once per process from the current sources, where cargo builds the tests.
 ///
 /// # Panics
-/// If it cannot be built; cargo has then said why.
+/// If it cannot be built; cargo has then printed why.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {

@@ -1,5 +1,5 @@
-//! The decision vectors: one table of cases, judged the same way at every rung of the testing ladder
-//! (natively, in the release module on wasmtime, in a real Envoy).
+//! The decision vectors: one table of cases, checked in the same way at every rung of the testing ladder (natively,
+//! in the release module on wasmtime, and in a real Envoy).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,38 +17,38 @@ use tungstenite::protocol::{Role, WebSocket};
 use crate::echo;
 use crate::wire::{self, Connection};
 
-/// One request, the configuration it meets, and what must become of it.
+/// One request, its configuration, and the expected outcome.
 #[derive(Clone, Debug)]
 pub struct Vector {
     /// Names the case in failures.
     pub id: String,
     /// Whether the request asks for an upgrade to WebSocket.
     pub websocket: bool,
-    /// The peer's bare address.
+    /// The peer's address, without a port.
     pub remote_addr: String,
-    /// The request method; GET where the case names none.
+    /// The request method; GET if the case does not name one.
     pub method: String,
-    /// The request target as sent, query included.
+    /// The request target as sent, including the query.
     pub path: String,
     /// The headers in the order in which they are sent; copies are separate entries.
     pub headers: Vec<(String, Vec<u8>)>,
     /// The plugin configuration.
     pub config: Value,
-    /// What must happen.
+    /// The expected outcome.
     pub expect: Expect,
 }
 
-/// What a vector wants.
+/// The expected outcome of a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// The request goes on.
+    /// The request is forwarded.
     Admit {
-        /// The one user header upstream, read as Latin-1; without it neither user nor scopes may arrive.
+        /// The only user header upstream, read as Latin-1; if `None`, neither a user nor scopes may arrive.
         user: Option<String>,
-        /// The tokens of the one scopes header upstream; without it no scopes header may arrive.
+        /// The tokens of the only scopes header upstream; if `None`, no scopes header may arrive.
         scopes: Option<Vec<String>>,
     },
-    /// The request ends here.
+    /// The request is refused.
     Refuse {
         /// The HTTP status of a refusal that is not a WebSocket close.
         status: u16,
@@ -57,19 +57,19 @@ pub enum Expect {
     },
 }
 
-/// What was seen to happen.
+/// The observed outcome.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The request went on.
+    /// The request was forwarded.
     Admitted {
-        /// What the upstream received: names in any case, copies as separate entries.
+        /// What the upstream received: names in any case; copies are separate entries.
         upstream: Vec<(String, Vec<u8>)>,
     },
     /// An ordinary HTTP response.
     Refused {
         /// Its status.
         status: u16,
-        /// `error.reason` of its JSON body, where there is one.
+        /// `error.reason` of its JSON body, if there is one.
         reason: Option<String>,
     },
     /// A WebSocket that was opened and closed at once.
@@ -79,7 +79,7 @@ pub enum Outcome {
         /// The close text.
         reason: String,
     },
-    /// Anything else, in words.
+    /// Anything else, as text.
     Other(String),
 }
 
@@ -90,7 +90,7 @@ const SCOPES_HEADER: &str = "x-openclaw-scopes";
 /// Reads every vector of `tests/data/decisions.jsonl`.
 ///
 /// # Panics
-/// With one line that names file and line, if the file is missing or a case is malformed.
+/// If the file is missing or a case is malformed, with one line that names the file and line.
 pub fn load() -> Vec<Vector> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../data/decisions.jsonl");
     let text = std::fs::read_to_string(&file)
@@ -107,7 +107,7 @@ pub fn load() -> Vec<Vector> {
 impl Vector {
     /// Reads one line of the table.
     pub fn parse(line: &str) -> Result<Self, String> {
-        // The headers are read a second time, since a JSON object as a value does not keep its order.
+        // The headers are read a second time, because a JSON object as a value does not keep its order.
         let ordered: OrderedHeaders = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let case: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let text = |key: &str| -> Result<String, String> {
@@ -142,7 +142,8 @@ impl Vector {
             .to_ascii_lowercase()
     }
 
-    /// The headers to send: the case's own, and on an upgrade the handshake's where the case has none of its own.
+    /// The headers to send: the case's own, plus, on an upgrade, those of the handshake that the case does not set
+    /// itself.
     pub fn on_the_wire(&self) -> Vec<(String, Vec<u8>)> {
         const HANDSHAKE: [(&str, &str); 4] = [
             ("Connection", "Upgrade"),
@@ -159,10 +160,10 @@ impl Vector {
             .collect()
     }
 
-    /// Sends the request to a listener that believes PROXY lines, with an [`Echo`](crate::echo::Echo) behind it.
+    /// Sends the request to a listener that trusts PROXY lines, with an [`Echo`](crate::echo::Echo) behind it.
     ///
     /// # Errors
-    /// Where no response comes.
+    /// If no response comes.
     pub fn play(&self, address: SocketAddr) -> io::Result<Outcome> {
         let mut connection = Connection::open(address)?;
         connection.send(&wire::proxy_line(&self.remote_addr))?;
@@ -190,7 +191,7 @@ impl Vector {
         })
     }
 
-    /// Compares what happened with what had to happen; the error says in one line how they differ.
+    /// Compares the observed outcome with the expected one; the error says in one line how they differ.
     pub fn judge(&self, outcome: &Outcome) -> Result<(), String> {
         match (&self.expect, outcome) {
             (Expect::Admit { user, scopes }, Outcome::Admitted { upstream }) => {
@@ -271,7 +272,7 @@ fn tokens(list: &str) -> impl Iterator<Item = &str> {
 
 impl Expect {
     fn parse(value: &Value) -> Result<Self, String> {
-        let malformed = |key: &str| format!("`expect.{key}` is missing or of the wrong type");
+        let malformed = |key: &str| format!("`expect.{key}` is missing or has the wrong type");
         if value["admit"].as_bool().ok_or_else(|| malformed("admit"))? {
             let strings = |list: &Vec<Value>| -> Option<Vec<String>> {
                 list.iter().map(|item| item.as_str().map(str::to_owned)).collect()
@@ -376,18 +377,18 @@ impl<'de> Deserialize<'de> for OrderedHeaders {
     }
 }
 
-/// A string stands for its UTF-8 bytes, `{"b64": …}` for raw ones.
+/// A string is its UTF-8 bytes, and `{"b64": …}` gives raw bytes.
 fn header_bytes(value: &Value) -> Result<Vec<u8>, String> {
     if let Some(text) = value.as_str() {
         return Ok(text.as_bytes().to_vec());
     }
-    let encoded = value["b64"].as_str().ok_or_else(|| format!("`{value}` is no header value"))?;
+    let encoded = value["b64"].as_str().ok_or_else(|| format!("`{value}` is not a header value"))?;
     BASE64.decode(encoded).map_err(|error| format!("`{encoded}`: {error}"))
 }
 
-/// Judges every vector, and shows each kind of failure once before it fails.
+/// Judges every vector, and prints one example of each kind of failure before it fails.
 /// # Panics
-/// If any was decided wrongly.
+/// If any vector was decided wrongly.
 pub fn judge_all(rung: &str, mut decide: impl FnMut(&Vector) -> Outcome) {
     let cases = load();
     let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();

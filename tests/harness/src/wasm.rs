@@ -1,9 +1,9 @@
-//! A proxy-wasm host on wasmtime (ABI 0.2.1, as Envoy speaks it), for what a real Envoy cannot be made to do:
-//! answer a host call with an error, hand over malformed bytes, move the clock, count the calls. It runs the very
-//! file that ships.
+//! A proxy-wasm host on wasmtime (ABI 0.2.1, as Envoy implements it), for what a real Envoy cannot be made to do:
+//! answer a host call with an error, pass malformed bytes, move the clock, count the calls. It runs the same file
+//! that is released.
 //!
-//! The host is strict where Envoy is lenient: a trap, a call of an import that it does not know, a pointer out of
-//! memory and an endless loop each panic, and so fail the test.
+//! The host is strict where Envoy is lenient: a trap, a call of an unknown import, a pointer out of bounds and an
+//! endless loop each panic, and therefore fail the test.
 
 mod exchange;
 mod imports;
@@ -23,13 +23,14 @@ pub use state::{Arg, Call, Level, Log, Status};
 use state::{State, StreamState};
 use wasmtime::{Config, Engine, Instance, Linker, Module, Store, WasmParams, WasmResults};
 
-/// What one call into the module may burn: far more than any honest one needs, so that an endless loop ends as a trap.
+/// The fuel for one call into the module: far more than any legitimate call needs, so that an endless loop ends as a
+/// trap.
 const FUEL_PER_CALL: u64 = 1_000_000_000;
-/// The context of the plugin itself; Envoy, too, counts from one.
+/// The context id of the plugin itself; Envoy also counts from one.
 const ROOT: u32 = 1;
 
-/// The path of the module under test: the file that ships, or what `OPENCLAW_WASM` names; with
-/// `OPENCLAW_WASM=build` the host here builds one itself.
+/// The path of the module under test: the released file, or the file that `OPENCLAW_WASM` names. With
+/// `OPENCLAW_WASM=build`, the host builds one itself.
 pub fn module_path() -> PathBuf {
     std::env::var_os("OPENCLAW_WASM").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/openclaw-trusted-proxy.wasm"),
@@ -54,19 +55,20 @@ fn shipped() -> &'static (Engine, Module) {
             .unwrap_or_else(|error| panic!("cannot read {}: {error}; run `make wasm` first", path.display()));
         let engine = engine();
         let module = Module::new(&engine, bytes)
-            .unwrap_or_else(|error| panic!("{} is no WebAssembly module: {error:?}", path.display()));
+            .unwrap_or_else(|error| panic!("{} is not a WebAssembly module: {error:?}", path.display()));
         (engine, module)
     })
 }
 
-/// The names of all that the module under test exports, sorted.
+/// The names of all exports of the module under test, sorted.
 pub fn exports() -> Vec<String> {
     let mut names: Vec<String> = shipped().1.exports().map(|export| export.name().to_owned()).collect();
     names.sort();
     names
 }
 
-/// Builds the module from the source as it stands, quickly rather than well: for mutation testing, which changes it.
+/// Builds the module from the current sources, quickly and without optimization: for mutation testing, which changes
+/// them.
 fn build() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = root.join("target/wasm-under-test");
@@ -95,7 +97,7 @@ fn build() -> PathBuf {
     packed
 }
 
-/// One VM with the module under test, and the host around it.
+/// One VM with the module under test, and its host.
 pub struct Host {
     store: Store<State>,
     instance: Instance,
@@ -110,7 +112,7 @@ impl Host {
         Self::answering(&[])
     }
 
-    /// Starts a VM with a configuration that must be good.
+    /// Starts a VM with a configuration that must be accepted.
     pub fn configured(config: &serde_json::Value) -> Self {
         let mut host = Self::new();
         let accepted = host.configure(config.to_string().as_bytes());
@@ -118,7 +120,7 @@ impl Host {
         host
     }
 
-    /// Starts a VM, answering every call of these names with these statuses from the very first instruction on.
+    /// Starts a VM that answers calls of these names with these statuses, from the first instruction on.
     pub fn answering(answers: &[(&str, Status)]) -> Self {
         let (engine, module) = shipped();
         Self::start(engine, module, answers)
@@ -138,28 +140,28 @@ impl Host {
         let mut host = Self { store, instance, next_context: ROOT, case: String::new(), fuel_per_call: FUEL_PER_CALL };
         assert!(
             host.exports("proxy_abi_version_0_2_1"),
-            "the module does not export proxy_abi_version_0_2_1: Envoy would refuse it"
+            "the module does not export proxy_abi_version_0_2_1; Envoy would reject it"
         );
-        // A reactor has `_initialize`, a command `_start`; hosts call whichever is there.
+        // A reactor has `_initialize`, a command has `_start`; hosts call the one that exists.
         let entry = if host.exports("_initialize") { "_initialize" } else { "_start" };
         host.enter::<_, ()>(0, entry, ());
         host.add_root();
         host
     }
 
-    /// Names the case at hand in the message of every later failure.
+    /// Adds the name of the current case to every later failure message.
     pub fn in_case(&mut self, case: impl Into<String>) {
         self.case = case.into();
     }
 
-    /// Lets every later call burn up to `fuel`: for policies that are larger than a test has any use for.
+    /// Lets every later call burn up to `fuel`: for policies that are larger than usual.
     pub fn allow_fuel(&mut self, fuel: u64) {
         self.fuel_per_call = fuel;
     }
 
     // ---- the life of the plugin ----
 
-    /// Brings up one more root context, as Envoy does when a new configuration comes; returns its id.
+    /// Creates one more root context, as Envoy does for a new configuration; returns its id.
     pub fn add_root(&mut self) -> u32 {
         let id = self.create_context(0);
         let started = self.enter::<_, i32>(id, "proxy_on_vm_start", (id, 0)).is_none_or(|ok| ok != 0);
@@ -167,19 +169,19 @@ impl Host {
         id
     }
 
-    /// Configures the first root context; false is a refusal.
+    /// Configures the first root context; false means that it was refused.
     pub fn configure(&mut self, config: &[u8]) -> bool {
         self.configure_root(ROOT, config)
     }
 
-    /// Configures a root context; false is a refusal.
+    /// Configures a root context; false means that it was refused.
     pub fn configure_root(&mut self, root: u32, config: &[u8]) -> bool {
         self.state().configuration = config.to_vec();
         let size = u32::try_from(config.len()).unwrap();
         self.enter::<_, i32>(root, "proxy_on_configure", (root, size)).is_none_or(|ok| ok != 0)
     }
 
-    /// Takes down a root context, as Envoy does with one whose configuration was refused or replaced.
+    /// Removes a root context, as Envoy does after its configuration was refused or replaced.
     pub fn remove_root(&mut self, root: u32) {
         self.remove_context(root);
     }
@@ -201,19 +203,19 @@ impl Host {
         self.send_under(ROOT, request)
     }
 
-    /// The same under another root context.
+    /// Like [`Host::send`], under another root context.
     pub fn send_under(&mut self, root: u32, request: &Request) -> Exchange {
         let id = self.open_under(root, request);
         self.request_headers(id);
         self.finish(id)
     }
 
-    /// Opens a stream without showing it the headers yet; returns its id.
+    /// Opens a stream without passing it the headers yet; returns its id.
     pub fn open(&mut self, request: &Request) -> u32 {
         self.open_under(ROOT, request)
     }
 
-    /// The same under another root context.
+    /// Like [`Host::open`], under another root context.
     pub fn open_under(&mut self, root: u32, request: &Request) -> u32 {
         let id = self.next_context;
         let stream = StreamState::new(request.clone());
@@ -221,7 +223,7 @@ impl Host {
         self.create_context(root)
     }
 
-    /// Shows a stream its request headers.
+    /// Passes a stream its request headers.
     pub fn request_headers(&mut self, id: u32) -> Action {
         let stream = self.stream(id);
         let (count, end) = (u32::try_from(stream.headers.len()).unwrap(), u32::from(stream.request.end_of_stream));
@@ -239,10 +241,10 @@ impl Host {
         action
     }
 
-    /// Ends a stream and hands out what became of it.
+    /// Ends a stream and returns its outcome.
     ///
-    /// On the way it shows the module bodies, trailers and the response, as Envoy does with what the module has
-    /// callbacks for; a filter of requests' headers lets all of that pass.
+    /// Before that, it passes bodies, trailers and the response to the module, as Envoy does if the module has the
+    /// callbacks. A filter of request headers lets all of them pass.
     pub fn finish(&mut self, id: u32) -> Exchange {
         let stream = self.stream(id);
         let went_on = stream.action == Some(Action::Continue) && stream.response.is_none();
@@ -260,7 +262,7 @@ impl Host {
         let stream = state.streams.remove(&id).unwrap();
         let calls = state.calls.iter().filter(|call| call.context == id).cloned().collect();
         Exchange {
-            action: stream.action.expect("the stream was never shown its headers"),
+            action: stream.action.expect("the stream never got its headers"),
             headers: stream.headers,
             response: stream.response,
             properties: stream.properties,
@@ -269,7 +271,7 @@ impl Host {
         }
     }
 
-    /// Ends a stream that was never shown its headers.
+    /// Ends a stream that never got its headers.
     pub fn abandon(&mut self, id: u32) {
         self.remove_context(id);
         self.state().streams.remove(&id);
@@ -297,7 +299,7 @@ impl Host {
 
     // ---- what the test steers ----
 
-    /// From now on answers every call of that name with `status` and does nothing else.
+    /// From now on, answers every call of that name with `status` and does nothing else.
     pub fn answer(&mut self, call: &str, status: Status) {
         self.state().answer(call, None, status);
     }
@@ -307,18 +309,18 @@ impl Host {
         self.state().answer(call, Some(nth), status);
     }
 
-    /// Announces every buffer from now on with its size, and hands over a null pointer.
+    /// From now on, reports every buffer with its size, but passes a null pointer.
     pub fn hand_over_null(&mut self) {
         self.state().null_buffers = true;
     }
 
-    /// Answers every call honestly again.
+    /// Answers every call normally again.
     pub fn answer_honestly(&mut self) {
         self.state().answers.clear();
         self.state().null_buffers = false;
     }
 
-    /// Moves the clock on; it never moves by itself.
+    /// Advances the clock; it never advances by itself.
     pub fn advance(&mut self, by: Duration) {
         let nanoseconds = u64::try_from(by.as_nanos()).unwrap();
         self.state().clock += nanoseconds;
@@ -331,23 +333,23 @@ impl Host {
         &self.store.data().calls
     }
 
-    /// The host calls since the last time that somebody took them. Whoever sends many requests takes them now and
-    /// then: each request is looked up among all.
+    /// The host calls since the last call of this function. A test that sends many requests should take them
+    /// regularly, because each request is looked up among all calls.
     pub fn take_calls(&mut self) -> Vec<Call> {
         std::mem::take(&mut self.state().calls)
     }
 
-    /// Every log line so far, in order; what the module writes to stdout and stderr counts as well.
+    /// Every log line so far, in order, including what the module writes to stdout and stderr.
     pub fn logs(&self) -> &[Log] {
         &self.store.data().logs
     }
 
-    /// The log lines since the last time that somebody took them.
+    /// The log lines since the last call of this function.
     pub fn take_logs(&mut self) -> Vec<Log> {
         std::mem::take(&mut self.state().logs)
     }
 
-    /// The value of a metric; nothing if it was never defined.
+    /// The value of a metric; `None` if it was never defined.
     pub fn metric(&self, name: &str) -> Option<u64> {
         self.store.data().metrics.iter().find(|metric| metric.name == name).map(|metric| metric.value)
     }
@@ -358,7 +360,7 @@ impl Host {
         counted.map(|metric| (metric.name.clone(), metric.value)).collect()
     }
 
-    /// The period of the timer that the plugin asked for; zero is none.
+    /// The period of the timer that the plugin requested; zero means no timer.
     pub fn tick_period(&self) -> Duration {
         Duration::from_millis(self.store.data().tick_period.into())
     }
@@ -375,7 +377,7 @@ impl Host {
     }
 
     fn stream(&mut self, id: u32) -> &mut StreamState {
-        self.state().streams.get_mut(&id).unwrap_or_else(|| panic!("there is no stream {id}"))
+        self.state().streams.get_mut(&id).unwrap_or_else(|| panic!("no stream {id}"))
     }
 
     fn exports(&mut self, name: &str) -> bool {
@@ -390,7 +392,7 @@ impl Host {
         self.logs().iter().map(|log| format!("  {log}\n")).collect()
     }
 
-    /// Calls an export for a context; none if the module has no such export, which Envoy then skips.
+    /// Calls an export for a context; `None` if the module does not have it, in which case Envoy skips the call.
     fn enter<P: WasmParams, R: WasmResults>(&mut self, context: u32, name: &str, params: P) -> Option<R> {
         let function = self.instance.get_func(&mut self.store, name)?;
         let function = function

@@ -1,14 +1,15 @@
-//! HTTP/1.1 as it goes over the wire: write any bytes, read what comes back, byte for byte.
+//! HTTP/1.1 on the wire: write any bytes, read the response byte by byte.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-/// How long a peer may stay silent before a read fails. Nothing is measured with it: it ends a test that would hang.
+/// How long a peer may stay silent before a read fails. It only ends a test that would hang; nothing is measured with
+/// it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Headers in the order in which they came, copies as separate entries.
+/// Headers in order of arrival; copies are separate entries.
 pub type Headers = Vec<(String, Vec<u8>)>;
 
 /// The values of all copies of a header, read as Latin-1.
@@ -21,12 +22,12 @@ pub fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// The line that a proxy speaking the PROXY protocol sends first, here from port 40000 of `peer`.
+/// The line that a proxy with the PROXY protocol sends first, here from port 40000 of `peer`.
 pub fn proxy_line(peer: &str) -> Vec<u8> {
     proxy_line_from(peer, 40000)
 }
 
-/// As [`proxy_line`], from any port.
+/// Like [`proxy_line`], from any port.
 pub fn proxy_line_from(peer: &str, port: u16) -> Vec<u8> {
     let (family, destination) = if peer.contains(':') { ("TCP6", "2001:db8::ffff") } else { ("TCP4", "192.0.2.1") };
     format!("PROXY {family} {peer} {destination} {port} 80\r\n").into_bytes()
@@ -49,11 +50,11 @@ pub fn request<N: AsRef<[u8]>, V: AsRef<[u8]>>(method: &str, path: &str, headers
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Headers as they came.
+    /// Headers as they arrived.
     pub headers: Headers,
     /// Status line and headers as bytes, with the empty line.
     pub head: Vec<u8>,
-    /// The body, without its framing. That of a 101 is left in the connection.
+    /// The body, without its framing. The body of a 101 is left in the connection.
     pub body: Vec<u8>,
 }
 
@@ -68,7 +69,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; null where it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
@@ -80,7 +81,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// One end of a connection that speaks HTTP/1.1.
+/// One end of an HTTP/1.1 connection.
 pub struct Connection<S = TcpStream> {
     stream: S,
     buffer: Vec<u8>,
@@ -93,13 +94,13 @@ impl Connection<TcpStream> {
     }
 }
 
-/// Opens a plain connection whose reads give up after [`PATIENCE`].
+/// Opens a plain connection whose reads time out after [`PATIENCE`].
 pub fn open(address: SocketAddr) -> io::Result<TcpStream> {
     ready(TcpStream::connect(address)?)
 }
 
 /// An address of this machine that is not loopback. A connection from it to 127.0.0.1 stays inside the machine, and
-/// whoever accepts it sees a peer that is no process of its own. The error is one line that says what to do.
+/// the server sees a peer address other than loopback. The error is one line that says what to do.
 pub fn own_address() -> Result<IpAddr, String> {
     // Asks the system which address it would use; nothing is sent.
     let found = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
@@ -112,7 +113,7 @@ pub fn own_address() -> Result<IpAddr, String> {
     })
 }
 
-/// As [`open`], from this address.
+/// Like [`open`], from this address.
 #[cfg(feature = "clients")]
 pub fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -132,7 +133,7 @@ fn ready(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// One GET on a connection of its own.
+/// Sends one GET on its own connection.
 pub fn get<N: AsRef<[u8]>, V: AsRef<[u8]>>(
     address: SocketAddr,
     path: &str,
@@ -147,12 +148,12 @@ pub fn get<N: AsRef<[u8]>, V: AsRef<[u8]>>(
 }
 
 impl<S: Read + Write> Connection<S> {
-    /// Speaks over an open stream.
+    /// Uses an open stream.
     pub fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
-    /// The stream, and the bytes that were read from it but not asked for yet.
+    /// The stream, and the bytes that were read from it but not consumed yet.
     pub fn into_parts(self) -> (S, Vec<u8>) {
         (self.stream, self.buffer)
     }
@@ -163,7 +164,7 @@ impl<S: Read + Write> Connection<S> {
         self.stream.flush()
     }
 
-    /// Reads one final response to a request of this method; interim ones (1xx other than 101) are left out.
+    /// Reads one final response to a request of this method; interim ones (1xx other than 101) are skipped.
     pub fn response(&mut self, method: &str) -> io::Result<Response> {
         loop {
             let head = self.head()?.ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "closed without a response"))?;
@@ -187,7 +188,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Reads up to and with the empty line after headers; `None` where the other end closed before it said anything.
+    /// Reads up to and including the empty line after the headers; `None` if the peer closed before it sent anything.
     pub fn head(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -202,17 +203,17 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Reads a body and its trailers as the headers frame it; `None` where they do not.
+    /// Reads a body and its trailers as framed by the headers; `None` if they do not frame one.
     pub fn body(&mut self, headers: &Headers) -> io::Result<Option<(Vec<u8>, Headers)>> {
         if values(headers, "transfer-encoding").iter().any(|value| value.eq_ignore_ascii_case("chunked")) {
             return self.chunked().map(Some);
         }
         let Some(length) = values(headers, "content-length").into_iter().next() else { return Ok(None) };
-        let length = length.trim().parse().map_err(|_| invalid("a content-length that is no number"))?;
+        let length = length.trim().parse().map_err(|_| invalid("a content-length that is not a number"))?;
         Ok(Some((self.exactly(length)?, Headers::new())))
     }
 
-    /// Reads until the other end closes the connection, also where it does so with a reset.
+    /// Reads until the peer closes the connection, with or without a reset.
     pub fn rest(&mut self) -> io::Result<Vec<u8>> {
         loop {
             match self.fill() {
@@ -226,7 +227,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Reads what has come, or waits for some; nothing at the end.
+    /// Reads the bytes that have arrived, or waits for some; empty at the end.
     pub fn some(&mut self) -> io::Result<Vec<u8>> {
         if self.buffer.is_empty() {
             self.fill()?;
@@ -285,10 +286,10 @@ impl<S: Read + Write> Connection<S> {
     }
 }
 
-/// The first thing that comes over a WebSocket.
+/// The first message on a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum First {
-    /// A text: of the echo, what it received.
+    /// A text; from the echo server, the request that it received.
     Text(String),
     /// A close frame, with its code and reason.
     Close(u16, String),
@@ -297,7 +298,7 @@ pub enum First {
 /// Reads the first message of a WebSocket, after the 101.
 ///
 /// # Panics
-/// If it is something else.
+/// If it is neither.
 pub fn first_message<S: Read + Write>(connection: Connection<S>) -> First {
     use tungstenite::Message;
     use tungstenite::protocol::{Role, WebSocket};
@@ -309,7 +310,7 @@ pub fn first_message<S: Read + Write>(connection: Connection<S>) -> First {
     }
 }
 
-/// Parsed headers with names as they came.
+/// Parsed headers, with names as they arrived.
 pub fn owned(headers: &[httparse::Header<'_>]) -> Headers {
     headers.iter().map(|header| (header.name.to_owned(), header.value.to_vec())).collect()
 }
@@ -322,7 +323,7 @@ fn invalid(error: impl fmt::Display) -> Error {
     Error::new(ErrorKind::InvalidData, error.to_string())
 }
 
-/// Opens a TLS connection that believes this one certificate (PEM) and offers this protocol (ALPN).
+/// Opens a TLS connection that trusts only this certificate (PEM) and offers this protocol (ALPN).
 #[cfg(feature = "clients")]
 pub fn open_tls(
     address: SocketAddr,
@@ -333,7 +334,7 @@ pub fn open_tls(
     tls_over(open(address)?, name, certificate, &[protocol])
 }
 
-/// As [`open_tls`], over an open connection, and with any number of protocols.
+/// Like [`open_tls`], over an open connection, and with any number of protocols.
 #[cfg(feature = "clients")]
 pub fn tls_over(
     stream: TcpStream,

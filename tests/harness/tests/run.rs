@@ -1,4 +1,4 @@
-//! The program behind `make run`, as people meet it.
+//! The program behind `make run`, tested as people use it.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -22,7 +22,7 @@ fn what_cannot_run_is_said_in_one_line_that_says_what_to_do() {
     let number = taken.local_addr().unwrap().port().to_string();
     let number = number.as_str();
     let cases: [(&str, &str, &[&str]); 11] = [
-        ("HTTP_PORT", number, &[number, "HTTP_PORT=", "something else listens there"]),
+        ("HTTP_PORT", number, &[number, "HTTP_PORT=", "it is already in use"]),
         ("HTTPS_PORT", number, &[number, "HTTPS_PORT="]),
         ("ADMIN_PORT", number, &[number, "ADMIN_PORT="]),
         ("HTTP_PORT", "eighty", &["HTTP_PORT=eighty", "number"]),
@@ -62,7 +62,7 @@ fn the_quick_start_does_what_it_shows() {
     let commands = document::commands(&readme);
     let [run, curls @ ..] = commands.as_slice() else { panic!("no commands") };
     let arguments = run.line.strip_prefix("make ").unwrap();
-    // What it needs is there: else this would build the module anew under the tests that read it.
+    // Its prerequisites exist already. Without these options it would rebuild the module while other tests read it.
     let mut make = Command::new("make");
     make.args(arguments.split(' ')).args(["--old-file=setup", "--old-file=wasm"]);
     make.args(["HTTP_PORT=0", "HTTPS_PORT=0", "ADMIN_PORT=0"]).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
@@ -72,7 +72,7 @@ fn the_quick_start_does_what_it_shows() {
     for command in curls.iter().filter(|command| command.line.starts_with("curl ")) {
         assert!(command.line.contains("http://127.0.0.1:10000/"), "{command:?}");
         let answer = Curl::parse(&command.line.replace("127.0.0.1:10000", &address)).send().text();
-        // Dots stand for what is left out.
+        // Dots mark omitted text.
         let mut rest = answer.trim_end();
         for part in command.output.trim_end().split("...") {
             let (_, after) = rest.split_once(part).unwrap_or_else(|| panic!("no {part} in {answer}"));
@@ -97,8 +97,8 @@ fn the_lines_that_it_prints_do_what_it_says() {
                 assert_eq!(response.status, 200, "{comment}: {response:?}");
                 assert_eq!(values(&echo::received(&answer), "x-forwarded-user"), ["nick@example.com"]);
             }
-            "# a WebSocket, open for two seconds" => assert_eq!(response.status, 101, "{response:?}"),
-            "# refused: nobody's name is in it" => {
+            "# WebSocket, closed after two seconds" => assert_eq!(response.status, 101, "{response:?}"),
+            "# refused: no user header" => {
                 assert_eq!(
                     (response.status, &answer["error"]["reason"]),
                     (401, &"trusted_proxy_user_missing".into()),
@@ -147,9 +147,9 @@ fn it_runs_in_front_of_an_upstream_given_by_name_or_address() {
         assert_eq!(echo.requests(), count + 1, "{upstream}");
     }
 
-    // An upstream that is not there yet is no error; neither is an IPv6 address.
+    // An upstream that is not reachable yet is not an error; an IPv6 address is not one either.
     let running = Running::start(&[("UPSTREAM", "[::1]:1")]);
-    assert!(running.said("http://[::1]:1, where nothing answers yet"));
+    assert!(running.said("http://[::1]:1, not reachable yet"));
     assert_eq!(running.curl_lines()[0].1.send().status, 503);
     let clusters = wire::get::<&str, &str>(running.address("admin "), "/clusters", &[]).unwrap().text();
     assert!(clusters.contains("gateway::[::1]:1::"), "{clusters}");
@@ -167,19 +167,19 @@ fn an_edit_is_checked_and_then_in_force() {
 
     put(&shipped_policy().replace("trusted-proxy\"", "token\""));
     eventually("the errors", || {
-        running.said("has errors; the one before stays in force") && running.said("gateway.auth.mode")
+        running.said("has errors; the previous policy stays in force") && running.said("gateway.auth.mode")
     });
     assert_eq!(admitted.send().status, 200);
 
     put(&shipped_policy());
-    eventually("peace", || running.said("is again the policy in force"));
+    eventually("the original policy", || running.said("is unchanged again; its policy is in force"));
 
     put(&shipped_policy().replace("nick@", "mary@"));
-    eventually("the news", || running.lines_with("policy.json is in force") == 2);
+    eventually("the edited policy", || running.lines_with("policy.json is in force") == 2);
     assert_eq!(admitted.send().status, 401);
     std::fs::remove_file(&file).unwrap();
     put(&shipped_policy());
-    eventually("the news", || running.lines_with("policy.json is in force") == 3);
+    eventually("the restored policy", || running.lines_with("policy.json is in force") == 3);
     assert_eq!(admitted.send().status, 200);
 }
 
@@ -191,7 +191,7 @@ fn program(variables: &[(&str, &str)]) -> Command {
     as_set(Command::new(env!("CARGO_BIN_EXE_run")), variables)
 }
 
-/// A command that gets these variables, free ports, and nothing else that somebody may have set.
+/// A command with these variables, free ports, and no other settings from the environment.
 fn as_set(mut command: Command, variables: &[(&str, &str)]) -> Command {
     let envoy = envoy::program().unwrap_or_else(|problem| panic!("{problem}"));
     for name in VARIABLES {
@@ -205,7 +205,7 @@ fn as_set(mut command: Command, variables: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Runs it where it must not start.
+/// Runs the program with settings that must stop it from starting.
 fn refused(variables: &[(&str, &str)]) -> Output {
     let output = program(variables).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{variables:?}: {output:?}");
@@ -213,7 +213,7 @@ fn refused(variables: &[(&str, &str)]) -> Output {
     output
 }
 
-/// A run that is ready; ended when dropped.
+/// A run that is ready; it ends when dropped.
 struct Running {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -225,7 +225,7 @@ impl Running {
     }
 
     fn of(mut command: Command) -> Self {
-        // Where it is run by make, both are ended together.
+        // If make runs it, both are in one process group and end together.
         let mut child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let outputs: [Box<dyn std::io::Read + Send>; 2] =
@@ -237,7 +237,7 @@ impl Running {
             });
         }
         let running = Self { child, lines };
-        eventually("make run to be ready", || running.said("Ctrl-C ends everything"));
+        eventually("make run to be ready", || running.said("Press Ctrl-C to stop"));
         running
     }
 
@@ -249,7 +249,7 @@ impl Running {
         self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
 
-    /// The address in the line that begins so.
+    /// The address in the line that begins with this name.
     fn address(&self, name: &str) -> SocketAddr {
         let lines = self.lines.lock().unwrap();
         let line = lines.iter().find(|line| line.starts_with(name)).unwrap();
@@ -257,7 +257,7 @@ impl Running {
         address.replace("localhost", "127.0.0.1").parse().unwrap()
     }
 
-    /// The lines to try, each with the comment above it.
+    /// The printed curl commands, each with the comment above it.
     fn curl_lines(&self) -> Vec<(String, Curl)> {
         let lines = self.lines.lock().unwrap();
         let pairs = lines.windows(2).filter(|pair| pair[1].starts_with("curl "));
@@ -282,7 +282,7 @@ impl Drop for Running {
     }
 }
 
-/// What a printed curl line asks for. Not every machine has curl.
+/// The request that a printed curl command makes. Curl itself may not be installed.
 #[derive(Clone, Debug)]
 struct Curl {
     address: SocketAddr,
@@ -291,7 +291,7 @@ struct Curl {
 }
 
 impl Curl {
-    /// Reads the line as a shell does, as far as such lines go: words, some of them in single quotes.
+    /// Splits the line as a shell does, as far as these lines need it: words, some of them in single quotes.
     fn parse(line: &str) -> Self {
         let mut words = Vec::new();
         for (index, part) in line.split('\'').enumerate() {

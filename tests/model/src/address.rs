@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::{trim, trim_configured};
 
-/// An address as it stands in a text; IPv4-mapped IPv6 is IPv4.
+/// An address as text gives it; IPv4-mapped IPv6 counts as IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Literal {
     pub(crate) ip: IpAddr,
@@ -35,7 +35,7 @@ fn literal(text: &str) -> Option<Literal> {
     let v6: Ipv6Addr = address.parse().ok()?;
     let compatible = address.strip_prefix("::").and_then(|rest| rest.parse::<Ipv4Addr>().ok());
     Some(match v6.to_ipv4_mapped().or(compatible) {
-        // It is IPv4, and so has no zone any more.
+        // It is IPv4 now, so it has no zone.
         Some(v4) => Literal { ip: v4.into(), zone: false },
         None => Literal { ip: v6.into(), zone: zone.is_some() },
     })
@@ -64,12 +64,12 @@ pub(crate) fn connection(text: &str) -> Result<Literal, &'static str> {
     }
 }
 
-/// The address at which a connection came in, whatever its port.
+/// The address at which a connection arrived; its port does not matter.
 pub(crate) fn destination(text: &str) -> Option<Literal> {
     with_port(text).map(|(address, _)| address)
 }
 
-/// A filter state: a bare address, or the same as the attribute.
+/// A filter state: an address without a port, or the same form as the attribute.
 pub(crate) fn filter_state(text: &str) -> Result<Literal, &'static str> {
     literal(text).map_or_else(|| connection(text), Ok)
 }
@@ -123,6 +123,6 @@ fn bit_of(address: u128, bit: u32, width: u32) -> bool {
 pub(crate) fn is_private(ip: IpAddr) -> bool {
     let ranges =
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10"];
-    // An IPv4-mapped address is IPv4 here as well.
+    // An IPv4-mapped address counts as IPv4 here too.
     listed(&ranges, Literal { ip: ip.to_canonical(), zone: false })
 }

@@ -1,10 +1,12 @@
-//! Decisions of a generator, read from bytes, so that proptest, libFuzzer and a plain loop drive the same one.
+//! A generator's choices, read from bytes, so that proptest, libFuzzer and a plain loop can all drive the same
+//! generator.
 
-/// Bytes that are used up one choice at a time. Where none is left, every choice is the first: the plainest.
+/// Bytes that are consumed one choice at a time. When none are left, every choice is the first one, which is the
+/// plainest.
 #[derive(Clone, Debug)]
 pub struct Choices<'b> {
     bytes: &'b [u8],
-    /// Nothing odd is chosen.
+    /// Only plain choices are made.
     calm: bool,
 }
 
@@ -13,12 +15,12 @@ impl<'b> Choices<'b> {
         Self { bytes, calm: false }
     }
 
-    /// Whether nothing odd is to happen.
+    /// Whether only plain choices are made.
     pub fn is_calm(&self) -> bool {
         self.calm
     }
 
-    /// Whether nothing odd is to happen from here on.
+    /// Sets whether only plain choices are made from here on.
     pub fn set_calm(&mut self, calm: bool) {
         self.calm = calm;
     }
@@ -45,12 +47,12 @@ impl<'b> Choices<'b> {
         self.below(count) == count - 1
     }
 
-    /// The same, but nothing odd where all is to be calm.
+    /// Like [`Choices::below`], but 0 when calm.
     pub fn odd(&mut self, count: usize) -> usize {
         if self.calm { 0 } else { self.below(count) }
     }
 
-    /// The same, but never where all is to be calm.
+    /// Like [`Choices::one_in`], but false when calm.
     pub fn oddly_one_in(&mut self, count: usize) -> bool {
         !self.calm && self.one_in(count)
     }
@@ -66,20 +68,20 @@ impl<'b> Choices<'b> {
         (0..count).map(|_| left.remove(self.below(left.len()))).collect()
     }
 
-    /// Puts a list into any order.
+    /// Shuffles a list.
     pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for at in 1..list.len() {
             list.swap(at, at - self.below(at + 1));
         }
     }
 
-    /// What is left, for the last choice.
+    /// The remaining bytes, for the last choice.
     pub fn rest(&mut self) -> &'b [u8] {
         std::mem::take(&mut self.bytes)
     }
 }
 
-/// Endless bytes from a fixed seed (splitmix64): for short random budgets that are the same at every run.
+/// Bytes from a fixed seed (splitmix64): for short random budgets that are the same in every run.
 pub fn bytes(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(length + 8);

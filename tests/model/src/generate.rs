@@ -1,5 +1,5 @@
-//! Cases near the edges of the rules: a configuration, and a request that was made for it, with something wrong now
-//! and then. Every choice has its plainest answer first, so that a failing case shrinks to a plain one.
+//! Cases near the edges of the rules: a configuration and a request made for it, sometimes with something wrong. The
+//! first answer of every choice is the plainest, so that a failing case shrinks to a plain one.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl fmt::Debug for Case {
     }
 }
 
-/// A case, from bytes.
+/// Makes a case from bytes.
 pub fn case(choices: &mut Choices<'_>) -> Case {
     let config = config(choices);
     let request = request(choices, &config);
@@ -182,7 +182,7 @@ const SCOPES: [&str; 10] = [
 
 const OWNED_DEFAULT: [&str; 10] = SCOPES;
 
-/// What the Gateway's default for plugins satisfies.
+/// The scopes that the Gateway's default for plugins satisfies.
 const PLUGIN_DEFAULT: [&str; 5] =
     ["operator.write", "operator.read", "operator.talk", "operator.sessions.read", "operator.sessions.write"];
 
@@ -206,12 +206,13 @@ const SPIFFE: [&str; 4] = [
     "https://claw.example.com",
 ];
 
-/// Lower case, and `-` for all that is neither letter nor digit: names that are alike so must mean the same.
+/// Lower case, with `-` for everything that is neither a letter nor a digit. Names that fold alike must mean the
+/// same.
 fn fold(name: &str) -> String {
     name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 
-/// A good configuration.
+/// A valid configuration.
 pub fn config(choices: &mut Choices<'_>) -> Value {
     let c = choices;
     let mut gateway = Map::new();
@@ -221,7 +222,7 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
 
     let user_header = *c.pick(&USER_HEADERS);
     trusted.insert("userHeader".into(), user_header.into());
-    // Names that differ must not fold to the same.
+    // Different names must not fold to the same name.
     let mut taken = vec![user_header.to_owned()];
     let free = |names: Vec<&'static str>, taken: &mut Vec<String>, apart: bool| -> Vec<&'static str> {
         let mut kept = Vec::new();
@@ -402,7 +403,7 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// A request that the configuration would admit, but for what goes wrong.
+/// A request that the configuration would admit, apart from what is made wrong.
 pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
     let c = choices;
     let (gateway, filter) = (&config["gateway"], &config["filter"]);
@@ -530,7 +531,7 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
     }
 }
 
-/// An address in one of the lists, at the edge of an entry, or just outside of it.
+/// An address in one of the lists, at the edge of an entry, or just outside it.
 fn peer_ip(c: &mut Choices<'_>, config: &Value) -> String {
     let (own, theirs) = (texts(&config["filter"]["trustedProxies"]), texts(&config["gateway"]["trustedProxies"]));
     if c.oddly_one_in(24) {
@@ -622,7 +623,7 @@ fn peer_text(c: &mut Choices<'_>, ip: &str, bare: bool) -> Option<Vec<u8>> {
     })
 }
 
-/// X-Forwarded-For, with the peer at its end as Envoy writes it; X-Real-IP now and then.
+/// X-Forwarded-For, with the peer at its end as Envoy writes it, and sometimes X-Real-IP.
 fn forwarded_for(c: &mut Choices<'_>, gateway: &Value, peer: &str) -> Vec<(String, Vec<u8>)> {
     const CLIENTS: [&[u8]; 8] = [
         b"203.0.113.9",
@@ -697,7 +698,7 @@ fn forwarded_for(c: &mut Choices<'_>, gateway: &Value, peer: &str) -> Vec<(Strin
     list
 }
 
-/// A user's name, as Latin-1 bytes where it has such.
+/// A user's name, in Latin-1 bytes if it has characters beyond ASCII.
 fn user(c: &mut Choices<'_>, trusted: &Value) -> Vec<u8> {
     let mut listed = texts(&trusted["allowUsers"]);
     if c.is_calm() {
@@ -755,7 +756,7 @@ fn scopes(c: &mut Choices<'_>) -> Vec<u8> {
     list.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
-/// An origin that is allowed, or something like it.
+/// An origin that is allowed, or one similar to it.
 fn origin(c: &mut Choices<'_>, gateway: &Value, host: &str) -> Vec<u8> {
     const ODD: [&str; 30] = [
         "null",
@@ -825,7 +826,7 @@ fn origin(c: &mut Choices<'_>, gateway: &Value, host: &str) -> Vec<u8> {
     origin.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
-/// An own, an anonymous or another path, or something like it.
+/// An own, an anonymous or another path, or one similar to it.
 fn path(c: &mut Choices<'_>, filter: &Value) -> Vec<u8> {
     let configured: Vec<String> = texts(&filter["anonymousPaths"])
         .into_iter()
@@ -864,7 +865,7 @@ fn path(c: &mut Choices<'_>, filter: &Value) -> Vec<u8> {
     path
 }
 
-/// A header that the rules scrub, spare or leave alone.
+/// A header that the rules scrub, spare or ignore.
 fn extra(c: &mut Choices<'_>, config: &Value) -> (String, Vec<u8>) {
     const NAMES: [&str; 34] = [
         "accept",
@@ -909,12 +910,12 @@ fn extra(c: &mut Choices<'_>, config: &Value) -> (String, Vec<u8>) {
     for list in [&trusted["requiredHeaders"], &filter["keepHeaders"], &filter["stripHeaders"]] {
         configured.extend(texts(list));
     }
-    // Envoy's header map has no `host`: it is `:authority` there.
+    // Envoy's header map has no `host`; it is called `:authority` there.
     configured.retain(|name| !name.eq_ignore_ascii_case("host"));
     let name = match c.below(4) {
         3 => {
             let name = c.pick(&configured).clone();
-            // An alias, unless it is the name itself.
+            // An alias, unless it equals the name itself.
             name.replace('-', c.pick::<&str>(&["_", ".", "-", "~"]))
         }
         _ => (*c.pick(&NAMES)).to_owned(),

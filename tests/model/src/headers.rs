@@ -1,9 +1,9 @@
-//! Headers as Node hands them to the Gateway: strings of Latin-1 characters (contract, section 3).
+//! Headers as Node passes them to the Gateway: strings of Latin-1 characters (contract, section 3).
 
 /// All headers, as strings.
 pub(crate) struct Headers(pub(crate) Vec<(String, String)>);
 
-/// Of these Node keeps the first copy. `set-cookie` is a list there, of which the Gateway reads the first.
+/// Node keeps only the first copy of these. It makes `set-cookie` a list, of which the Gateway reads the first entry.
 const FIRST_COPY_ALONE: [&str; 19] = [
     "age",
     "authorization",
@@ -31,7 +31,7 @@ pub fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// A value without the blanks at both ends: space, tab, and the byte 0xA0.
+/// A value without the blanks at both ends: spaces, tabs, and the byte 0xA0.
 pub fn trim(value: &str) -> String {
     value.trim_matches([' ', '\t', '\u{A0}']).to_owned()
 }
@@ -41,7 +41,7 @@ impl Headers {
         Self(headers.iter().map(|(name, value)| (latin1(name), latin1(value))).collect())
     }
 
-    /// The values of all copies. Envoy calls `host` by its HTTP/2 name.
+    /// The values of all copies. Envoy uses HTTP/2's name for `host`.
     pub(crate) fn copies(&self, name: &str) -> Vec<String> {
         let name = name.to_ascii_lowercase();
         let name = if name == "host" { ":authority" } else { &name };
@@ -71,7 +71,7 @@ impl Headers {
         !self.copies("upgrade").is_empty()
     }
 
-    /// The upgrade that browsers ask for.
+    /// The upgrade that browsers request.
     pub(crate) fn is_websocket(&self) -> bool {
         matches!(self.copies("upgrade").as_slice(), [one] if trim(one).eq_ignore_ascii_case("websocket"))
     }

@@ -1,9 +1,8 @@
-//! The contract once more: a reference model that the tests hold the filter's policy against.
+//! A reference model of the contract, against which the tests check the filter's policy.
 //!
-//! It is naive on purpose. It reads the configuration's JSON anew for every request, turns every header into a string
-//! as Node does, and goes through lists from one end to the other. It takes configurations for good: whether they are
-//! is not its business. Nothing here comes from the filter's sources; [`subject`] alone knows them, and runs them on
-//! the same case.
+//! It is deliberately naive. It reads the configuration's JSON again for every request, turns every header into a
+//! string as Node does, and walks lists from end to end. It assumes that configurations are valid. Nothing here comes
+//! from the filter's sources; only [`subject`] uses them, and runs them on the same case.
 
 mod address;
 pub mod choices;
@@ -24,10 +23,10 @@ use address::Literal;
 use headers::Headers;
 pub use headers::{latin1, trim};
 
-/// One request, as Envoy shows it to the filter.
+/// One request, as Envoy passes it to the filter.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Request {
-    /// The attribute or the filter state that the configuration names for the peer's address.
+    /// The attribute or the filter state that the configuration selects for the peer's address.
     pub peer: Option<Vec<u8>>,
     /// The attribute `destination.address`.
     pub destination: Option<Vec<u8>>,
@@ -37,11 +36,11 @@ pub struct Request {
     pub mtls: bool,
     /// The certificate's first URI SAN.
     pub uri_san: Option<Vec<u8>>,
-    /// Names and values in the order in which they came, pseudo headers among them.
+    /// Names and values in order of arrival, including the pseudo headers.
     pub headers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// One line each, as a person would write it down.
+/// One line each, as a person would write it.
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |value: &Option<Vec<u8>>| value.as_ref().map(|value| value.escape_ascii().to_string());
@@ -54,41 +53,41 @@ impl fmt::Debug for Request {
     }
 }
 
-/// What becomes of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It ends here, with this code.
+    /// It is refused, with this code.
     Refused(String),
-    /// It goes on.
+    /// It is forwarded.
     Passed {
-        /// On what grounds.
+        /// The grounds on which it passed.
         kind: Kind,
-        /// What the upstream sees. Names in the case in which they came; what was stamped stands at the end.
+        /// The headers that the upstream receives. Names keep their case; stamped headers are at the end.
         headers: Vec<(String, String)>,
     },
 }
 
-/// On what grounds a request passes.
+/// The grounds on which a request passes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// As this user.
     Identified(String),
     /// By `anonymousPaths`.
     Anonymous,
-    /// By `webSocketRefusal: "delegate"`; this code would have refused it.
+    /// By `webSocketRefusal: "delegate"`; otherwise this code would have refused it.
     Delegated(String),
 }
 
-/// The model's word on a request.
+/// The model's verdict on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// What the contract says.
+    /// The outcome according to the contract.
     pub outcome: Outcome,
-    /// The code with which the filter may refuse the request all the same, by section 8.
+    /// The code with which the filter is still permitted to refuse the request, by section 8.
     pub or_refused: Option<String>,
 }
 
-/// The configuration, read anew at every question.
+/// The configuration, read again for every question.
 struct Rules<'a> {
     gateway: &'a Value,
     filter: &'a Value,
@@ -99,7 +98,7 @@ impl<'a> Rules<'a> {
         &self.gateway["auth"]["trustedProxy"]
     }
 
-    /// The filter's own list where it has one, else the Gateway's.
+    /// The filter's own list if it has one, otherwise the Gateway's.
     fn proxies(&self) -> Vec<&'a str> {
         if self.filter["trustedProxies"].is_array() {
             texts(&self.filter["trustedProxies"])
@@ -132,18 +131,18 @@ impl<'a> Rules<'a> {
         texts(&self.trusted_proxy()["requiredHeaders"])
     }
 
-    /// Whether the verified identity is the user, whatever the user header says.
+    /// Whether the verified identity is the user, regardless of the user header.
     fn identity_is_asserted(&self) -> bool {
         self.filter["assertion"]["as"] == "identity"
     }
 }
 
-/// The strings of a list; none where there is no list.
+/// The strings of a list; empty if there is no list.
 fn texts(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// Configured text as the Gateway trims it: with JavaScript's `trim`.
+/// Trims configured text as the Gateway does: with JavaScript's `trim`.
 fn trim_configured(text: &str) -> &str {
     const SPACES: &str = "\t\n\u{B}\u{C}\r \u{A0}\u{1680}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}\u{FEFF}";
     text.trim_matches(|c| SPACES.contains(c) || ('\u{2000}'..='\u{200A}').contains(&c))
@@ -179,7 +178,7 @@ pub fn decide(config: &Value, request: &Request) -> Verdict {
             Ruling::Refuse(code) => {
                 return Verdict { outcome: Outcome::Refused(code), or_refused: None };
             }
-            // Rules 6, 7 and 9 leave it to the Gateway; the others still have their say.
+            // Rules 6, 7 and 9 leave the decision to the Gateway; the other rules still apply.
             Ruling::RefuseOrDelegate(code) if delegates => {
                 delegated.get_or_insert(code);
             }
@@ -199,13 +198,13 @@ pub fn decide(config: &Value, request: &Request) -> Verdict {
     Verdict { outcome, or_refused }
 }
 
-/// What one rule says.
+/// The ruling of one rule.
 enum Ruling {
     Pass,
-    /// It passes, but the filter may refuse it with this code.
+    /// It passes, but the filter is permitted to refuse it with this code.
     PassUnlessStricter(&'static str),
     Refuse(String),
-    /// Refused, except where WebSockets without a valid user go to the Gateway.
+    /// Refused, unless WebSockets without a valid user are delegated to the Gateway.
     RefuseOrDelegate(String),
 }
 
@@ -232,7 +231,7 @@ const RULES: [Rule; 12] = [
     origin_is_allowed,
 ];
 
-/// Rule 0: plain paths alone, and on upgrades only the entries that say `ws:`.
+/// Rule 0: only plain paths, and for upgrades only the entries with `ws:`.
 fn is_anonymous(rules: &Rules<'_>, headers: &Headers) -> bool {
     let entries = match rules.filter.get("anonymousPaths") {
         Some(list) => texts(list),
@@ -246,7 +245,7 @@ fn is_anonymous(rules: &Rules<'_>, headers: &Headers) -> bool {
         })
 }
 
-/// Anonymous or delegated: on an upgrade, a scopes header that came stays, since it can only narrow.
+/// Anonymous or delegated. On an upgrade, an existing scopes header stays, because it can only narrow.
 fn without_identity(headers: &Headers) -> Option<Vec<&'static str>> {
     if headers.is_upgrade() { scopes::declared(headers) } else { None }
 }
@@ -305,20 +304,20 @@ fn client_is_attributable(rules: &Rules<'_>, request: &Request, headers: &Header
     if rules.filter["attribution"] == "off" {
         return Ruling::Pass;
     }
-    // The Gateway walks past its proxies also where the peer is one.
+    // The Gateway skips its proxies even if the peer is one of them.
     let edge_client = || peer(rules, request).ok().filter(|peer| !address::listed(&all_proxies(rules), *peer));
     let client = if rules.edge() { edge_client() } else { forwarded_client(rules, headers) };
     demand(client.is_some_and(|client| !client.is_loopback()), "proxy_attribution_required")
 }
 
-/// Both lists of proxies: rule 5 walks past their union.
+/// Both lists of proxies: rule 5 skips the addresses in either.
 fn all_proxies<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
     let mut all = rules.proxies();
     all.extend(texts(&rules.gateway["trustedProxies"]));
     all
 }
 
-/// The client that the forwarded headers name: from the right, past loopback and both lists of proxies.
+/// The client that the forwarded headers name: from the right, skipping loopback and both lists of proxies.
 fn forwarded_client(rules: &Rules<'_>, headers: &Headers) -> Option<Literal> {
     let lists = all_proxies(rules);
     let chain = headers.joined("x-forwarded-for").unwrap_or_default();
@@ -342,7 +341,7 @@ fn required_headers_are_there(rules: &Rules<'_>, _: &Request, headers: &Headers,
     Ruling::Pass
 }
 
-/// Rule 7, and who the user is.
+/// Rule 7, which also determines the user.
 fn user_is_there(rules: &Rules<'_>, request: &Request, headers: &Headers, user: &mut Option<String>) -> Ruling {
     if rules.identity_is_asserted() {
         *user = verified(request);
@@ -366,7 +365,7 @@ fn identities_stand_once(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &
     demand(groups <= 1, "trusted_proxy_groups_repeated")
 }
 
-/// The identity that Envoy verified. One that no header could carry is none, nor is what is no text.
+/// The identity that Envoy verified. It is `None` if no header could carry it or if it is not text.
 fn verified(request: &Request) -> Option<String> {
     String::from_utf8(request.assertion.clone()?).ok()?;
     let identity = latin1(request.assertion.as_deref()?);
@@ -381,7 +380,7 @@ fn assertion_agrees(rules: &Rules<'_>, request: &Request, _: &Headers, user: &mu
     }
     match (verified(request), user) {
         (None, _) => Ruling::Refuse("trusted_proxy_assertion_missing".to_owned()),
-        // Nothing to compare with: rule 7 has spoken, and no identity goes on.
+        // Nothing to compare: rule 7 has decided, and no identity is forwarded.
         (Some(_), None) => Ruling::Pass,
         (Some(identity), Some(user)) => demand(identity == *user, "trusted_proxy_assertion_mismatch"),
     }

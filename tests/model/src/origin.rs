@@ -1,15 +1,15 @@
-//! The origin rule (contract, section 3), on a WHATWG URL parser that is not the filter's.
+//! The origin rule (contract, section 3), with a WHATWG URL parser, which the filter does not use.
 
 use url::{Host, Url};
 
 use crate::headers::Headers;
 use crate::{Rules, address, is_true, texts, trim, trim_configured};
 
-/// What becomes of an origin.
+/// The outcome for an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judged {
     Passes,
-    /// It passes, but it is of a class that the filter may refuse (section 8).
+    /// It passes, but it belongs to a class that the filter is permitted to refuse (section 8).
     PassesUnlessStricter,
     Fails,
 }
@@ -21,7 +21,7 @@ struct Origin {
     /// `host[:port]`.
     host: String,
     literal: Option<std::net::IpAddr>,
-    /// Of a class that the filter may refuse.
+    /// Belongs to a class that the filter is permitted to refuse.
     doubtful: bool,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
     }
 }
 
-/// `scheme://host[:port]` with at most one slash behind it, and nothing else; a comma shows that copies were joined.
+/// `scheme://host[:port]`, with at most one slash after it and nothing else; a comma shows that copies were joined.
 fn parse(text: &str) -> Option<Origin> {
     let (scheme, rest) = text.split_once("://")?;
     let host = rest.strip_suffix('/').unwrap_or(rest);
@@ -63,15 +63,15 @@ fn parse(text: &str) -> Option<Origin> {
         Some(port) => format!("{parsed}:{port}"),
         None => parsed.to_string(),
     };
-    // Hosts of schemes that the URL standard knows are in lower case already.
+    // For schemes that the URL standard lists, hosts are already in lower case.
     let host = host.to_ascii_lowercase();
     let doubtful = is_doubtful(scheme, rest, &parsed);
     Some(Origin { text: format!("{}://{host}", url.scheme()), host, literal, doubtful })
 }
 
-/// Bytes beyond ASCII and `%` in the host; hosts that end in a number without being a dotted quad; `xn--` labels, which
-/// pass as they are listed, without being understood; and what only a lenient parser reads: white space or control
-/// characters within.
+/// Whether the host has bytes beyond ASCII or `%`; ends in a number without being a dotted quad; has `xn--` labels,
+/// which must match the list as they are; or is accepted only by a lenient parser, as with white space or control
+/// characters inside.
 fn is_doubtful(scheme: &str, rest: &str, host: &Host<&str>) -> bool {
     let written = rest.trim_end_matches('/');
     let written = match host {

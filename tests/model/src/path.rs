@@ -2,7 +2,7 @@
 
 use crate::{Rules, is_true, texts, trim_configured};
 
-/// Whether the path can be an own or an anonymous one at all.
+/// Whether the path can match an own or an anonymous path.
 pub(crate) fn is_plain(path: &str) -> bool {
     path.starts_with('/')
         && path.chars().all(|c| ('\x21'..='\x7E').contains(&c) && !['%', '\\', '#'].contains(&c))
@@ -10,7 +10,7 @@ pub(crate) fn is_plain(path: &str) -> bool {
         && !path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
-/// Whether a plain path is the entry, or below it where the entry ends in `/*`.
+/// Whether a plain path equals the entry, or is below it if the entry ends in `/*`.
 pub(crate) fn matches(entry: &str, path: &str) -> bool {
     match entry.strip_suffix('*') {
         Some(folder) if folder.ends_with('/') => path.starts_with(folder) && path.len() > folder.len(),

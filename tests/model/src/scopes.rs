@@ -19,7 +19,7 @@ const KNOWN: [&str; 10] = [
     "operator.sessions.write",
 ];
 
-/// Each scope with those that it satisfies besides itself; `operator.admin` satisfies all.
+/// Each scope with the other scopes that it satisfies; `operator.admin` satisfies all.
 const SATISFIES: [(&str, &[&str]); 3] = [
     ("operator.write", &["operator.read", "operator.talk", "operator.sessions.read", "operator.sessions.write"]),
     ("operator.read", &["operator.sessions.read"]),
@@ -39,14 +39,14 @@ fn known<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Vec<&'static str> {
     scopes
 }
 
-/// What the request's own header names; `None` where there is no such header.
+/// The scopes in the request's own header; `None` if there is no such header.
 pub(crate) fn declared(headers: &Headers) -> Option<Vec<&'static str>> {
     let list = headers.joined("x-openclaw-scopes")?;
     let tokens: Vec<String> = list.split(',').map(trim).collect();
     Some(known(tokens.iter().map(String::as_str)))
 }
 
-/// What the Gateway assumes of a request without the header, or less if the configuration says so.
+/// The scopes that the Gateway assumes for a request without the header, or fewer if the configuration says so.
 fn assumed(rules: &Rules<'_>, headers: &Headers) -> Vec<&'static str> {
     let scopes = &rules.filter["scopes"];
     let own = path::is_own(rules, &headers.path());
@@ -58,7 +58,7 @@ fn assumed(rules: &Rules<'_>, headers: &Headers) -> Vec<&'static str> {
     }
 }
 
-/// What is stamped for a user; `None`: no header.
+/// The scopes that are stamped for a user; `None` means no header.
 pub(crate) fn granted(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'static str>> {
     let ceiling = ceiling(rules, headers, user);
     let declared = declared(headers);
@@ -76,7 +76,7 @@ pub(crate) fn granted(rules: &Rules<'_>, headers: &Headers, user: &str) -> Optio
     Some(satisfied(satisfied(known(named), &wanted), &ceiling))
 }
 
-/// Those of some scopes that a set satisfies.
+/// The scopes in the list that a set satisfies.
 fn satisfied(scopes: Vec<&'static str>, by: &[&str]) -> Vec<&'static str> {
     scopes.into_iter().filter(|scope| by.iter().any(|one| satisfies(one, scope))).collect()
 }
@@ -87,7 +87,7 @@ fn satisfies(scope: &str, wanted: &str) -> bool {
         || SATISFIES.iter().any(|(one, others)| *one == scope && others.contains(&wanted))
 }
 
-/// The most that a user may have; `None` where the configuration sets no ceilings.
+/// The most that a user may have; `None` if the configuration sets no ceilings.
 fn ceiling(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'static str>> {
     let scopes = &rules.filter["scopes"];
     if scopes.get("users").is_none() && scopes.get("groups").is_none() {
@@ -104,7 +104,7 @@ fn ceiling(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'sta
     Some(known(entries.into_iter().flat_map(texts)))
 }
 
-/// The entry under a name; a key with `@` is compared without ASCII case.
+/// The entry for a name; a key with `@` is compared without ASCII case.
 fn entry<'v>(entries: &'v Value, name: &str) -> Option<&'v Value> {
     entries
         .as_object()?

@@ -1,4 +1,4 @@
-//! The filter's own policy on a case of the model's, and the comparison of the two.
+//! Runs the filter's own policy on a case of the model, and compares the two.
 
 use std::convert::Infallible;
 
@@ -13,22 +13,23 @@ use serde_json::Value;
 use crate::headers::latin1;
 use crate::{Kind, Outcome, Request, Verdict};
 
-/// Compiles a configuration that is meant to be good.
+/// Compiles a configuration that should be valid.
 ///
 /// # Panics
-/// With everything that is wrong with it.
+/// If it is not; the message lists every error.
 pub fn compiled(config: &Value) -> Compiled {
-    compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("no good configuration:\n{errors}\n{config}"))
+    compile(config.to_string().as_bytes())
+        .unwrap_or_else(|errors| panic!("not a valid configuration:\n{errors}\n{config}"))
 }
 
-/// A request as the filter hands it to the policy.
+/// A request as the filter passes it to the policy.
 fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> policy::Request<'a> {
     let text = request.peer.as_deref().unwrap_or_default();
     let peer = match policy.peer_address() {
         PeerAddress::Connection => Peer::from_connection(text),
         PeerAddress::FilterState(_) => Peer::from_filter_state(text),
     };
-    let mut judged = policy.read(peer, map).unwrap_or_else(|_| panic!("what was written here is no header map"));
+    let mut judged = policy.read(peer, map).unwrap_or_else(|_| panic!("the serialized headers are not a header map"));
     if policy.needs_destination() {
         judged.destination = request.destination.as_deref().and_then(socket_address);
     }
@@ -41,7 +42,7 @@ fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> policy::R
     judged
 }
 
-/// What the policy makes of a request.
+/// The policy's decision on a request.
 pub fn decide(policy: &Policy, request: &Request) -> Outcome {
     let map = serialize(&request.headers);
     let judged = judged(policy, request, &map);
@@ -58,8 +59,7 @@ pub fn decide(policy: &Policy, request: &Request) -> Outcome {
     }
 }
 
-/// What is made of a refusal: the operator's log line, the plain reply, and the close of a WebSocket where it can
-/// be one.
+/// The output for a refusal: the operator's log line, the plain response, and the WebSocket close if one is possible.
 pub struct Shown {
     /// The log line.
     pub line: String,
@@ -69,7 +69,7 @@ pub struct Shown {
     pub websocket: Option<Reply>,
 }
 
-/// What is made of a request that is refused.
+/// The output for a request that is refused.
 pub fn shown(policy: &Policy, request: &Request) -> Option<Shown> {
     let map = serialize(&request.headers);
     let judged = judged(policy, request, &map);
@@ -82,7 +82,7 @@ pub fn shown(policy: &Policy, request: &Request) -> Option<Shown> {
     })
 }
 
-/// The headers with every edit made, as Envoy makes them: names are compared without case.
+/// The headers with every edit applied as Envoy does: names are compared without case.
 fn upstream(
     policy: &Policy,
     admission: &policy::Admission<'_>,
@@ -103,8 +103,8 @@ fn upstream(
     seen
 }
 
-/// The headers in a form in which two lists can be compared: what the filter may write stands at the end, ordered by
-/// name. All else keeps its order.
+/// The headers in a form in which two lists can be compared: those that the filter may write are at the end, ordered
+/// by name. All others keep their order.
 fn comparable(config: &Value, headers: &[(String, String)]) -> Vec<(String, String)> {
     let written = [upstream_user_header(config), "x-openclaw-scopes", "connection"];
     let is_written = |name: &str| written.iter().any(|one| one.eq_ignore_ascii_case(name));
@@ -121,7 +121,7 @@ pub fn upstream_user_header(config: &Value) -> &str {
     config["filter"]["upstreamUserHeader"].as_str().or(user.as_str()).unwrap_or_default()
 }
 
-/// An outcome in a form in which two can be compared with `==`.
+/// An outcome in a form that can be compared with `==`.
 pub fn normalized(config: &Value, outcome: &Outcome) -> Outcome {
     match outcome {
         Outcome::Refused(code) => Outcome::Refused(code.clone()),
@@ -131,32 +131,32 @@ pub fn normalized(config: &Value, outcome: &Outcome) -> Outcome {
     }
 }
 
-/// Whether the filter's outcome is what the model says, or stricter where it may be.
+/// Whether the filter's outcome equals the model's, or is stricter where that is permitted.
 pub fn agree(config: &Value, model: &Verdict, filter: &Outcome) -> bool {
     let wanted = normalized(config, &model.outcome);
     let seen = normalized(config, filter);
     wanted == seen || matches!((&model.or_refused, filter), (Some(code), Outcome::Refused(seen)) if code == seen)
 }
 
-/// The user and the scopes that an outcome gives: what soundness is about.
+/// The user and the scopes that an outcome grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Nobody where the request passes without identity.
+    /// `None` if the request passes without an identity.
     pub user: Option<String>,
-    /// `None`: no such header.
+    /// `None` means no such header.
     pub scopes: Option<Vec<String>>,
 }
 
-/// What an outcome grants; `None` where it refuses. Read from the headers, as the Gateway would.
+/// The grant of an outcome, read from its headers as the Gateway would; `None` for a refusal.
 ///
 /// # Panics
-/// Where a header stands there that must not, or more than once.
+/// If a header appears that must not, or appears more than once.
 pub fn grant(config: &Value, outcome: &Outcome) -> Option<Grant> {
     let Outcome::Passed { kind, headers } = outcome else { return None };
     let one = |wanted: &str| -> Option<String> {
         let mut copies = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(wanted));
         let first = copies.next().map(|(_, value)| value.clone());
-        assert!(copies.next().is_none(), "{wanted} stands there twice: {headers:?}");
+        assert!(copies.next().is_none(), "{wanted} appears twice: {headers:?}");
         first
     };
     let grant = Grant {
@@ -165,19 +165,19 @@ pub fn grant(config: &Value, outcome: &Outcome) -> Option<Grant> {
             .map(|list| list.split(',').map(str::trim).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()),
     };
     match kind {
-        Kind::Identified(named) => assert_eq!(grant.user.as_ref(), Some(named), "another user is stamped"),
-        Kind::Anonymous | Kind::Delegated(_) => assert_eq!(grant.user, None, "a user without identity"),
+        Kind::Identified(named) => assert_eq!(grant.user.as_ref(), Some(named), "a different user is stamped"),
+        Kind::Anonymous | Kind::Delegated(_) => assert_eq!(grant.user, None, "a user without an identity"),
     }
     Some(grant)
 }
 
-/// How many edits an admitted request needs; `None` where it is refused.
+/// The number of edits that an admitted request needs; `None` if it is refused.
 pub fn edits(policy: &Policy, request: &Request) -> Option<usize> {
     let mut edits = 0;
     edits_of(policy, request, |_| edits += 1).then_some(edits)
 }
 
-/// Hands every edit of an admitted request to `look`; false where it is refused.
+/// Calls `look` with every edit of an admitted request; returns false if it is refused.
 pub fn edits_of(policy: &Policy, request: &Request, mut look: impl FnMut(&Edit<'_>)) -> bool {
     let map = serialize(&request.headers);
     let judged = judged(policy, request, &map);

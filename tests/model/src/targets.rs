@@ -1,8 +1,8 @@
-//! The bodies of the fuzz targets. libFuzzer calls them with what it makes up, a plain test with what was kept. A
-//! target panics where something is wrong.
+//! The bodies of the fuzz targets. libFuzzer calls them with generated inputs, a plain test with kept inputs. A
+//! target panics if it finds a problem.
 //!
-//! Most of them vary one thing in an otherwise good case, and hold the policy against the model. Their inputs are lines
-//! of text, so that a dictionary and a reader can make sense of them.
+//! Most of them vary one thing in an otherwise valid case, and compare the policy with the model. Their inputs are
+//! lines of text, so that both a dictionary and a reader can work with them.
 
 use std::sync::OnceLock;
 
@@ -16,7 +16,7 @@ use crate::generate::{self, Case};
 use crate::subject::Shown;
 use crate::{Outcome, Request, subject};
 
-/// What libFuzzer calls.
+/// The function that libFuzzer calls.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
@@ -32,7 +32,7 @@ pub const ALL: [(&str, Target); 9] = [
     ("differential", differential),
 ];
 
-/// A good request of alice's.
+/// A valid request from alice.
 fn good_request() -> Request {
     let headers = [
         (":method", "GET"),
@@ -61,7 +61,7 @@ fn good_config() -> Value {
     })
 }
 
-/// Sets a header of a request; `None` takes it away.
+/// Sets a header of a request; `None` removes it.
 fn set(request: &mut Request, name: &str, value: Option<&[u8]>) {
     request.headers.retain(|(other, _)| other != name.as_bytes());
     request.headers.extend(value.map(|value| (name.into(), value.to_vec())));
@@ -81,7 +81,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Holds the policy against the model on one case.
+/// Compares the policy with the model on one case.
 fn must_agree(config: &Value, policy: &Policy, request: &Request) {
     let verdict = crate::decide(config, request);
     let outcome = subject::decide(policy, request);
@@ -95,20 +95,20 @@ fn must_agree(config: &Value, policy: &Policy, request: &Request) {
     }
 }
 
-/// The same, where the configuration is a good one.
+/// Like [`must_agree`], if the configuration is valid.
 fn must_agree_if_good(config: &Value, request: &Request) {
     if let Ok(compiled) = compile(config.to_string().as_bytes()) {
         must_agree(config, &compiled.policy, request);
     }
 }
 
-/// Configuration bytes: a policy, or errors that each say where, what, and what to do.
+/// Configuration bytes give a policy, or errors that each have a place, a problem and a remedy.
 pub fn configuration(data: &[u8]) {
     match compile(data) {
         Ok(compiled) => {
-            // The model reads what the compiler accepts.
+            // The model reads every configuration that the compiler accepts.
             let config: Value =
-                serde_json::from_slice(data).unwrap_or_else(|error| panic!("accepted, but no JSON: {error}"));
+                serde_json::from_slice(data).unwrap_or_else(|error| panic!("accepted, but not JSON: {error}"));
             must_agree(&config, &compiled.policy, &good_request());
             let mut upgrade = good_request();
             add_upgrade(&mut upgrade);
@@ -126,7 +126,7 @@ pub fn configuration(data: &[u8]) {
     }
 }
 
-/// A peer as the connection shows it, and then entries of the list of proxies, one a line.
+/// A peer as the connection reports it, and then entries of the list of proxies, one per line.
 pub fn peer(data: &[u8]) {
     let mut lines = lines(data);
     let peer = lines.next().unwrap_or_default();
@@ -140,7 +140,7 @@ pub fn peer(data: &[u8]) {
     must_agree_if_good(&config, &request);
     config["filter"]["peerAddress"] = json!({"filterState": "peer"});
     must_agree_if_good(&config, &request);
-    // The same text as the address at which the connection came in.
+    // The same text as the address at which the connection arrived.
     config["filter"]["rejectSameHost"] = json!(true);
     must_agree_if_good(&config, &Request { destination: Some(peer.to_vec()), ..good_request() });
 }
@@ -149,7 +149,7 @@ pub fn peer(data: &[u8]) {
 fn table() -> &'static [(Value, Compiled)] {
     static TABLE: OnceLock<Vec<(Value, Compiled)>> = OnceLock::new();
     TABLE.get_or_init(|| {
-        // From a fixed seed: the generator knows the whole contract.
+        // From a fixed seed; the generator covers the whole contract.
         (0..64)
             .map(|seed| generate::config(&mut Choices::new(&crate::choices::bytes(seed, 400))))
             .chain([good_config()])
@@ -161,25 +161,25 @@ fn table() -> &'static [(Value, Compiled)] {
     })
 }
 
-/// A header map as the host serializes it. The first byte chooses a policy.
+/// A header map as the host serializes it. The first byte selects a policy.
 pub fn header_map(data: &[u8]) {
     let Some((first, map)) = data.split_first() else { return };
     let (config, compiled) = &table()[usize::from(*first) % table().len()];
     let peer = Peer::from_connection(b"10.0.0.1:40000");
     let Ok(judged) = compiled.policy.read(peer, map) else { return };
     let headers: Vec<_> = judged.headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-    assert_eq!(serialize(&headers), map, "what was read is not what was there");
+    assert_eq!(serialize(&headers), map, "the headers changed when they were read");
     let has_host = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"host"));
     let request = Request { headers, ..good_request() };
     if has_host {
-        // Envoy's map holds no `host`: it is `:authority` there.
+        // Envoy's map does not have `host`; it is called `:authority` there.
         subject::decide(&compiled.policy, &request);
     } else {
         must_agree(config, &compiled.policy, &request);
     }
 }
 
-/// X-Forwarded-For, a copy a line; a line that starts with `=` is X-Real-IP.
+/// X-Forwarded-For, one copy per line; a line that starts with `=` is X-Real-IP.
 pub fn forwarded(data: &[u8]) {
     let mut request = good_request();
     set(&mut request, "x-forwarded-for", None);
@@ -208,7 +208,7 @@ pub fn forwarded(data: &[u8]) {
     }
 }
 
-/// An origin, the `Host` header, and then allowed origins, one a line.
+/// An origin, the `Host` header, and then allowed origins, one per line.
 pub fn origin(data: &[u8]) {
     let mut lines = lines(data);
     let (origin, host) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -221,12 +221,12 @@ pub fn origin(data: &[u8]) {
     config["gateway"]["controlUi"]["dangerouslyAllowHostHeaderOriginFallback"] = json!(true);
     add_upgrade(&mut request);
     must_agree_if_good(&config, &request);
-    // Whatever can be read as an origin.
+    // Everything that can be parsed as an origin.
     config["gateway"]["controlUi"] = json!({"allowedOrigins": ["*"]});
     must_agree_if_good(&config, &request);
 }
 
-/// A request's path, then the base path, then anonymous and own paths, one a line.
+/// A request's path, then the base path, then anonymous and own paths, one per line.
 pub fn path(data: &[u8]) {
     let mut lines = lines(data);
     let (path, base) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
@@ -246,7 +246,7 @@ pub fn path(data: &[u8]) {
     must_agree_if_good(&anonymous, &request);
 }
 
-/// `x-openclaw-scopes`, a copy a line; a line that starts with `=` names groups, one with `+` is the user.
+/// `x-openclaw-scopes`, one copy per line; a line that starts with `=` names groups, one with `+` is the user.
 pub fn scopes(data: &[u8]) {
     static CONFIGS: OnceLock<Vec<(Value, Compiled)>> = OnceLock::new();
     let configs = CONFIGS.get_or_init(|| {
@@ -289,32 +289,33 @@ pub fn scopes(data: &[u8]) {
     }
 }
 
-/// A refusal is one printable line of bounded length, an answer of its kind, and a close frame as RFC 6455 has it.
+/// A refusal gives one printable log line of bounded length, a response of its kind, and a close frame as in RFC
+/// 6455.
 fn must_show_well(shown: &Shown) {
     let Shown { line, http, websocket } = shown;
     assert!(line.len() < 8192 && line.bytes().all(|byte| matches!(byte, 0x20..=0x7E)), "{line:?}");
     let is_json = serde_json::from_slice::<Value>(&http.body).is_ok_and(|body| body["error"]["type"].is_string());
     assert!(matches!(http.status, 401 | 403) && (is_json || http.body.starts_with(b"<!doctype html>")), "{http:?}");
     let Some(reply) = websocket else { return };
-    let [0x88, length, 0x03, 0xF0, reason @ ..] = reply.body.as_slice() else { panic!("no close frame: {reply:?}") };
+    let [0x88, length, 0x03, 0xF0, reason @ ..] = reply.body.as_slice() else { panic!("not a close frame: {reply:?}") };
     assert!(*length <= 125 && usize::from(*length) == reason.len() + 2, "{reply:?}");
     let protocols: Vec<_> = reply.headers.iter().filter(|(name, _)| *name == "sec-websocket-protocol").collect();
     assert!(reply.status == 101 && protocols.len() <= 1, "{reply:?}");
     assert!(protocols.iter().all(|(_, value)| !value.is_empty() && !value.contains(&b',')), "{reply:?}");
 }
 
-/// The whole decision, on a configuration from a table and a request that the bytes choose: nothing panics, and what
-/// is stamped is what was decided, whatever the model would say.
+/// The whole decision, with a configuration from a table and a request that the bytes choose: nothing panics, and the
+/// stamped headers match the decision. The model is not used.
 pub fn decision(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
     let (config, compiled) = &table()[usize::from(*first) % table().len()];
     let request = generate::request(&mut Choices::new(rest), config);
     let outcome = subject::decide(&compiled.policy, &request);
-    // Panics where a stamped header is missing or stands twice.
+    // Panics if a stamped header is missing or appears twice.
     subject::grant(config, &outcome);
     let Outcome::Passed { headers, .. } = &outcome else {
         return must_show_well(
-            &subject::shown(&compiled.policy, &request).unwrap_or_else(|| panic!("not refused again")),
+            &subject::shown(&compiled.policy, &request).unwrap_or_else(|| panic!("not refused the second time")),
         );
     };
     for part in [":method", ":path", ":authority"] {
@@ -327,12 +328,15 @@ pub fn decision(data: &[u8]) {
         let (Edit::Set { name, value: _ } | Edit::Remove { name }) = edit;
         assert!(!name.is_empty() && !name.starts_with(b":"), "an edit of {}", name.escape_ascii());
         if let Edit::Set { value, .. } = edit {
-            assert!(!value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')), "a value that breaks out");
+            assert!(
+                !value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')),
+                "a value that breaks out of its header"
+            );
         }
     });
 }
 
-/// A configuration and a request that the bytes choose, the policy against the model.
+/// A configuration and a request that the bytes choose: compares the policy with the model.
 pub fn differential(data: &[u8]) {
     let Case { config, request } = generate::case(&mut Choices::new(data));
     must_agree(&config, &subject::compiled(&config).policy, &request);

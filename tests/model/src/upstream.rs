@@ -1,11 +1,11 @@
-//! What the upstream sees (contract, section 5).
+//! The headers that the upstream receives (contract, section 5).
 
 use crate::headers::Headers;
 use crate::{Kind, Rules, texts, trim};
 
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
 
-/// The built-in list of identity headers; `*` stands for any rest.
+/// The built-in list of identity headers; `*` matches any suffix.
 const BUILT_IN: [&str; 20] = [
     "x-forwarded-user",
     "x-forwarded-email",
@@ -34,7 +34,7 @@ fn fold(name: &str) -> String {
     name.to_ascii_lowercase().chars().map(|c| if matches!(c, 'a'..='z' | '0'..='9') { c } else { '-' }).collect()
 }
 
-/// The names that are managed, with those that the configuration adds.
+/// The managed names, including those that the configuration adds.
 fn managed_names<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
     let mut names = BUILT_IN.to_vec();
     names.extend([rules.user_header(), rules.upstream_user_header()]);
@@ -45,11 +45,11 @@ fn managed_names<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
 
 /// Whether a name is managed, or an alias of one that is.
 fn is_managed_or_alias(rules: &Rules<'_>, name: &str) -> bool {
-    // `:path` is no spelling of `-path`: it is a part of the request line.
+    // `:path` is not a spelling of `-path`; it belongs to the request line.
     let pseudo = name.starts_with(':');
     !pseudo
         && managed_names(rules).iter().any(|managed| match managed.strip_suffix('*') {
-            // No configured name ends in a star: it is one of the built-in families.
+            // No configured name ends in a star, so this is one of the built-in families.
             Some(start) if BUILT_IN.contains(managed) => fold(name).starts_with(start),
             _ => fold(managed) == fold(name),
         })
@@ -66,8 +66,8 @@ fn is_spared(rules: &Rules<'_>, name: &str) -> bool {
     !stamped.iter().any(|one| one.eq_ignore_ascii_case(name)) && spared.iter().any(|one| one.eq_ignore_ascii_case(name))
 }
 
-/// All headers that go on. What is stamped stands at the end. A `Sec-WebSocket-Key` that HTTP/2 leaves out is added by
-/// the filter when all this is done, and is tested where there is an HTTP/2.
+/// All headers that are forwarded, with the stamped ones at the end. The filter adds a missing `Sec-WebSocket-Key`
+/// for HTTP/2 after all this; that is tested elsewhere, with HTTP/2.
 pub(crate) fn headers(
     rules: &Rules<'_>,
     headers: &Headers,
@@ -93,7 +93,7 @@ pub(crate) fn headers(
     seen
 }
 
-/// Tokens of `Connection` that name a managed header go; where there are none, all stays as it came.
+/// Removes tokens of `Connection` that name a managed header; if there are none, the header stays unchanged.
 fn clean_connection(rules: &Rules<'_>, headers: &mut Vec<(String, String)>) {
     let is_connection = |name: &str| name.eq_ignore_ascii_case("connection");
     let values: Vec<_> = headers.iter().filter(|(name, _)| is_connection(name)).map(|(_, v)| v.clone()).collect();

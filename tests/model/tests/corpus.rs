@@ -1,12 +1,12 @@
-//! The fuzz targets without a fuzzer: every kept input, and a short random budget that is the same at every run.
+//! Runs the fuzz targets without a fuzzer: on every kept input, and on a short random budget that is the same in
+//! every run.
 
 use std::path::PathBuf;
 
 use model::choices::{self, Choices};
 use model::targets;
 
-/// The kept inputs of one target, by file name; where `FUZZ_CORPUS` names a folder, those that a fuzzer left in
-/// it besides.
+/// The kept inputs of one target, by file name, and those in the folder that `FUZZ_CORPUS` names, if it is set.
 fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = |of_all: PathBuf| {
         let folder = of_all.join(target);
@@ -25,7 +25,7 @@ fn kept(target: &str) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
-/// Runs a target, and names the input where it fails.
+/// Runs a target; the message names the input if it fails.
 fn run(target: fn(&[u8]), name: &str, input: &[u8]) {
     let result = std::panic::catch_unwind(|| target(input));
     assert!(result.is_ok(), "the target fails on {name}: {}", input.escape_ascii());
@@ -64,7 +64,7 @@ fn a_short_random_budget_passes_every_target() {
     }
 }
 
-/// One change as a fuzzer makes it: a byte, a cut, a stretch doubled, or a piece of another input.
+/// One change of the kind that a fuzzer makes: a byte, a cut, a repeated stretch, or a piece of another input.
 fn change(input: &mut Vec<u8>, others: &[(String, Vec<u8>)], choices: &mut Choices<'_>) {
     let at = choices.below(input.len().max(1)).min(input.len());
     let end = (at + 1 + choices.below(12)).min(input.len());

@@ -1,9 +1,9 @@
-//! The model itself, on the decision vectors.
+//! Tests the model itself on the decision vectors.
 
 use harness::vectors::{self, Expect, Vector};
 use model::{Kind, Outcome, Request, latin1};
 
-/// A vector as Envoy would show it: lower-case names, `:authority` for `host`, values without blanks around them.
+/// A vector as Envoy would pass it: lower-case names, `:authority` for `host`, values without surrounding blanks.
 fn request(case: &Vector) -> Request {
     let mut headers: Vec<(Vec<u8>, Vec<u8>)> =
         vec![(b":method".to_vec(), case.method.clone().into()), (b":path".to_vec(), case.path.clone().into())];

@@ -1,9 +1,9 @@
-// An OpenID provider at https://id.example.com, with oidc-provider's own pages for signing in: whoever gives a
-// login `x` is x@example.com.
+// An OpenID provider at https://id.example.com, with oidc-provider's own sign-in pages: a user who enters the login
+// `x` is x@example.com.
 //
 //   node provider.mjs FOLDER        FOLDER has cert.pem and key.pem
 //
-// PROVIDER_PACKAGES names the folder with node_modules.
+// PROVIDER_PACKAGES is the folder with node_modules.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { createRequire } from "node:module";
@@ -23,7 +23,7 @@ const provider = new Provider("https://id.example.com", {
     },
   ],
   claims: { openid: ["sub"], email: ["email", "email_verified"] },
-  // Envoy reads the address out of the ID token.
+  // Envoy reads the address from the ID token.
   conformIdTokenClaims: false,
   findAccount: (_, id) => ({
     accountId: id,

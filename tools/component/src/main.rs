@@ -1,4 +1,4 @@
-//! Makes a component of a core module that `wit-bindgen` left its world in, and checks it.
+//! Turns a core module, in which `wit-bindgen` embedded its world, into a component and checks it.
 //!
 //! usage: componentize MODULE COMPONENT
 //!        componentize same-interface COMPONENT COMPONENT
@@ -35,7 +35,7 @@ fn componentize(module: &str, component: &str) -> Result<(), String> {
         .validate(true)
         .module(&read(module)?)
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| format!("{module} makes no component: {error:#}"))?;
+        .map_err(|error| format!("cannot make a component from {module}: {error:#}"))?;
     std::fs::write(component, encoded).map_err(|error| format!("cannot write {component}: {error}"))
 }
 
@@ -46,7 +46,7 @@ fn interface(file: &str) -> Result<String, String> {
     let (resolve, own) = (decoded.resolve(), decoded.package());
     let others: Vec<_> = resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != own).collect();
     let mut printer = WitPrinter::default();
-    printer.print(resolve, own, &others).map_err(|error| format!("{file} has no interface to show: {error:#}"))?;
+    printer.print(resolve, own, &others).map_err(|error| format!("cannot print the interface of {file}: {error:#}"))?;
     Ok(printer.output.to_string())
 }
 

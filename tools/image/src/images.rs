@@ -1,4 +1,4 @@
-//! What the images are made of.
+//! The contents of the images.
 
 use std::io::Write as _;
 
@@ -8,41 +8,41 @@ use wasmparser::{Parser, Payload};
 
 use crate::layout::{Layout, MANIFEST, annotated, sha256};
 
-/// The module in an image of the form "oci", as it is.
+/// The module unchanged, in an image of the form "oci".
 pub const MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
-/// What runtime the module is for, in an image of the form "oci".
+/// The runtime that the module is for, in an image of the form "oci".
 pub const RUNTIME_LAYER: &str = "application/vnd.module.wasm.config.v1+json";
 /// The bill of materials.
 pub const BILL: &str = "application/vnd.cyclonedx+json";
 /// The file in the layer of an image of the form "compat".
 pub const MODULE_FILE: &str = "plugin.wasm";
 const RUNTIME_FILE: &str = "runtime-config.json";
-/// What a tag of the form "oci" ends with.
+/// The suffix of a tag of the form "oci".
 pub const ARTIFACT_SUFFIX: &str = "-wasm";
 
-/// What is released.
+/// The parts of a release.
 #[derive(Debug, Clone, Copy)]
 pub struct Release<'a> {
-    /// The module that ships.
+    /// The module to release.
     pub module: &'a [u8],
-    /// Its bill of materials, in CycloneDX JSON: it tells name, version, licence and what the module is, too.
+    /// Its bill of materials, in CycloneDX JSON: it also gives the module's name, version, licence and description.
     pub bill: &'a [u8],
-    /// The commit that it was built from, where that is certain.
+    /// The commit that it was built from, if that is certain.
     pub revision: Option<&'a str>,
 }
 
 impl Release<'_> {
-    /// Makes the images, each listed under a tag: the version alone is the form "compat", and the version with
-    /// [`ARTIFACT_SUFFIX`] the form "oci".
+    /// Makes the images, each listed under a tag: the version alone for the form "compat", and the version with
+    /// [`ARTIFACT_SUFFIX`] for the form "oci".
     ///
     /// # Errors
-    /// If the bill is not that of the module, or the module is not one for Envoy.
+    /// If the bill does not belong to the module, or if the module is not a filter for Envoy.
     pub fn layout(&self) -> Result<Layout, String> {
         let bill: Value =
-            serde_json::from_slice(self.bill).map_err(|error| format!("the bill of materials is no JSON: {error}"))?;
+            serde_json::from_slice(self.bill).map_err(|error| format!("the bill of materials is not JSON: {error}"))?;
         let text = |part: &str, what: &str| {
             let value = bill.pointer(&format!("/metadata/component/{part}")).and_then(Value::as_str);
-            value.map(str::to_owned).ok_or_else(|| format!("the bill of materials does not tell {what}"))
+            value.map(str::to_owned).ok_or_else(|| format!("the bill of materials does not contain {what}"))
         };
         if text("hashes/0/content", "the module's hash")? != sha256(self.module) {
             return Err("the bill of materials is not that of this module: run `make sbom`".to_owned());
@@ -74,13 +74,13 @@ impl Release<'_> {
         Ok(layout)
     }
 
-    /// An ordinary image whose only layer holds the module as a file: any registry and any tool takes it.
+    /// An ordinary image whose only layer contains the module as a file: every registry and tool accepts it.
     fn compat(&self, layout: &mut Layout, annotations: &Map<String, Value>) -> Result<Value, String> {
         let archive = archive(self.module).map_err(|error| format!("cannot make the layer: {error}"))?;
         let uncompressed = sha256(&archive);
         let compressed = compress(&archive).map_err(|error| format!("cannot compress the layer: {error}"))?;
         let layer = layout.blob("application/vnd.oci.image.layer.v1.tar+gzip", compressed);
-        // `linux` is what Docker takes at all; nothing in the image is for a processor.
+        // Docker requires an operating system, so it is `linux`; nothing in the image depends on a processor.
         let config = json!({
             "architecture": "wasm",
             "os": "linux",
@@ -101,7 +101,7 @@ impl Release<'_> {
         Ok(layout.document(MANIFEST, &manifest))
     }
 
-    /// The module as it is, and what runtime it is for. Istio wants these two layers and no third.
+    /// The module unchanged, and its runtime. Istio requires exactly these two layers.
     fn artifact(&self, layout: &mut Layout, annotations: &Map<String, Value>, runtime: &Value) -> Value {
         let runtime = titled(layout.document(RUNTIME_LAYER, runtime), RUNTIME_FILE);
         let module = titled(layout.blob(MODULE_LAYER, self.module.to_vec()), MODULE_FILE);
@@ -116,8 +116,8 @@ impl Release<'_> {
         layout.document(MANIFEST, &manifest)
     }
 
-    /// The bill of materials as an artifact that says which image it belongs to. Registries that keep account of
-    /// such tell it to whoever asks for the image's referrers; for all others it has the tag that cosign looks for.
+    /// The bill of materials as an artifact that refers to its image. Registries with the referrers API list it
+    /// there; for all others it has the tag that cosign looks for.
     fn refer(&self, layout: &mut Layout, annotations: &Map<String, Value>, image: &Value) {
         let name = annotations.get("org.opencontainers.image.title").and_then(Value::as_str).unwrap_or_default();
         let layer = titled(layout.blob(BILL, self.bill.to_vec()), &format!("{name}.cdx.json"));
@@ -135,7 +135,7 @@ impl Release<'_> {
     }
 }
 
-/// A layer under the name of the file that it is.
+/// A layer with the name of its file.
 fn titled(layer: Value, file: &str) -> Value {
     annotated(layer, json!({"org.opencontainers.image.title": file}))
 }
@@ -146,22 +146,22 @@ pub fn bill_tag(digest: &str) -> String {
     format!("{}.sbom", digest.replace(':', "-"))
 }
 
-/// What the filter's own manifest says that it is.
+/// The description in the filter's own manifest.
 fn description() -> Result<String, String> {
     let manifest = include_str!("../../../Cargo.toml");
     let value = manifest.lines().find_map(|line| line.strip_prefix("description = \"")?.strip_suffix('"'));
     value.map(str::to_owned).ok_or_else(|| "Cargo.toml has no description on a line of its own".to_owned())
 }
 
-/// The descriptor of the blob that stands for none.
+/// The descriptor of the empty blob.
 fn empty(layout: &mut Layout) -> Value {
     layout.blob("application/vnd.oci.empty.v1+json", b"{}".to_vec())
 }
 
-/// The version of proxy-wasm's binary interface that the module says to speak.
+/// The ABI version of proxy-wasm that the module declares.
 fn abi_version(module: &[u8]) -> Result<String, String> {
     const PREFIX: &str = "proxy_abi_version_";
-    let problem = |error| format!("the module is no WebAssembly module: {error}");
+    let problem = |error| format!("the module is not a WebAssembly module: {error}");
     for payload in Parser::new(0).parse_all(module) {
         if let Payload::ExportSection(exports) = payload.map_err(problem)? {
             for export in exports {
@@ -171,10 +171,10 @@ fn abi_version(module: &[u8]) -> Result<String, String> {
             }
         }
     }
-    Err(format!("the module exports no {PREFIX}…: it is none for Envoy"))
+    Err(format!("the module does not export {PREFIX}…, so it is not a filter for Envoy"))
 }
 
-/// A tar archive with the module at its root: owned by root, readable by all, of the beginning of time.
+/// A tar archive with the module at its root: owned by root, readable by everyone, with a modification time of 0.
 fn archive(module: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut header = tar::Header::new_ustar();
     header.set_size(u64::try_from(module.len()).unwrap_or(u64::MAX));

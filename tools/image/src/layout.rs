@@ -1,4 +1,4 @@
-//! An OCI image layout: a folder of blobs, each under its digest, and an index of what they are.
+//! An OCI image layout: a folder of blobs, each named by its digest, and an index of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// Where a layout says what a tag stands for.
+/// The annotation with the tag of an entry.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// A manifest of an image or an artifact.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A list of manifests.
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// A layout in the making.
+/// A layout under construction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     blobs: BTreeMap<String, Vec<u8>>,
@@ -27,7 +27,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The tag under which an entry of an index is listed, if it is.
+/// The tag of an index entry, if it has one.
 #[must_use]
 pub fn tag_of(entry: &Value) -> Option<&str> {
     entry.get("annotations")?.get(REF_NAME)?.as_str()
@@ -50,8 +50,7 @@ impl Layout {
         descriptor
     }
 
-    /// Adds a document as a blob; returns its descriptor. Members are sorted by name, so that there is one way to
-    /// write it.
+    /// Adds a document as a blob; returns its descriptor. Members are sorted by name, so that the encoding is unique.
     pub fn document(&mut self, media_type: &str, document: &Value) -> Value {
         self.blob(media_type, document.to_string().into_bytes())
     }
@@ -61,15 +60,15 @@ impl Layout {
         self.manifests.push(annotated(descriptor.clone(), json!({REF_NAME: tag})));
     }
 
-    /// What is listed, in order: tag and digest.
+    /// The listed manifests, in order: tag and digest.
     pub fn listed(&self) -> impl Iterator<Item = (&str, &str)> {
         self.manifests.iter().filter_map(|entry| Some((tag_of(entry)?, entry.get("digest")?.as_str()?)))
     }
 
-    /// Writes it into a folder that is not there yet.
+    /// Writes the layout into a new folder.
     ///
     /// # Errors
-    /// What the system says, and where.
+    /// If a file cannot be written; the error has its path and the system's message.
     pub fn write(&self, folder: &Path) -> Result<(), String> {
         let put = |file: &str, bytes: &[u8]| {
             let file = folder.join(file);
@@ -82,7 +81,8 @@ impl Layout {
         }
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.manifests});
         put("index.json", index.to_string().as_bytes())?;
-        // Last: without this file it is no layout, so one that was interrupted is not taken for a whole one.
+        // Written last: without this file the folder is not a layout, so an interrupted write is not taken for a
+        // complete layout.
         put("oci-layout", json!({"imageLayoutVersion": "1.0.0"}).to_string().as_bytes())
     }
 }

@@ -33,7 +33,9 @@ fn write(module: &str, bill: &str, folder: &Path) -> Result<(), String> {
     let read = |file: &str| fs::read(file).map_err(|error| format!("cannot read {file}: {error}"));
     let revision = revision();
     if revision.is_none() {
-        eprintln!("image: no revision is recorded: this is no git checkout, or it has changes that are not committed");
+        eprintln!(
+            "image: no revision is recorded: this is not a git checkout, or it has changes that are not committed"
+        );
     }
     let release = Release { module: &read(module)?, bill: &read(bill)?, revision: revision.as_deref() };
     let layout = release.layout()?;
@@ -49,7 +51,7 @@ fn write(module: &str, bill: &str, folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The commit of the source, if what was built is exactly that.
+/// The commit of the sources, if the module was built from exactly that.
 fn revision() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
@@ -59,16 +61,16 @@ fn revision() -> Option<String> {
     if changes.is_empty() { git(&["rev-parse", "HEAD"]) } else { None }
 }
 
-/// Pushes what the layout has tags for, the bills of materials included, without changing a byte.
+/// Pushes all tagged images of the layout, including the bills of materials, without changing a byte.
 fn push(folder: &str, repository: &str, options: &[&str]) -> Result<(), String> {
     if repository.contains("://") || !repository.contains('/') {
         return Err(format!(
-            "{repository:?} is no repository; write for example registry.example.com/openclaw-trusted-proxy"
+            "{repository:?} is not a repository; for example, write registry.example.com/openclaw-trusted-proxy"
         ));
     }
     let file = format!("{folder}/index.json");
     let text = fs::read_to_string(&file).map_err(|error| format!("cannot read {file}: {error}; run `make image`"))?;
-    let index: Value = serde_json::from_str(&text).map_err(|error| format!("{file} is no JSON: {error}"))?;
+    let index: Value = serde_json::from_str(&text).map_err(|error| format!("{file} is not JSON: {error}"))?;
     let entries = index.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     for tag in entries.iter().filter_map(tag_of) {
         let status = Command::new("skopeo")

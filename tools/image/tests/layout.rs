@@ -1,5 +1,5 @@
-//! The images as a layout on the disk: whole, to the letter of the image specification, the same in each build, and
-//! such as Istio and Envoy Gateway take.
+//! The images as a layout on disk: complete, exactly as in the image specification, identical in each build, and
+//! acceptable for Istio and Envoy Gateway.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod consumer;
@@ -24,7 +24,7 @@ fn read(file: &Path) -> Vec<u8> {
     fs::read(file).unwrap_or_else(|error| panic!("cannot read {}: {error}; run `make sbom`", file.display()))
 }
 
-/// Runs the program as `make image` does, from a folder that is no git checkout unless it is said to be one.
+/// Runs the program as `make image` does, from a folder that is not a git checkout unless the test made it one.
 fn write(from: &Path, folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_image"))
         .arg("write")
@@ -53,7 +53,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// A layout that was read back.
+/// A layout that was read back from disk.
 struct Read {
     index: ImageIndex,
     files: BTreeMap<PathBuf, Vec<u8>>,
@@ -120,7 +120,7 @@ fn istio_and_envoy_gateway_find_the_module_in_both_forms() {
         let (descriptor, _) = layout.tagged(&tag);
         let manifest = layout.blob(descriptor.digest().as_ref());
         let module = consumer::module(manifest, |digest| layout.blob(digest).to_vec()).unwrap();
-        assert!(module == read(&root().join(MODULE)), "{tag}: another module");
+        assert!(module == read(&root().join(MODULE)), "{tag}: a different module");
     }
 }
 
@@ -148,7 +148,7 @@ fn the_ordinary_image_is_complete_and_says_what_it_is() {
     let (_, manifest) = layout.tagged(VERSION);
     let config = ImageConfiguration::from_reader(layout.blob(manifest.config().digest().as_ref())).unwrap();
     assert_eq!((config.os(), config.architecture()), (&Os::Linux, &Arch::Wasm));
-    assert!(config.created().is_none(), "a time would make each build another image");
+    assert!(config.created().is_none(), "a timestamp would make each build different");
 
     let [layer] = &manifest.layers()[..] else { panic!("one layer") };
     let mut archive = Vec::new();
@@ -204,7 +204,7 @@ fn each_image_has_the_bill_of_materials_as_its_referrer() {
             (image.digest(), image.size(), image.media_type())
         );
         assert_eq!(bill.artifact_type(), &Some(MediaType::Other(BILL.to_owned())));
-        assert!(layout.blob(bill.layers()[0].digest().as_ref()) == read(&root().join(BOM)), "another bill");
+        assert!(layout.blob(bill.layers()[0].digest().as_ref()) == read(&root().join(BOM)), "a different bill");
     }
 }
 
@@ -217,7 +217,7 @@ fn two_builds_are_the_same_byte_for_byte() {
         (files(&scratch.path().join(name)), output.stdout)
     });
     assert!(first == second, "two builds differ");
-    // A build over another leaves nothing of it.
+    // A build over a previous one leaves nothing of it.
     let scratch = Scratch::new("again");
     let folder = scratch.path().join("image");
     fs::create_dir_all(folder.join("blobs/sha256")).unwrap();
@@ -267,9 +267,9 @@ fn what_does_not_belong_together_makes_no_image() {
     let no_module = b"\0asm\x01\0\0\0";
     let cases: [(&[u8], Vec<u8>, &str); 4] = [
         (b"another", bill.clone(), "is not that of this module: run `make sbom`"),
-        (&module, b"{".to_vec(), "is no JSON"),
-        (no_module, of(no_module), "exports no proxy_abi_version_"),
-        (b"text", of(b"text"), "is no WebAssembly module"),
+        (&module, b"{".to_vec(), "is not JSON"),
+        (no_module, of(no_module), "does not export proxy_abi_version_"),
+        (b"text", of(b"text"), "is not a WebAssembly module"),
     ];
     for (module, bill, expected) in cases {
         let problem = release(module, &bill).layout().unwrap_err();

@@ -20,7 +20,7 @@ const REPOSITORY: &str = "team/openclaw-trusted-proxy";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const INSECURE: &str = "--dest-tls-verify=false";
 
-/// A registry with nothing in it yet.
+/// An empty registry.
 struct Registry {
     address: SocketAddr,
     daemon: Daemon,
@@ -117,7 +117,7 @@ fn what_was_pushed_comes_back_under_the_same_digests() {
             assert!(manifest.body == written, "{tag}: the manifest was changed on the way");
         }
     }
-    // Once more is no change.
+    // Pushing again changes nothing.
     let again = image(&["push", &folder, &registry.repository(), INSECURE]);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert_eq!(registry.get("tags/list", "*/*").json()["tags"].as_array().unwrap().len(), 4);
@@ -132,14 +132,15 @@ fn the_command_of_the_page_pushes_the_image() {
     let (target, to) = command.line.split_once(" TO=").unwrap();
     let (_, repository) = to.split_once('/').unwrap();
     let place = format!("{}/{repository}", registry.address);
-    // The bill of materials is there: else the module would be built anew under the tests that read it.
+    // The bill of materials exists already. Without the option, the module would be rebuilt while other tests read
+    // it.
     let line = format!("{target} TO={place} SKOPEO_OPTIONS={INSECURE} --old-file=sbom");
     let mut make = Command::new("sh");
     make.args(["-c", &line]).current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
     let output = make.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    // First what is in the image, each with its digest, then what was pushed.
+    // First the contents of the image, each with its digest, then what was pushed.
     let printed: Vec<_> = said.lines().filter_map(|line| line.split_once('\t')).collect();
     let [tag, artifact, ..] = printed.as_slice() else { panic!("{said}") };
     assert_eq!((tag.0, artifact.0, printed.len()), (VERSION, &*format!("{VERSION}{ARTIFACT_SUFFIX}"), 4), "{said}");
@@ -160,7 +161,7 @@ fn istio_and_envoy_gateway_pull_the_module_by_tag_and_by_digest() {
         for reference in [&tag, &digest] {
             let manifest = registry.manifest(reference);
             let pulled = consumer::module(&manifest.body, |digest| registry.blob(digest)).unwrap();
-            assert!(pulled == module(), "{reference}: another module");
+            assert!(pulled == module(), "{reference}: a different module");
         }
     }
 }
@@ -178,7 +179,7 @@ fn other_peoples_tools_pull_unpack_and_inspect_it() {
     run("skopeo", &["copy", "--quiet", "--src-tls-verify=false", &image, &format!("oci:{pulled}:x")]);
     let unpacked = registry.scratch.path().join("unpacked");
     run("umoci", &["unpack", "--rootless", "--image", &format!("{pulled}:x"), unpacked.to_str().unwrap()]);
-    assert!(fs::read(unpacked.join("rootfs/plugin.wasm")).unwrap() == module(), "another module");
+    assert!(fs::read(unpacked.join("rootfs/plugin.wasm")).unwrap() == module(), "a different module");
 }
 
 #[test]
@@ -202,8 +203,8 @@ fn a_push_that_cannot_work_says_why() {
     let nowhere = format!("{}/{REPOSITORY}", "127.0.0.1:1");
     let cases = [
         (vec!["push", "no-such-folder", &nowhere], "run `make image`"),
-        (vec!["push", &folder, "docker://registry.example.com/x"], "write for example registry.example.com/"),
-        (vec!["push", &folder, "openclaw-trusted-proxy"], "write for example registry.example.com/"),
+        (vec!["push", &folder, "docker://registry.example.com/x"], "for example, write registry.example.com/"),
+        (vec!["push", &folder, "openclaw-trusted-proxy"], "for example, write registry.example.com/"),
         (vec!["push", &folder, &nowhere, INSECURE], "skopeo could not push"),
     ];
     for (arguments, expected) in cases {

@@ -1,9 +1,9 @@
-//! Takes out of the built module what its host shall not call, and the code that only that needed.
+//! Removes exports that the host must not call from the built module, and the code that only they need.
 //!
-//! The SDK exports every callback that proxy-wasm knows. Envoy enters the VM for each that is exported, on every
-//! request, and each entry costs; what the filter has no use for is therefore not exported by what ships. And it
-//! puts the filter's own callbacks of requests in the place of the SDK's (`src/contexts.rs` says why): both cannot
-//! have the same name before.
+//! The SDK exports every callback of proxy-wasm. Envoy enters the VM for each exported callback on every request,
+//! which costs time, so the released module does not export callbacks that the filter does not use. This tool also
+//! replaces the SDK's request callbacks with the filter's own (`src/contexts.rs` explains why), because both cannot
+//! have the same name before linking.
 //!
 //! usage: pack IN OUT
 
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use walrus::{ExportItem, ModuleConfig, passes};
 
-/// What ships exports, and nothing else.
+/// The exports of the released module.
 const EXPORTS: [&str; 9] = [
     "_initialize",
     "memory",
@@ -24,7 +24,7 @@ const EXPORTS: [&str; 9] = [
     "proxy_on_vm_start",
 ];
 
-/// The beginning of the names of callbacks that replace the SDK's of the same name.
+/// The prefix of the callbacks that replace those of the SDK.
 const OWN: &str = "guard_on_";
 
 fn main() -> ExitCode {
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 fn pack(from: &str, to: &str) -> Result<(), String> {
     let mut config = ModuleConfig::new();
     config.generate_name_section(false).generate_producers_section(false);
-    let mut module = config.parse_file(from).map_err(|error| format!("{from} is no module: {error:#}"))?;
+    let mut module = config.parse_file(from).map_err(|error| format!("{from} is not a module: {error:#}"))?;
     for own in module.exports.iter().map(|export| (export.name.clone(), export.id())).collect::<Vec<_>>() {
         let (name, id) = own;
         let Some(callback) = name.strip_prefix(OWN) else { continue };
@@ -62,10 +62,10 @@ fn pack(from: &str, to: &str) -> Result<(), String> {
         .collect();
     for id in needless {
         let export = module.exports.get(id);
-        // Anything but a callback was put there by us, or by a toolchain that this was not written for.
+        // Anything other than a callback was added by us, or by a toolchain for which this was not written.
         if !export.name.starts_with("proxy_on_") || !matches!(export.item, ExportItem::Function(_)) {
             return Err(format!(
-                "{from} exports {:?}, which is no callback: list it in tools/pack, or build without it",
+                "{from} exports {:?}, which is not a callback: list it in tools/pack, or build without it",
                 export.name
             ));
         }

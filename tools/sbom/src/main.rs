@@ -1,7 +1,7 @@
 //! Writes a CycloneDX bill of materials of the module: `sbom MODULE FILE`.
 //!
-//! What is listed is what gets linked: the normal dependencies of the filter alone, for the module's target. Nothing
-//! in the file depends on the machine or the time, so the same source gives the same bytes.
+//! It lists what is linked: only the normal dependencies of the filter, for the module's target. Nothing in the file
+//! depends on the machine or the time, so the same sources give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -41,7 +41,7 @@ fn write(module: &Path, file: &Path) -> Result<(), String> {
 /// One package of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Package {
-    /// A package of this repository: no registry has it, and the module's own hash covers it.
+    /// A package of this repository: no registry contains it, and the module's own hash covers it.
     is_own: bool,
     licence: String,
     repository: String,
@@ -51,8 +51,8 @@ struct Package {
 /// Name and version.
 type Id = (String, String);
 
-/// The filter and what it links, as cargo resolves it for this package and target alone: `cargo metadata` would mix in
-/// the features that other members of the workspace ask for.
+/// The filter and what it links, as cargo resolves it for this package and target only: `cargo metadata` would
+/// include features that other members of the workspace enable.
 fn tree() -> Result<(Id, BTreeMap<Id, Package>), String> {
     let text = output(
         Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -81,15 +81,15 @@ fn read_tree(text: &str) -> Result<(Id, BTreeMap<Id, Package>), String> {
         }
         above.push(id.clone());
         packages.entry(id).or_insert_with(|| Package {
-            // cargo shows where such a package is; that path stays out of the bill.
+            // cargo prints the path of such a package; the bill does not contain it.
             is_own: words.next().is_some_and(|place| place.starts_with('(')),
-            // Old manifests have a slash where SPDX has a word.
+            // Old manifests use a slash where SPDX uses a word.
             licence: licence.replace('/', " OR "),
             repository: repository.to_owned(),
             dependencies: BTreeSet::new(),
         });
     }
-    Ok((above.into_iter().next().ok_or("cargo tree says nothing")?, packages))
+    Ok((above.into_iter().next().ok_or("cargo tree printed nothing")?, packages))
 }
 
 /// The checksums in Cargo.lock, by package.
@@ -103,7 +103,7 @@ fn checksums(lock: &str) -> BTreeMap<Id, String> {
     blocks.filter_map(entry).collect()
 }
 
-/// The compiler, whose library is linked too.
+/// The compiler, whose standard library is linked too.
 struct Rustc {
     release: String,
     commit: String,
@@ -114,7 +114,7 @@ impl Rustc {
         let text = output(Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV"))?;
         let value = |key| text.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
         let (release, commit) = (value("release: "), value("commit-hash: "));
-        let missing = || "rustc -vV tells no release or commit".to_owned();
+        let missing = || "rustc -vV does not print a release or commit".to_owned();
         Ok(Self { release: release.ok_or_else(missing)?, commit: commit.ok_or_else(missing)? })
     }
 }
@@ -141,10 +141,10 @@ fn bill(
         let hashes = match checksums.get(id) {
             Some(checksum) => json!([{ "alg": "SHA-256", "content": checksum }]),
             None if package.is_own => json!([]),
-            None => return Err(format!("Cargo.lock has no checksum of {} {}", id.0, id.1)),
+            None => return Err(format!("Cargo.lock has no checksum for {} {}", id.0, id.1)),
         };
         if package.licence.is_empty() {
-            return Err(format!("{} {} names no licence", id.0, id.1));
+            return Err(format!("{} {} does not name a licence", id.0, id.1));
         }
         let known = !package.repository.is_empty();
         components.push(json!({
@@ -271,10 +271,10 @@ mod tests {
     fn a_package_without_checksum_or_licence_is_an_error() {
         let rustc = Rustc { release: "1".to_owned(), commit: "c".to_owned() };
         let problem = bill(b"", &read_tree(TREE).unwrap(), &BTreeMap::new(), &rustc).unwrap_err();
-        assert_eq!(problem, "Cargo.lock has no checksum of a 1.2.3");
+        assert_eq!(problem, "Cargo.lock has no checksum for a 1.2.3");
         let tree = read_tree(&TREE.replace("MIT/Apache-2.0", "")).unwrap();
         let known = BTreeMap::from([(("a".to_owned(), "1.2.3".to_owned()), "aa".to_owned())]);
-        assert_eq!(bill(b"", &tree, &known, &rustc).unwrap_err(), "a 1.2.3 names no licence");
+        assert_eq!(bill(b"", &tree, &known, &rustc).unwrap_err(), "a 1.2.3 does not name a licence");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is in dist belongs together, and says the truth about the module.
+//! The files in dist belong together, and the bill is correct for the module.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Name and version of every listed component.
+/// The name and version of every listed component.
 fn listed(bill: &Value) -> BTreeSet<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = bill["components"].as_array().unwrap();
@@ -63,7 +63,7 @@ fn the_bill_lists_what_is_linked_and_nothing_else() {
         let version = version.split(' ').next().unwrap();
         expected.insert((name.to_owned(), version.to_owned()));
     }
-    assert!(expected.len() > 5, "cargo tree shows next to nothing: {expected:?}");
+    assert!(expected.len() > 5, "cargo tree lists too few packages: {expected:?}");
     let rustc =
         String::from_utf8(Command::new("rustc").arg("-vV").current_dir(root()).output().unwrap().stdout).unwrap();
     let release = rustc.lines().find_map(|line| line.strip_prefix("release: ")).unwrap();
@@ -89,7 +89,7 @@ fn every_checksum_in_the_bill_is_one_of_the_lock_file() {
     assert_eq!(without, ["openclaw-trusted-proxy-policy", "rust-std"], "only these are on no registry");
 }
 
-/// Panics carry the file that they stand in: what the module itself knows of the crates in it.
+/// Panics contain the path of their source file, which shows the crates inside the module.
 #[test]
 fn every_crate_that_left_a_trace_in_the_module_is_in_the_bill() {
     let module = read(MODULE);
@@ -98,7 +98,7 @@ fn every_crate_that_left_a_trace_in_the_module_is_in_the_bill() {
     let sources = text.split("/cargo/registry/src/").skip(1);
     let traces: BTreeSet<_> = sources.filter_map(|rest| rest.split('/').nth(1)).collect();
     for trace in &traces {
-        assert!(listed.contains(*trace), "{trace} is in the module and not in the bill");
+        assert!(listed.contains(*trace), "{trace} is in the module but not in the bill");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who am I? Whoever the header says, if somebody believes it.
+//! Forged client and peer addresses.
 
 use super::Family;
 use crate::attack::suite::*;
@@ -8,8 +8,8 @@ const UNVERIFIED: &str = "trusted_proxy_peer_unverified";
 const UNKNOWN: &str = "trusted_proxy_peer_unknown";
 const ATTRIBUTION: &str = "proxy_attribution_required";
 
-/// For each address mode: what a stranger gets who says nothing, what they get who name the proxy's address, and
-/// what the proxy gets whose client sent the header along. `None`: Nick comes in.
+/// For each address mode: the result for a stranger without forged headers, for one who sends the proxy's address,
+/// for the proxy, and for the proxy when its client sent the header. `None`: Nick is admitted.
 const MODES: [(&str, Option<&str>, Option<&str>, Option<&str>, Option<&str>); 10] = [
     // mode, stranger, stranger who forges, proxy, proxy whose client forges
     ("remote address", Some(UNTRUSTED), Some(UNTRUSTED), None, None),
@@ -27,7 +27,7 @@ const MODES: [(&str, Option<&str>, Option<&str>, Option<&str>, Option<&str>); 10
 pub fn family() -> Family {
     let mut attacks = Vec::new();
     for (mode, stranger, forging_stranger, proxy, forging_proxy) in MODES {
-        // Every header that some mode reads an address from, with the address of the trusted proxy.
+        // Every header from which some mode reads an address, with the address of the trusted proxy.
         let forged = |request: Request| {
             request.header("x-forwarded-for", format!("{PROXY}, {PROXY}")).header("x-real-client", PROXY)
         };
@@ -48,7 +48,7 @@ pub fn family() -> Family {
             "a stranger forges in the second of three requests on a connection",
             vec![h1_steps(stranger_turns.clone()), h2_steps(stranger_turns.clone())],
         );
-        // Envoy closes a connection behind a refusal while more of it waits to be read.
+        // Envoy closes a connection after a refusal if more of it is waiting to be read.
         let mut at_once = h1_pipelined(stranger_turns);
         at_once.steps[0].expect[2] = Expect::End;
         add("the same, all three requests sent at once", vec![at_once]);
@@ -58,7 +58,7 @@ pub fn family() -> Family {
             vec![h1_steps(turns.clone()), h2_steps(turns)],
         );
     }
-    // A stranger and every header that somebody once took an address from.
+    // A stranger, and every header from which some software takes an address.
     for (name, value) in [
         ("X-Real-IP", "203.0.113.7"),
         ("Forwarded", "for=203.0.113.7;by=203.0.113.7"),
@@ -78,7 +78,7 @@ pub fn family() -> Family {
             refused(UNTRUSTED),
         ));
     }
-    // Chains that name no client, behind the trusted proxy. What they name nobody can vouch for.
+    // Chains that do not name a client, behind the trusted proxy. Nobody can vouch for the addresses in them.
     let many = format!("{PROXY}, ").repeat(2500) + PROXY;
     let mapped = format!("::ffff:{PROXY}");
     for (what, chain) in [
@@ -112,7 +112,7 @@ pub fn family() -> Family {
     ));
     Family {
         name: "Forged addresses",
-        about: "The filter must know who opened the connection. An attacker who can say so in a header is the proxy. Every way \
+        about: "The filter must know who opened the connection. An attacker who can set it in a header can act as the proxy. Every way \
             in which Envoy may find an address is tried, one request at a time and over connections that stay open.",
         attacks,
     }

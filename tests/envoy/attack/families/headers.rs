@@ -18,7 +18,7 @@ pub fn family() -> Family {
     let long = |length: usize| "a".repeat(length);
     let user = |value: &[u8]| Request::proxied().header(USER, value);
 
-    // What the proxy passes on, and the outcome; by both versions of HTTP.
+    // The headers that the proxy passes on, and the outcome, over both versions of HTTP.
     let cases: Vec<(&str, Request, Expect)> = vec![
         ("the client's user header before the proxy's", user(ADMIN.as_bytes()).header(USER, NICK), refused(REPEATED)),
         ("the client's user header behind the proxy's", user(NICK.as_bytes()).header(USER, ADMIN), refused(REPEATED)),
@@ -38,7 +38,7 @@ pub fn family() -> Family {
         ("a user between bytes 0xA0, which the Gateway trims", user(b"\xa0nick@example.com\xa0"), nick(WRITE)),
         ("a user behind the byte 0x85", user(b"\x85nick@example.com"), refused(NOT_ALLOWED)),
         ("a user behind a byte order mark", user(b"\xef\xbb\xbfnick@example.com"), refused(NOT_ALLOWED)),
-        ("a user with a byte that is no UTF-8", user(b"nick@example.com\xff"), refused(NOT_ALLOWED)),
+        ("a user with a byte that is not UTF-8", user(b"nick@example.com\xff"), refused(NOT_ALLOWED)),
         ("a user with an overlong UTF-8 letter", user(b"\xc1\xaeick@example.com"), refused(NOT_ALLOWED)),
         ("a user with a Cyrillic letter", user("nіck@example.com".as_bytes()), refused(NOT_ALLOWED)),
         ("a user in wide letters", user("ｎｉｃｋ@example.com".as_bytes()), refused(NOT_ALLOWED)),
@@ -62,19 +62,19 @@ pub fn family() -> Family {
         ),
         ("an alias of 50,000 bytes", Request::honest().header("x_forwarded_user", long(50_000)), nick(WRITE)),
         (
-            "an alias whose value is no UTF-8",
+            "an alias whose value is not UTF-8",
             Request::honest().header("x_forwarded_user", b"\xff\xfe\x80"),
             nick(WRITE),
         ),
         ("a group in x-forwarded-groups", Request::honest().header("x-forwarded-groups", "admins"), nick(WRITE)),
         ("an empty e-mail header", Request::honest().header("x-forwarded-email", ""), nick(WRITE)),
         (
-            "scopes that are no UTF-8",
+            "scopes that are not UTF-8",
             Request::honest().header(SCOPES, b"operator.read,\xff\xfe"),
             nick_named("operator.read"),
         ),
         (
-            "an origin that is no UTF-8",
+            "an origin that is not UTF-8",
             Request::honest().header("origin", b"https://claw.example.com\xff"),
             refused(ORIGIN),
         ),
@@ -112,7 +112,7 @@ pub fn family() -> Family {
     attacks.push(attack("raw", "headers of more than 60 KiB", h1(large.clone(), Expect::Stopped(431))));
     attacks.push(attack("raw", "headers of more than 60 KiB (HTTP/2)", h2(&large, Expect::Stopped(0))));
 
-    // A required header that proves nothing.
+    // A required header that does not prove anything.
     for (name, headers, expect) in [
         ("the required header is missing", vec![], Some("x-edge-secret")),
         ("the required header is empty", vec![("x-edge-secret", &b""[..])], Some("x-edge-secret")),
@@ -121,7 +121,7 @@ pub fn family() -> Family {
         ("the required header with a letter too many", vec![("x-edge-secrets", b"s3cret")], Some("x-edge-secret")),
         ("one required header of two", vec![("x-edge-secret", b"s3cret")], Some("x-auth-request-email")),
         (
-            "an alias of a required header besides it",
+            "an alias of a required header next to it",
             vec![
                 ("x-edge-secret", b"s3cret"),
                 ("x-auth-request-email", b"nick@example.com"),
@@ -130,7 +130,7 @@ pub fn family() -> Family {
             None,
         ),
         (
-            "a sibling of a required header besides it",
+            "a sibling of a required header next to it",
             vec![
                 ("x-edge-secret", b"s3cret"),
                 ("x-auth-request-email", b"nick@example.com"),
@@ -144,7 +144,7 @@ pub fn family() -> Family {
         attacks.push(both("required headers", name, Request::honest().all(&headers), expect));
     }
 
-    // The header that the Gateway reads, where the proxy's own is another.
+    // The header that the Gateway reads, if the proxy uses another.
     let elsewhere = "x-openclaw-user";
     for (name, request, expect) in [
         ("the upstream's user header from outside", Request::honest().header(elsewhere, ADMIN), nick(WRITE)),
@@ -159,7 +159,7 @@ pub fn family() -> Family {
         attacks.push(both("renamed user header", name, request, expect));
     }
 
-    // Bytes that no header should hold. HTTP/1.1 first.
+    // Bytes that a header must not contain. HTTP/1.1 first.
     let line = |line: &[u8]| Request::proxied().lines(line);
     let honest_line = |line: &[u8]| Request::honest().lines(line);
     for (name, request, expect) in [
@@ -210,7 +210,7 @@ pub fn family() -> Family {
         ("a form feed around the user", line(b"x-forwarded-user: \x0cnick@example.com\x0c\r\n"), Expect::Stopped(400)),
         ("no space behind the colon", line(b"x-forwarded-user:nick@example.com\r\n"), nick(WRITE)),
         (
-            "the name in upper case, besides the true one",
+            "the name in upper case, next to the true one",
             honest_line(b"X-FORWARDED-USER: admin@example.com\r\n"),
             refused(REPEATED),
         ),
@@ -224,7 +224,7 @@ pub fn family() -> Family {
     ] {
         attacks.push(attack("raw", name, h1(request, expect)));
     }
-    // The same in HTTP/2, where names and values have lengths and anything can be written.
+    // The same in HTTP/2, where names and values have lengths, so that anything can be sent.
     let field = |name: &[u8], value: &[u8]| {
         let request = Request::proxied();
         let mut fields = request.fields();
@@ -250,7 +250,7 @@ pub fn family() -> Family {
         let (proxy, fields) = field(field_name, value);
         attacks.push(attack("raw", format!("{name} (HTTP/2)"), h2_fields(&proxy, &fields, &[], Expect::Stopped(0))));
     }
-    // One request whose user header is in a CONTINUATION frame of its own.
+    // One request whose user header is in a separate CONTINUATION frame.
     let request = Request::proxied();
     let mut fields = request.fields();
     fields.push((b"x-fill".to_vec(), vec![b'a'; 20_000]));

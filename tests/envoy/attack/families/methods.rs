@@ -1,4 +1,4 @@
-//! Methods, and headers that some server takes orders from.
+//! Methods, and headers that some servers obey.
 
 use super::Family;
 use crate::attack::frames;
@@ -13,7 +13,7 @@ pub fn family() -> Family {
     for method in ["HEAD", "TRACE", "OPTIONS", "PUT", "PATCH", "DELETE", "PROPFIND", "M-SEARCH", "QUERY", "get", "X"] {
         let known = !["M-SEARCH", "QUERY", "get", "X"].contains(&method);
         let end = |expect: Expect| if known { expect } else { Expect::Stopped(400) };
-        // Over HTTP/2 names of methods are not checked.
+        // Over HTTP/2, method names are not checked.
         let over_http2 = if method == "QUERY" { Expect::Stopped(400) } else { refused(USER_MISSING) };
         let over_http2 = Shot { head: method == "HEAD", ..h2(&Request::proxied().method(method), over_http2) };
         attacks.push(shots(
@@ -37,7 +37,7 @@ pub fn family() -> Family {
         h1(Request::proxied().method("DELETE").target("/health"), anonymous()),
     ));
 
-    // Orders in headers: on an anonymous path, to reach another; by nobody; by a stranger.
+    // Headers that some servers obey: on an anonymous path, to reach another path; without a user; from a stranger.
     for (name, value) in [
         ("X-HTTP-Method-Override", "DELETE"),
         ("X-HTTP-Method", "DELETE"),
@@ -83,7 +83,7 @@ pub fn family() -> Family {
             ],
         ));
     }
-    // Bodies that are slow, promised, or never end.
+    // Bodies that are slow, announced but not sent, or endless.
     let promised = Request::proxied().method("POST").lines("Content-Length: 1000000\r\n");
     attacks.push(attack(
         "raw",
@@ -162,8 +162,8 @@ pub fn family() -> Family {
     ));
     Family {
         name: "Methods and meta headers",
-        about: "What a server, a framework or Envoy itself may take orders from. A request that nobody vouches for stays refused whatever it \
-            says besides, and an anonymous path stays that path.",
+        about: "What a server, a framework or Envoy itself may obey. A request without a trusted identity stays refused with \
+            any other header, and an anonymous path stays that path.",
         attacks,
     }
 }

@@ -1,4 +1,4 @@
-//! The attacks, by what they try.
+//! The attacks, by what they attempt.
 
 mod addresses;
 mod headers;
@@ -13,11 +13,11 @@ mod upgrades;
 
 use crate::attack::suite::Attack;
 
-/// Attacks of one kind. They are played one after the other, so that whatever arrives upstream belongs to the one
-/// at hand.
+/// Attacks of one kind. They are played one after the other, so that every request that arrives upstream belongs to
+/// the current one.
 pub struct Family {
     pub name: &'static str,
-    /// What they try, in a sentence or two.
+    /// What they attempt, in one or two sentences.
     pub about: &'static str,
     pub attacks: Vec<Attack>,
 }

@@ -3,7 +3,7 @@
 use super::Family;
 use crate::attack::suite::*;
 
-/// Everything but letters, digits and the hyphen that a header name may hold (RFC 9110, section 5.6.2).
+/// All characters except letters, digits and the hyphen that a header name may contain (RFC 9110, section 5.6.2).
 const PUNCTUATION: &[u8] = b"!#$%&'*+.^_`|~";
 
 const USER_MISSING: &str = "trusted_proxy_user_missing";
@@ -21,7 +21,7 @@ pub fn family() -> Family {
         let name = format!("user, scopes, e-mail and groups with {shown} for the hyphen");
         attacks.push(both("raw", name, request, nick(WRITE)));
     }
-    // Every byte there is, in the hyphen's place, each on a connection of its own.
+    // Every byte in place of the hyphen, each on its own connection.
     let place = |byte: u8| Request::honest().header([&b"x-forwarded"[..], &[byte], b"user"].concat(), ADMIN);
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || PUNCTUATION.contains(&byte);
     let pass = (0..=255).filter(|byte| is_token(*byte) || *byte == b':');
@@ -60,7 +60,7 @@ pub fn family() -> Family {
         h1(Request::honest().header("x.forwarded.user", ADMIN), nick(WRITE)),
     ));
 
-    // What identity proxies say, said by a client.
+    // Headers of identity proxies, sent by a client.
     for (proxy, headers) in [
         (
             "oauth2-proxy",
@@ -136,7 +136,7 @@ pub fn family() -> Family {
     let names = (0..90).fold(Request::honest(), |request, index| request.header(format!("x-webauth-{index}"), ADMIN));
     attacks.push(both("raw", "ninety managed headers at once", names, nick(WRITE)));
 
-    // Nominated as hop-by-hop, so that somebody drops what the filter has stamped, or what narrows it.
+    // Nominated as hop-by-hop, so that some hop drops what the filter stamped, or what narrows it.
     let bad = Expect::Stopped(400);
     for (name, connection, expect) in [
         ("the user header", "x-forwarded-user", refused(USER_MISSING)),
@@ -157,13 +157,13 @@ pub fn family() -> Family {
             h1(request, expect),
         ));
     }
-    // Envoy drops the proxy's narrow scopes, and without the header the path's default stands, as it would at the
-    // Gateway behind the same Envoy. A proxy that hands on Connection is at fault; `requiredHeaders` notices it.
+    // Envoy drops the proxy's narrow scopes. Without the header the path's default applies, as it would at the
+    // Gateway behind the same Envoy. A proxy that forwards Connection is at fault; `requiredHeaders` detects it.
     let narrowed = |request: Request| request.target("/tools/invoke").header("x-openclaw-scopes", "operator.read");
     let nominated = narrowed(Request::honest()).header("connection", "x-openclaw-scopes");
     attacks.push(attack(
         "raw",
-        "Connection nominates the scopes header on an own path: Envoy drops it, and the default stands",
+        "Connection nominates the scopes header on an own path: Envoy drops it, and the default applies",
         h1(nominated.clone(), nick(OWN)),
     ));
     attacks.push(attack(
@@ -227,7 +227,7 @@ pub fn family() -> Family {
     Family {
         name: "Names that fold, and nominated headers",
         about: "Servers behind the Gateway's port may read `x_forwarded_user` as `X-Forwarded-User`, or believe some other proxy's \
-            header. And whoever honours `Connection: x-forwarded-user` drops that header.",
+            header. And a server that honours `Connection: x-forwarded-user` drops that header.",
         attacks,
     }
 }

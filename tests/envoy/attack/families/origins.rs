@@ -1,18 +1,18 @@
-//! Pages of other sites that would like to be the allowed one.
+//! Pages of other sites that imitate the allowed origin.
 
 use super::Family;
 use crate::attack::suite::*;
 
 const REASON: &str = "trusted_proxy_origin_not_allowed";
 
-/// Near misses of https://claw.example.com, and what is that origin, to the Gateway as well.
+/// Near misses of https://claw.example.com, and spellings that are that origin, for the Gateway as well.
 const NEAR_MISSES: [(&str, &str, bool); 50] = [
     ("a longer host", "https://claw.example.com.evil.example", false),
     ("a host that ends alike", "https://evilclaw.example.com", false),
     ("a host below it", "https://x.claw.example.com", false),
     ("the host above it", "https://example.com", false),
     ("a host with a hyphen for a dot", "https://claw-example.com", false),
-    ("a host where any character stands for the dot", "https://clawxexample.com", false),
+    ("a host where another character replaces the dot", "https://clawxexample.com", false),
     ("the allowed host as user name", "https://claw.example.com@evil.example", false),
     ("user info before the allowed host", "https://evil@claw.example.com", false),
     ("an empty user before the allowed host", "https://@claw.example.com", false),
@@ -71,7 +71,7 @@ pub fn family() -> Family {
             vec![h1(with(origin), expect.clone()), h2(&with(origin), expect), h1(with(origin).upgrade(), socket)],
         ));
     }
-    // With `*`, what is no origin at all still does not pass.
+    // With `*`, a value that is not an origin still does not pass.
     for (origin, allowed) in [
         ("https://anything.example", true),
         ("null", false),
@@ -96,7 +96,7 @@ pub fn family() -> Family {
         let name = format!("any origin is allowed: `http://a.ts.net`, and then `{}`", second.escape_default());
         attacks.push(attack("any origin", name, h1(with("http://a.ts.net").header("origin", second), expect)));
     }
-    // A host that vouches for itself: private addresses and local names, never more.
+    // Hosts that vouch for themselves: private addresses and local names only.
     for (host, origin, allowed) in [
         ("192.168.1.5:18789", "http://192.168.1.5:18789", true),
         ("192.168.1.5", "https://192.168.1.5", true),
@@ -146,7 +146,7 @@ pub fn family() -> Family {
         let name = format!("hosts vouch for themselves by the operator's will: `{origin}` asks `{host}`");
         attacks.push(attack("host fallback", name, h1(request, expect)));
     }
-    // Extensions: on WebSockets the Gateway decides when it knows the client.
+    // Extensions: on WebSockets the Gateway decides, once it knows the client.
     let id = "abcdefghijklmnopabcdefghijklmnop";
     for (name, origin, socket) in [
         ("an extension", format!("chrome-extension://{id}"), true),

@@ -1,21 +1,21 @@
-//! One path to the filter, another to the Gateway.
+//! Paths that the filter and the Gateway might read differently.
 
 use super::Family;
 use crate::attack::suite::*;
 
-/// Envoy normalizes nothing.
+/// Envoy does not normalize anything.
 const AS_THEY_COME: &str = "paths as they come";
-/// Envoy normalizes as the example has it.
+/// Envoy normalizes as in the example.
 const NORMALIZED: &str = "paths normalized";
 const BAD_IN_HTTP2: Expect = Expect::Stopped(400);
 const USER_MISSING: &str = "trusted_proxy_user_missing";
 
-/// How a target ends.
+/// The result for a target.
 #[derive(Clone, Copy)]
 enum End {
-    /// It passes without identity.
+    /// It passes without an identity.
     Free,
-    /// It is no anonymous path: refused, since nobody is named.
+    /// It is not an anonymous path: refused, because there is no user.
     Refused,
     /// It gets the default scopes of an own path.
     Own,
@@ -27,7 +27,7 @@ enum End {
 
 use End::{Bad, Free, Own, Refused, Write};
 
-/// Targets that nobody is named for: what each is where Envoy normalizes nothing, and with the example's settings.
+/// Targets without a user: the result if Envoy does not normalize anything, and with the example's settings.
 /// `/health`, `/healthz` and `/public/*` are anonymous.
 const FREE: [(&str, End, End); 62] = [
     ("/health", Free, Free),
@@ -94,7 +94,7 @@ const FREE: [(&str, End, End); 62] = [
     ("/Public/x", Refused, Refused),
 ];
 
-/// Targets of Nick's, without a scopes header: which are the Gateway's own, and may have the default set.
+/// Nick's targets, without a scopes header: which of them are the Gateway's own and get the default set.
 const SCOPED: [(&str, End, End); 48] = [
     ("/tools/invoke", Own, Own),
     ("/tools/invoke?x", Own, Own),
@@ -164,7 +164,7 @@ pub fn family() -> Family {
             let mut over_both = Vec::new();
             for (mode, end) in [(AS_THEY_COME, *raw), (NORMALIZED, *example)] {
                 over_both.push(Shot { mode, ..h1(request(target), expect(end)) });
-                // HTTP/2 has no absolute form, and Envoy ends the stream where a path is none.
+                // HTTP/2 does not have an absolute form, and Envoy ends the stream if the path is not valid.
                 if target.starts_with('/') && !target.contains('#') {
                     let end = if matches!(end, Bad) { BAD_IN_HTTP2 } else { expect(end) };
                     over_both.push(Shot { mode, ..h2(&request(target), end) });
@@ -173,7 +173,7 @@ pub fn family() -> Family {
             attacks.push(Attack { name: format!("{what} `{target}`"), shots: over_both });
         }
     }
-    // Bytes in the place of the question mark, where parsers differ most.
+    // Bytes in place of the question mark, where parsers differ most.
     let odd = |byte: u8| Request::proxied().target([&b"/health"[..], &[byte], b"x"].concat());
     for mode in [AS_THEY_COME, NORMALIZED] {
         let bytes = (0x21..=0x7e_u8).filter(|byte| !b"#?\\%".contains(byte));
@@ -225,7 +225,7 @@ pub fn family() -> Family {
     ));
     Family {
         name: "Paths",
-        about: "Two decisions hang on the path: who passes without identity (`/health`, `/healthz`, here also `/public/*`), and which \
+        about: "Two decisions depend on the path: who passes without identity (`/health`, `/healthz`, here also `/public/*`), and which \
             scopes an absent header means. The judge is the parser that the Gateway uses, WHATWG URL: what passed without identity must \
             be an anonymous path to it, and what got the default set must be that own path.",
         attacks,

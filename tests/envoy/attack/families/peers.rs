@@ -1,4 +1,4 @@
-//! Connections from where no rule expects one.
+//! Connections from unexpected peers.
 
 use super::Family;
 use crate::attack::suite::*;
@@ -103,7 +103,7 @@ pub fn family() -> Family {
             &format!("PROXY TCP4 203.0.113.7 192.0.2.1 40000 80{}\r\n", " ".repeat(120)),
             Expect::Stopped(0),
         ),
-        ("UNKNOWN, so that the wire's own address stands", "PROXY UNKNOWN\r\n", refused(UNTRUSTED)),
+        ("UNKNOWN, so that the connection's own address counts", "PROXY UNKNOWN\r\n", refused(UNTRUSTED)),
         ("UNKNOWN with addresses", "PROXY UNKNOWN 203.0.113.7 192.0.2.1 40000 80\r\n", refused(UNTRUSTED)),
         ("loopback", "PROXY TCP4 127.0.0.1 192.0.2.1 40000 80\r\n", refused(UNTRUSTED)),
         ("the address of nobody", "PROXY TCP4 0.0.0.0 192.0.2.1 40000 80\r\n", Expect::Stopped(0)),
@@ -155,7 +155,7 @@ pub fn family() -> Family {
         attacks.push(attack("raw", format!("a binary PROXY header with {name}"), h1(with(&header), expect)));
     }
 
-    // Lists with IPv6 and mapped entries.
+    // Lists with IPv6 entries and with mapped entries.
     for (mode, name, peer, expect) in [
         ("IPv6 proxies", "the listed IPv6 address", "2001:db8::7", nick(WRITE)),
         (

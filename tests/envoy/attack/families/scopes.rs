@@ -1,4 +1,4 @@
-//! More than one was given.
+//! Attempts to get more scopes than were given.
 
 use super::Family;
 use crate::attack::suite::*;
@@ -40,8 +40,8 @@ pub fn family() -> Family {
         ("a wide comma", with("operator.read，operator.admin".as_bytes()), ""),
         ("the byte 0xA0 for the comma", with(b"operator.read\xa0operator.admin"), ""),
         ("a parameter behind a scope", with(b"operator.read,operator.admin;q=1"), read),
-        ("an unknown scope besides a known one", with(b"operator.read,operator.root"), read),
-        ("a byte that is no UTF-8 behind a scope", with(b"operator.read,operator.admin\xff"), read),
+        ("an unknown scope next to a known one", with(b"operator.read,operator.root"), read),
+        ("a byte that is not UTF-8 behind a scope", with(b"operator.read,operator.admin\xff"), read),
         ("spaces around scopes", with(b"  operator.read ,\toperator.write  "), "operator.read,operator.write"),
         ("the byte 0xA0 around a scope, which the Gateway trims", with(b"\xa0operator.read\xa0"), read),
         ("one scope 4,000 times", with(many.as_bytes()), read),
@@ -151,7 +151,7 @@ pub fn family() -> Family {
         ),
     ));
 
-    // WebSockets: the header is a cap, and its absence is none.
+    // WebSockets: the header is a cap; if it is absent, there is no cap.
     let socket = |scopes: Option<&str>| {
         nick_socket().with(|passed| (passed.scopes, passed.named) = (scopes.map(str::to_owned), scopes.is_some()))
     };

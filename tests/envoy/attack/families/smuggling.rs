@@ -1,4 +1,4 @@
-//! Two requests where one was seen.
+//! Request smuggling: two requests where one was seen.
 
 use super::Family;
 use crate::attack::frames;
@@ -6,7 +6,7 @@ use crate::attack::suite::*;
 
 const USER_MISSING: &str = "trusted_proxy_user_missing";
 
-/// What would be a request of its own, if somebody took it for one.
+/// A complete request, hidden in the body of another.
 const HIDDEN: &str = "GET /tools/invoke HTTP/1.1\r\nhost: claw.example.com\r\nx-attack: 0000000000\r\nx-forwarded-for: 198.51.100.9\r\nx-forwarded-user: admin@example.com\r\n\r\n";
 
 pub fn family() -> Family {
@@ -36,7 +36,7 @@ pub fn family() -> Family {
             chunked_hidden.clone(),
             stop(),
         ),
-        // Odd spellings of chunked.
+        // Unusual spellings of chunked.
         (
             "TE.TE: chunked and an unknown coding in a second header",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: cow\r\n".to_owned(),
@@ -206,7 +206,7 @@ pub fn family() -> Family {
         attacks.push(attack("raw", name, h1(request, expect)));
     }
 
-    // One connection, what is behind the first request, and who answers.
+    // One connection, what follows the first request, and who answers.
     let after =
         |first: Request, expect: Vec<Expect>| h1_bytes([first.http1(), HIDDEN.as_bytes().to_vec()].concat(), expect);
     for (name, mode, shot) in [
@@ -351,7 +351,7 @@ pub fn family() -> Family {
         ),
     ));
 
-    // Hosts. The filter and the Gateway must see one.
+    // Hosts. The filter and the Gateway must see the same one.
     let host = |host: &str| Request::honest().host(host);
     for (name, request, expect) in [
         ("no Host", Request { host: None, ..Request::honest() }, stop()),
@@ -388,7 +388,7 @@ pub fn family() -> Family {
     let nobody = Request::proxied().method("POST").lines("Transfer-Encoding: chunked\r\n").tail(trailers);
     attacks.push(attack("trailers", "a user in trailers alone", h1(nobody, refused(USER_MISSING))));
 
-    // HTTP/2, where every part has a length, until it is written as HTTP/1.1.
+    // HTTP/2, where every part has a length, until it is converted to HTTP/1.1.
     let pseudo = |fields: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
         let honest = [(TAG, UNTAGGED), ("x-forwarded-for", CLIENT), ("x-forwarded-user", NICK)];
         fields
@@ -412,7 +412,7 @@ pub fn family() -> Family {
         ("an empty :path", [&base[..], &[(":path", "")]].concat(), closed_stream.clone()),
         ("no :path", base.to_vec(), closed_stream.clone()),
         ("two :path", [&base[..], &[(":path", "/health"), (":path", "/tools/invoke")]].concat(), closed_stream.clone()),
-        ("a :path that is no path", [&base[..], &[(":path", "tools/invoke")]].concat(), closed_stream.clone()),
+        ("a :path that is not a path", [&base[..], &[(":path", "tools/invoke")]].concat(), closed_stream.clone()),
         (
             "a :path in absolute form",
             [&base[..], &[(":path", "http://evil.example/health")]].concat(),

@@ -1,4 +1,4 @@
-//! WebSockets, and what calls itself one.
+//! WebSockets, and other upgrades.
 
 use super::Family;
 use crate::attack::frames;
@@ -20,7 +20,7 @@ pub fn family() -> Family {
         }
         request
     };
-    // Paths that pass without identity, but not as a WebSocket: to the Gateway an upgrade is its own on nearly
+    // Paths that pass without an identity, but not as a WebSocket: for the Gateway an upgrade is its own on almost
     // every path.
     for target in [
         "/health",
@@ -74,13 +74,13 @@ pub fn family() -> Family {
         h1(Request::from_peer(STRANGER).header("x-forwarded-user", NICK).upgrade(), closed(UNTRUSTED)),
     ));
 
-    // Handshakes that are none. By nobody: refused. By Nick: the Gateway's matter.
+    // Invalid handshakes. Without a user: refused. With Nick: left to the Gateway.
     for (name, upgrade, key, version, refusal, answer) in [
         ("without a key", "websocket", None, Some("13"), refused(USER_MISSING), Some(400)),
         ("with an empty key", "websocket", Some(""), Some("13"), refused(USER_MISSING), None),
         ("with a short key", "websocket", Some("c2hvcnQ="), Some("13"), refused(USER_MISSING), None),
         (
-            "with a key that is no base64",
+            "with a key that is not base64",
             "websocket",
             Some("!!!!IHNhbXBsZSBub25jZQ=="),
             Some("13"),
@@ -97,7 +97,7 @@ pub fn family() -> Family {
         let pass = nick_socket().with(|passed| passed.answer = answer);
         attacks.push(attack("raw", format!("an upgrade by Nick {name}"), h1(by(Request::honest()), pass)));
     }
-    // What is no upgrade after all.
+    // Requests that are not an upgrade.
     let no_connection = |request: Request| {
         request.all(&[("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-key", KEY)])
     };
@@ -179,7 +179,7 @@ pub fn family() -> Family {
     ));
     let chunked = Request::proxied().upgrade().lines("Transfer-Encoding: chunked\r\n").tail("5\r\nhello\r\n0\r\n\r\n");
     attacks.push(attack("raw", "an upgrade with a chunked body, by nobody", h1(chunked, closed(USER_MISSING))));
-    // What stands behind the handshake before it is answered.
+    // Bytes that follow the handshake before it is answered.
     let load = vec![b'x'; 200 * 1024];
     attacks.push(attack(
         "raw",
@@ -188,7 +188,7 @@ pub fn family() -> Family {
     ));
     attacks.push(attack(
         "raw",
-        "200 KiB right behind an admitted upgrade arrive behind it, and are no request",
+        "200 KiB right behind an admitted upgrade arrive after it, and are not requests",
         h1(Request::honest().upgrade().tail(&load), nick_socket().with(|passed| passed.body = Some(load.len()))),
     ));
     let hidden = Request::honest().target("/tools/invoke").again().http1();
@@ -207,7 +207,7 @@ pub fn family() -> Family {
     ));
     attacks.push(attack(
         "raw",
-        "a request of Admin's right behind an upgrade of Nick's goes to the socket, and is no request",
+        "a request of Admin's right behind an upgrade of Nick's goes to the socket, and is not a request",
         h1(
             Request::honest().upgrade().tail(Request::proxied().header("x-forwarded-user", ADMIN).again().http1()),
             nick_socket().with(|passed| {
@@ -215,7 +215,7 @@ pub fn family() -> Family {
             }),
         ),
     ));
-    // Subprotocols, and identity in odd places.
+    // Subprotocols, and identity in unusual places.
     let protocols =
         |request: Request| request.header("sec-websocket-protocol", "openclaw.v4, bearer.admin, x-forwarded-user");
     attacks.push(attack(
@@ -249,7 +249,7 @@ pub fn family() -> Family {
         h1(Request { version: "HTTP/1.0", ..Request::proxied().upgrade() }, refused(USER_MISSING)),
     ));
 
-    // Delegated: to the Gateway, without any identity.
+    // Delegated: forwarded to the Gateway, without any identity.
     let nobody = || Expect::Admitted(Passed::default());
     for (name, request, expect) in [
         ("nobody", Request::proxied(), nobody()),
@@ -300,7 +300,7 @@ pub fn family() -> Family {
         fields.push((b"sec-websocket-version".to_vec(), b"13".to_vec()));
         fields
     };
-    // Something behind the headers, or the stream would end there.
+    // Something must follow the headers, or the stream would end there.
     let frame = frames::data(1, b"\x81\x80\0\0\0\0", false);
     for (name, request, protocol, expect) in [
         ("by nobody", Request::proxied(), "websocket", refused(USER_MISSING)),
@@ -371,7 +371,7 @@ pub fn family() -> Family {
     Family {
         name: "Upgrades",
         about: "A WebSocket is where the agent is. To the Gateway an upgrade is its own on nearly every path, so a health check must not \
-            become one, and nothing that stands behind a refused handshake may go on.",
+            become one, and nothing that follows a refused handshake may go on.",
         attacks,
     }
 }

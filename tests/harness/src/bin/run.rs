@@ -1,4 +1,4 @@
-//! The program behind `make run`: Envoy with the filter in front of a Gateway, or of an upstream that echoes.
+//! The program behind `make run`: Envoy with the filter in front of a Gateway, or in front of an echo upstream.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -14,9 +14,9 @@ use policy::config;
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// How often the policy is looked at.
+/// How often the policy file is checked for changes.
 const TICK: Duration = Duration::from_millis(250);
-/// How long Envoy may take to take a policy.
+/// How long Envoy may take to load a policy.
 const SETTLE: Duration = Duration::from_secs(10);
 
 enum Event {
@@ -25,7 +25,7 @@ enum Event {
 }
 
 fn main() -> ExitCode {
-    // Whoever started this program (make) may be killed without a word.
+    // The parent process (make) may be killed without warning; this program must then end too.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     match run() {
@@ -82,28 +82,28 @@ fn run() -> Result<(), String> {
     };
     if !matches!(session.process.policies(), (1.., 0)) {
         session.show_pending();
-        return Err("the filter does not accept the policy, though this program does: is dist/ older than src/? Run `make wasm`".to_owned());
+        return Err("the filter rejected the policy, but this program accepts it: dist/ may be older than the sources; run `make wasm`".to_owned());
     }
     session.introduce(&match echo {
-        Some(_) => format!("http://{upstream}, an echo; UPSTREAM=host:port puts your Gateway there"),
+        Some(_) => format!("http://{upstream}, an echo server; set UPSTREAM=host:port to use your Gateway"),
         None if reachable(host, upstream_port) => format!("http://{upstream}"),
-        None => format!("http://{upstream}, where nothing answers yet: until then, what is admitted gets 503"),
+        None => format!("http://{upstream}, not reachable yet: until it is, admitted requests get a 503"),
     })?;
     session.serve()
 }
 
-/// What goes on until Ctrl-C.
+/// The state of a run until Ctrl-C.
 struct Session {
     file: PathBuf,
     example: Example,
     process: Process,
     events: Receiver<Event>,
     in_force: String,
-    /// The policy file as last looked at; `None`: it could not be read.
+    /// The policy file as last read; `None` if it could not be read.
     seen: Option<String>,
-    /// The findings that were printed for the policy in force. The filter logs them as well.
+    /// The findings that were printed for the policy in force. The filter also logs them.
     findings: Vec<String>,
-    /// While a policy is being taken, the filter says everything once a thread; it is shown once.
+    /// While a policy is being loaded, every worker thread of the filter logs the same lines; each is shown once.
     settling: bool,
     said: HashSet<String>,
 }
@@ -140,13 +140,13 @@ impl Session {
             .unwrap_or(certificate);
         say(&format!(
             "\n# admitted\ncurl -i {client} {identity} http://127.0.0.1:{http}/\n\
-             # refused: nobody's name is in it\ncurl -i {client} http://127.0.0.1:{http}/\n\
-             # a WebSocket, open for two seconds\ncurl --http1.1 -i -N --output - --max-time 2 {client} {identity} {handshake} http://127.0.0.1:{http}/\n\
+             # refused: no user header\ncurl -i {client} http://127.0.0.1:{http}/\n\
+             # WebSocket, closed after two seconds\ncurl --http1.1 -i -N --output - --max-time 2 {client} {identity} {handshake} http://127.0.0.1:{http}/\n\
              # TLS\ncurl -i --cacert {} {client} {identity} https://localhost:{https}/\n",
             quoted(&certificate.to_string_lossy()),
         ));
         say(&format!(
-            "Edit {} and save it: the next request meets the new policy. Ctrl-C ends everything.\n",
+            "Edit {} and save it; the new policy applies to the next request. Press Ctrl-C to stop.\n",
             self.file.display()
         ));
         Ok(())
@@ -157,7 +157,7 @@ impl Session {
         loop {
             match self.events.recv_timeout(TICK) {
                 Ok(Event::Stop) => {
-                    say("\nEnding.");
+                    say("\nStopping.");
                     return Ok(());
                 }
                 Ok(Event::Line(source, line)) => self.show(source, &line),
@@ -168,14 +168,14 @@ impl Session {
                 looked = Instant::now();
                 if !self.process.alive() {
                     self.show_pending();
-                    return Err("Envoy ended by itself".to_owned());
+                    return Err("Envoy exited unexpectedly".to_owned());
                 }
                 self.look_at_policy();
             }
         }
     }
 
-    /// Puts an edited policy in force, if it is one.
+    /// Puts an edited policy in force if it is valid.
     fn look_at_policy(&mut self) {
         let now = std::fs::read_to_string(&self.file).ok();
         if now == self.seen {
@@ -183,16 +183,16 @@ impl Session {
         }
         self.seen.clone_from(&now);
         let file = self.file.display().to_string();
-        // Some editors take the file away for a moment; the policy in force does not depend on it.
+        // Some editors remove the file for a moment; the policy in force does not depend on it.
         let Some(policy) = now else { return };
         if policy == self.in_force {
-            return say(&format!("policy    {file} is again the policy in force"));
+            return say(&format!("policy    {file} is unchanged again; its policy is in force"));
         }
         let compiled = match config::compile(policy.as_bytes()) {
             Ok(compiled) => compiled,
             Err(errors) => {
                 return say(&format!(
-                    "policy    {file} has errors; the one before stays in force:\n{}",
+                    "policy    {file} has errors; the previous policy stays in force:\n{}",
                     indented(&errors)
                 ));
             }
@@ -202,15 +202,15 @@ impl Session {
         self.settling = true;
         self.said.clear();
         if let Err(problem) = self.example.put_policy(&policy) {
-            return say(&format!("policy    {problem}; the one before stays in force"));
+            return say(&format!("policy    {problem}; the previous policy stays in force"));
         }
         let begun = Instant::now();
         let verdict = loop {
             match self.process.policies() {
                 (now, _) if now > taken => break "is in force",
-                (_, now) if now > rejected => break "was rejected by the filter; the one before stays in force",
+                (_, now) if now > rejected => break "was rejected by the filter; the previous policy stays in force",
                 _ if begun.elapsed() > SETTLE => {
-                    break "was handed to Envoy, which did not take it within 10 s; the one before stays in force until then";
+                    break "was given to Envoy, which did not load it within 10 s; the previous policy stays in force until it does";
                 }
                 _ => std::thread::sleep(Duration::from_millis(20)),
             }
@@ -244,7 +244,7 @@ impl Session {
     }
 }
 
-/// A line of Envoy's log for people: what the filter says without Envoy's preface, the rest as Envoy's.
+/// Formats a line of Envoy's log: the filter's messages without Envoy's prefix, all others with it.
 fn readable(line: &str) -> String {
     let mut parts = line.splitn(3, '\t');
     let (Some(level), Some(logger), Some(message)) = (parts.next(), parts.next(), parts.next()) else {
@@ -256,7 +256,8 @@ fn readable(line: &str) -> String {
     }
 }
 
-/// What curl must send to be somebody under this policy: what the proxy in front adds to everything, and the identity.
+/// The headers that curl must send to be admitted under this policy: those that the proxy in front adds to every
+/// request, and the identity.
 fn identity(policy: &str) -> (String, String) {
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
     let trusted = &policy["gateway"]["auth"]["trustedProxy"];
@@ -274,7 +275,7 @@ fn identity(policy: &str) -> (String, String) {
     (client, format!("-H {}", quoted(&format!("{header}: {user}"))))
 }
 
-/// A folder for what Envoy reads, removed at the end.
+/// A folder for the files that Envoy reads, removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -293,7 +294,7 @@ impl Drop for Folder {
     }
 }
 
-/// Any signal ends the session in order; Ctrl-C after that ends it at once, and the system ends Envoy.
+/// Any signal ends the session cleanly; a second Ctrl-C ends it at once, and the system then ends Envoy.
 fn on_signal(sender: Sender<Event>) -> Result<(), String> {
     let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
         .map_err(|error| format!("cannot listen for signals: {error}"))?;
@@ -312,10 +313,10 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The port to use, if it is free. 0 asks for any.
+/// The port to use, if it is free. Port 0 means any free port.
 fn port(name: &str, default: u16) -> Result<u16, String> {
     let port = match variable(name) {
-        Some(text) => text.parse().map_err(|_| format!("{name}={text} is no port; write a number up to 65535"))?,
+        Some(text) => text.parse().map_err(|_| format!("{name}={text} is not a port; write a number up to 65535"))?,
         None => default,
     };
     TcpListener::bind((Ipv4Addr::LOCALHOST, port))
@@ -325,8 +326,8 @@ fn port(name: &str, default: u16) -> Result<u16, String> {
 
 fn plain(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "something else listens there".to_owned(),
-        io::ErrorKind::PermissionDenied => "this user may not listen there".to_owned(),
+        io::ErrorKind::AddrInUse => "it is already in use".to_owned(),
+        io::ErrorKind::PermissionDenied => "this user is not permitted to use it".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -336,7 +337,7 @@ fn reachable(host: &str, port: u16) -> bool {
     addresses.is_ok_and(|mut all| all.any(|one| TcpStream::connect_timeout(&one, Duration::from_secs(2)).is_ok()))
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell.
 fn quoted(text: &str) -> String {
     let safe = |one: char| one.is_ascii_alphanumeric() || "/._-".contains(one);
     if text.chars().all(safe) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
@@ -346,7 +347,7 @@ fn indented(text: &impl ToString) -> String {
     text.to_string().trim_end().lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Prints; nobody reading is no reason to fall over.
+/// Prints to standard output. A closed output is not an error.
 fn say(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }

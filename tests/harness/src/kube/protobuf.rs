@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-/// The type of such a body.
+/// The media type of such a body.
 pub const TYPE: &str = "application/vnd.kubernetes.protobuf";
 
-/// The object in a body, of what is in it as far as these two kinds have it; nothing where it is something else.
+/// The object in a body, as far as these two kinds need it; `None` if it is something else.
 pub fn object(body: &[u8]) -> Option<Value> {
-    // An envelope: the type of the object, and its bytes.
+    // An envelope: the object's type and its bytes.
     let envelope = fields(body.strip_prefix(b"k8s\0")?)?;
     let type_of = fields(first(&envelope, 1)?)?;
     let (version, kind) = (text(&type_of, 1)?, text(&type_of, 2)?);
@@ -36,7 +36,7 @@ fn metadata(of: &Fields<'_>) -> Option<Value> {
     Some(metadata)
 }
 
-/// The fields of a message that hold bytes, by number.
+/// The length-delimited fields of a message, by number.
 type Fields<'b> = Vec<(u64, &'b [u8])>;
 
 fn fields(mut bytes: &[u8]) -> Option<Fields<'_>> {

@@ -1,18 +1,18 @@
-//! What became of a request.
+//! The outcome of a request.
 
 use super::state::Call;
 use crate::vectors::Outcome;
 
-/// What the filter told the host to do with the request.
+/// The action that the filter returned to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Go on to the next filter.
+    /// Continue with the next filter.
     Continue,
-    /// Stay here.
+    /// Stop here.
     Pause,
 }
 
-/// A response that the filter made itself.
+/// A response that the filter generated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalResponse {
     /// The status.
@@ -23,14 +23,14 @@ pub struct LocalResponse {
     pub body: Vec<u8>,
 }
 
-/// One request with all that the filter did to it.
+/// One request with everything that the filter did to it.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// What the filter answered.
+    /// The action that the filter returned.
     pub action: Action,
     /// The request headers as the filter left them.
     pub headers: Vec<(String, Vec<u8>)>,
-    /// The response of the filter's own, if it made one.
+    /// The filter's own response, if it generated one.
     pub response: Option<LocalResponse>,
     /// The properties that the filter set, in order.
     pub properties: Vec<(String, Vec<u8>)>,
@@ -59,20 +59,20 @@ impl Exchange {
     /// The filter's own response.
     ///
     /// # Panics
-    /// If it made none.
+    /// If it did not generate one.
     pub fn refusal(&self) -> &LocalResponse {
         self.response.as_ref().unwrap_or_else(|| panic!("not refused, but {:?}", self.action))
     }
 
-    /// What a client and an upstream would have seen.
+    /// The outcome as a client and an upstream would have seen it.
     pub fn outcome(&self) -> Outcome {
         match (&self.response, self.action) {
             (None, Action::Continue) => Outcome::Admitted { upstream: self.headers.clone() },
-            (None, Action::Pause) => Outcome::Other("held for ever: paused without a response".to_owned()),
-            (Some(_), Action::Continue) => Outcome::Other("answered, and yet let through".to_owned()),
+            (None, Action::Pause) => Outcome::Other("stuck: paused without a response".to_owned()),
+            (Some(_), Action::Continue) => Outcome::Other("answered, but also let through".to_owned()),
             (Some(response), Action::Pause) if response.status == 101 => match response.close_frame() {
                 Some((code, reason)) => Outcome::Closed { code, reason },
-                None => Outcome::Other(format!("101 and {:?}, which is no close frame", response.body)),
+                None => Outcome::Other(format!("101 and {:?}, which is not a close frame", response.body)),
             },
             (Some(response), Action::Pause) => Outcome::Refused { status: response.status, reason: response.reason() },
         }

@@ -1,5 +1,5 @@
-//! The functions that the module may call. Each call is recorded with its arguments and its status; a test can
-//! choose the status, and the call then does nothing else.
+//! The functions that the module may call. Each call is recorded with its arguments and its status. If a test chose
+//! the status, the call does nothing else.
 
 use wasmtime::{Caller, Extern, Linker, Memory, Result, bail, format_err};
 
@@ -33,7 +33,8 @@ fn write(caller: &mut Ctx<'_>, at: u32, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Puts bytes into memory that the module allocates, and tells it where; nothing becomes a null pointer, as in Envoy.
+/// Copies bytes into memory that the module allocates, and passes their address; no bytes become a null pointer, as
+/// in Envoy.
 fn hand_over(caller: &mut Ctx<'_>, bytes: &[u8], pointer_at: u32, size_at: u32) -> Result<Status> {
     let size = u32::try_from(bytes.len())?;
     let mut pointer = 0;
@@ -53,7 +54,7 @@ fn hand_over(caller: &mut Ctx<'_>, bytes: &[u8], pointer_at: u32, size_at: u32) 
     Ok(Status::Ok)
 }
 
-/// Records a call, and does it unless the test chose its status.
+/// Records a call, and performs it unless the test chose its status.
 fn call(
     caller: &mut Ctx<'_>,
     name: &'static str,
@@ -77,7 +78,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Does something with the request headers of the current stream; any other map is a bad argument.
+/// Works on the request headers of the current stream; any other map is a bad argument.
 fn with_headers(caller: &mut Ctx<'_>, map: u32, work: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<Status> {
     Ok(match caller.data_mut().stream() {
         Some(stream) if map == REQUEST_HEADERS => {
@@ -254,7 +255,7 @@ fn replies_and_buffers(linker: &mut Linker<State>) -> Result<()> {
                 let headers = match map.is_empty() {
                     true => Vec::new(),
                     false => parse_map(&map)
-                        .ok_or_else(|| format_err!("the headers of a local response are no map: {map:?}"))?,
+                        .ok_or_else(|| format_err!("the headers of a local response are not a header map: {map:?}"))?,
                 };
                 let Some(stream) = caller.data_mut().stream() else { return Ok(Status::BadArgument) };
                 if stream.response.is_some() {
@@ -326,7 +327,7 @@ fn metrics(linker: &mut Linker<State>) -> Result<()> {
             call(&mut caller, "proxy_define_metric", args, |caller| {
                 let name = lossy(&name);
                 let metrics = &mut caller.data_mut().metrics;
-                // The same name is the same metric, whoever defines it.
+                // A metric with the same name is the same metric, regardless of which context defines it.
                 let id = metrics.iter().position(|metric| metric.name == name).unwrap_or_else(|| {
                     metrics.push(Metric { name, value: 0 });
                     metrics.len() - 1
@@ -361,8 +362,8 @@ fn metrics(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// What Rust's standard library asks of WASI: an empty environment, the host's clock, numbers that look random and are
-/// not, and a place for panic messages.
+/// What Rust's standard library needs from WASI: an empty environment, the host's clock, pseudo-random numbers, and
+/// an output for panic messages.
 fn wasi(linker: &mut Linker<State>) -> Result<()> {
     const MODULE: &str = "wasi_snapshot_preview1";
     for (name, sizes) in

@@ -1,13 +1,13 @@
-//! Requests as Envoy shows them to a filter: properties and one serialized header map.
+//! Requests as Envoy passes them to a filter: properties and one serialized header map.
 
 use std::collections::BTreeMap;
 
 use crate::vectors::Vector;
 
-/// Names of which Envoy hands on copies as one value, joined with a comma.
+/// Headers whose copies Envoy passes on as one value, joined with a comma.
 const MERGED: [&str; 6] = ["x-forwarded-for", "x-forwarded-host", "origin", "authorization", "referer", "user-agent"];
 
-/// Which property tells the peer's address.
+/// The property that holds the peer's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerFrom {
     /// `source.address`.
@@ -17,7 +17,7 @@ pub enum PeerFrom {
 }
 
 impl PeerFrom {
-    /// The key of the filter state that holds a bare peer address.
+    /// The key of the filter state that holds the peer address, without a port.
     pub const KEY: &'static str = "lab.peer";
 }
 
@@ -33,7 +33,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request over HTTP/1.1 from 10.0.0.1, with the pseudo headers only.
+    /// A request over HTTP/1.1 from 10.0.0.1, with only the pseudo headers.
     pub fn new(method: &str, path: &str) -> Self {
         let pseudo = [(":authority", "claw.example.com"), (":path", path), (":method", method), (":scheme", "http")];
         Self {
@@ -60,13 +60,13 @@ impl Request {
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     }
 
-    /// A decision vector as Envoy would show it.
+    /// A decision vector as Envoy would pass it.
     pub fn of_vector(vector: &Vector, peer_from: PeerFrom) -> Self {
         let mut request = Self { end_of_stream: !vector.websocket, ..Self::new(&vector.method, &vector.path) };
         request.headers.retain(|(name, _)| name != ":authority");
         for (name, value) in vector.on_the_wire() {
             let name = name.to_ascii_lowercase();
-            // Envoy's codec trims blanks around values, and calls `host` by its HTTP/2 name.
+            // Envoy's codec trims whitespace around values, and uses HTTP/2's name for `host`.
             let value = value.trim_ascii();
             request = if name == "host" { request.set(":authority", value) } else { request.header(&name, value) };
         }
@@ -76,7 +76,8 @@ impl Request {
         };
         match peer_from {
             PeerFrom::Connection => request.peer(&socket),
-            // Where filter state is used, source.address is what a client claimed: port 0, and never to be believed.
+            // If filter state is used, source.address is what a client claimed: it has port 0 and must never be
+            // trusted.
             PeerFrom::FilterState => {
                 request.peer("10.0.0.1:0").property(&["filter_state", PeerFrom::KEY], vector.remote_addr.as_bytes())
             }
@@ -96,7 +97,7 @@ impl Request {
         self
     }
 
-    /// Takes a property away.
+    /// Removes a property.
     #[must_use]
     pub fn without_property(mut self, path: &[&str]) -> Self {
         self.properties.remove(path.join("\0").as_bytes());
@@ -126,14 +127,14 @@ impl Request {
         self.without(name).header(name, value)
     }
 
-    /// Takes all copies of a header away.
+    /// Removes all copies of a header.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self
     }
 
-    /// Shows these bytes as the serialized header map, whatever they are.
+    /// Passes these bytes as the serialized header map, whether valid or not.
     #[must_use]
     pub fn raw_map(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.raw_map = Some(bytes.into());
@@ -141,7 +142,7 @@ impl Request {
     }
 }
 
-/// A header map as it crosses the border: count, all pairs of lengths, then names and values, each ended by a NUL.
+/// A header map in the ABI's format: the count, all pairs of lengths, then names and values, each followed by a NUL.
 pub fn serialize_map(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
     let mut map = u32::try_from(headers.len()).unwrap().to_le_bytes().to_vec();
@@ -158,7 +159,7 @@ pub fn serialize_map(headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     map
 }
 
-/// The reverse; none if the bytes are not exactly one map.
+/// The reverse; `None` if the bytes are not exactly one map.
 pub fn parse_map(map: &[u8]) -> Option<Vec<(String, Vec<u8>)>> {
     fn number(bytes: &mut &[u8]) -> Option<usize> {
         let (head, rest) = bytes.split_first_chunk::<4>()?;

@@ -1,11 +1,11 @@
-//! The host, proved on modules so small that nothing else can be at fault.
+//! Tests of the host itself, with modules so small that the module cannot be at fault.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 use crate::vectors::Outcome;
 
-/// A module that does `on_request` for each stream, and nothing else.
+/// A module that runs `on_request` for each stream, and does nothing else.
 fn module(imports: &str, on_request: &str) -> Host {
     let engine = engine();
     let text = format!(
@@ -28,7 +28,7 @@ fn module(imports: &str, on_request: &str) -> Host {
     Host::start(&engine, &module, &[])
 }
 
-/// What a closure panics with.
+/// The message with which a closure panics.
 fn panic_of(work: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(work)).expect_err("it should have failed");
     panic.downcast_ref::<String>().cloned().unwrap_or_default()
@@ -91,7 +91,7 @@ fn replacing_leaves_one_copy_in_the_place_of_the_first_and_removing_takes_all() 
 
 #[test]
 fn data_arrives_in_memory_that_the_module_allocated_and_nothing_is_a_null_pointer() {
-    // Answers with the status, or with 1 if the pointer or the size are not as they should be.
+    // Returns the status, or 1 if the pointer or the size are wrong.
     let property = |pointer: u32, size: u32| {
         format!(
             "(if (call $property (i32.const 0) (i32.const 14) (i32.const 512) (i32.const 516)) (then (return (i32.const 1))))

@@ -1,4 +1,4 @@
-//! What the host knows and remembers: contexts, calls, logs, metrics, and the answers that a test chose.
+//! The state of the host: contexts, calls, logs, metrics, and the statuses that a test chose.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use super::exchange::{Action, LocalResponse};
 use super::request::{Request, parse_map};
 
-/// What a host call answers (proxy-wasm ABI 0.2.1).
+/// The status of a host call (proxy-wasm ABI 0.2.1).
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -44,25 +44,25 @@ impl Status {
     ];
 }
 
-/// An argument of a host call; pointers and lengths are shown as what they point to.
+/// An argument of a host call; for a pointer and length, the bytes that they refer to.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Arg {
     /// A number.
     Number(u64),
-    /// What stood in the module's memory.
+    /// The bytes in the module's memory.
     Bytes(Vec<u8>),
 }
 
 /// A host call that was made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The context that the host was calling into, or that the module had chosen since.
+    /// The context that the host was calling into, or that the module has chosen since.
     pub context: u32,
     /// The name of the function.
     pub name: &'static str,
-    /// Its arguments without the places for results.
+    /// Its arguments, without the pointers for results.
     pub args: Vec<Arg>,
-    /// What the host answered.
+    /// The status that the host returned.
     pub status: Status,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Call {
     }
 }
 
-/// How grave a log line is, as proxy-wasm numbers it.
+/// The level of a log line, as proxy-wasm numbers it.
 #[allow(missing_docs)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -96,9 +96,9 @@ pub enum Level {
 /// A line of the log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Log {
-    /// How grave it is.
+    /// The level.
     pub level: Level,
-    /// What it says, as text; bytes that are no UTF-8 show as replacement characters.
+    /// The message; bytes that are not UTF-8 show as replacement characters.
     pub text: String,
 }
 
@@ -126,7 +126,7 @@ pub(super) struct Answer {
     status: Status,
 }
 
-/// What the host knows of an open stream.
+/// The state of an open stream.
 pub(super) struct StreamState {
     pub request: Request,
     pub headers: Vec<(String, Vec<u8>)>,
@@ -138,7 +138,7 @@ pub(super) struct StreamState {
 
 impl StreamState {
     pub fn new(request: Request) -> Self {
-        // A map given as raw bytes cannot be written to, unless it is a map after all.
+        // A map given as raw bytes cannot be written to, unless it is a valid map.
         let headers = match &request.raw_map {
             Some(raw) => parse_map(raw).unwrap_or_default(),
             None => request.headers.clone(),
@@ -147,18 +147,18 @@ impl StreamState {
     }
 }
 
-/// What the host knows of the VM.
+/// The state of the VM.
 pub(super) struct State {
     pub configuration: Vec<u8>,
     pub effective_context: u32,
-    /// All that were created and not removed.
+    /// All contexts that were created and not removed.
     pub contexts: BTreeSet<u32>,
     pub streams: HashMap<u32, StreamState>,
     pub calls: Vec<Call>,
     pub logs: Vec<Log>,
     pub metrics: Vec<Metric>,
     pub answers: Vec<Answer>,
-    /// Buffers are announced, with their size, and are null.
+    /// Buffers are reported with their size, but are null.
     pub null_buffers: bool,
     pub clock: u64,
     pub tick_period: u32,

@@ -1,6 +1,6 @@
-//! What Istio's agent and Envoy Gateway do with an image before they hand its module to Envoy, by the rules of
-//! their fetchers (istio/istio `pkg/wasm/imagefetcher.go`, envoyproxy/gateway `internal/wasm/imagefetcher.go`): an
-//! ordinary image first, else an artifact of two layers.
+//! How Istio's agent and Envoy Gateway extract the module from an image before they pass it to Envoy, following their
+//! fetchers (istio/istio `pkg/wasm/imagefetcher.go`, envoyproxy/gateway `internal/wasm/imagefetcher.go`): an ordinary
+//! image first, otherwise an artifact of two layers.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use image::images::{MODULE_FILE, MODULE_LAYER};
 use oci_spec::image::{ImageManifest, MediaType};
 
-/// The module that they would load. `blob` gets the bytes of a digest.
+/// The module that they would load. `blob` returns the bytes for a digest.
 pub fn module(manifest: &[u8], blob: impl Fn(&str) -> Vec<u8>) -> Result<Vec<u8>, String> {
     let manifest = ImageManifest::from_reader(manifest).map_err(|error| format!("no manifest: {error}"))?;
     let layers = manifest.layers();

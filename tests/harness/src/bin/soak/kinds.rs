@@ -1,4 +1,4 @@
-//! The kinds of requests: good, bad and hostile ones, and what each policy makes of them.
+//! The kinds of requests (good, bad and hostile ones) and what each policy decides about them.
 
 use std::ops::RangeInclusive;
 
@@ -7,13 +7,13 @@ use harness::wire::{Response, values};
 
 use crate::policies::{STAMP, Side, stamp};
 
-/// The header that numbers a request, so that it can be told whether it reached the upstream.
+/// The header that numbers a request, so that the upstream's record shows whether it arrived.
 pub const ID: &str = "x-soak-id";
 
 /// The header that every policy requires.
 pub const EDGE: &str = "x-edge";
 
-/// What a policy says to a request.
+/// What a policy decides about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// It reaches the upstream with this user and these scopes.
@@ -32,15 +32,16 @@ pub struct Kind {
     pub path: &'static str,
     pub headers: &'static [(&'static str, &'static [u8])],
     pub body: &'static [u8],
-    /// Whether it has the header that the proxy in front adds to everything.
+    /// Whether it carries the header that the proxy in front adds to every request.
     pub through_the_edge: bool,
-    /// What cannot be said over HTTP/2, and is sent on a connection of its own: Envoy ends such connections.
+    /// For requests that HTTP/2 cannot express. Each goes over its own connection, because Envoy closes such
+    /// connections.
     pub http1_only: bool,
-    /// Sent as it stands, with `#` for the number.
+    /// Sent unchanged, with `#` replaced by the number.
     pub raw: &'static str,
-    /// How often, compared with the others.
+    /// How often it is sent, relative to the others.
     pub weight: u32,
-    /// Under A, and under B.
+    /// The expectation under A and under B.
     pub expect: [Expect; 2],
 }
 
@@ -207,7 +208,7 @@ pub const KINDS: &[Kind] = &[
         ..ORDINARY
     },
     Kind {
-        name: "a user that is no UTF-8",
+        name: "a user that is not UTF-8",
         headers: &[CLIENT, ("x-forwarded-user", b"\xff\xfe@\x80")],
         expect: both(NOT_ALLOWED),
         ..ORDINARY
@@ -248,7 +249,7 @@ pub const KINDS: &[Kind] = &[
     },
 ];
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Admitted,
@@ -276,7 +277,7 @@ impl Verdict {
     }
 }
 
-/// Explains a response by the policies that may have decided it; the error says why none of them does.
+/// Explains a response by the policies that may have decided it; the error says why none of them explains it.
 pub fn judge(
     kind: &Kind,
     id: u64,
@@ -294,10 +295,10 @@ pub fn judge(
             let passes = any(&|expect| matches!(expect, Expect::Admitted(..) | Expect::Anonymous));
             match (upstream_down, envoys, passes) {
                 (true, true, true) => Ok(Verdict::UpstreamDown),
-                (false, ..) => Err(format!("{status} while the upstream was there")),
-                (_, false, _) => Err(format!("{status} that is not for the upstream's sake")),
+                (false, ..) => Err(format!("{status} while the upstream was up")),
+                (_, false, _) => Err(format!("{status} that the upstream did not cause")),
                 (_, _, false) => {
-                    Err(format!("{status} for a request that every policy refuses: it was tried upstream"))
+                    Err(format!("{status} for a request that every policy refuses: Envoy tried to send it upstream"))
                 }
             }
         }
@@ -309,7 +310,7 @@ pub fn judge(
             if any(&|expect| matches!(expect, Expect::Refused(code, reason) if (code, reason) == (status, &seen))) {
                 Ok(Verdict::Refused)
             } else {
-                Err(format!("{status} {seen:?} is what no policy of {policies:?} says"))
+                Err(format!("{status} {seen:?} matches none of the policies {policies:?}"))
             }
         }
     }
@@ -344,14 +345,14 @@ fn admitted(kind: &Kind, id: u64, response: &Response, policies: &RangeInclusive
             let users = values(&upstream, name);
             match kind.expect(Side::of(version)) {
                 Expect::Admitted(user, wanted) if users == [user] && scopes == [wanted] => Ok(Verdict::Admitted),
-                other => Err(format!("policy {version} says {other:?}, and {users:?} {scopes:?} came")),
+                other => Err(format!("policy {version} gives {other:?}, but {users:?} {scopes:?} arrived")),
             }
         }
         several => Err(format!("stamped more than once: {several:?}")),
     }
 }
 
-/// The reason of a refusal: out of the JSON, or out of the page for browsers.
+/// The reason for a refusal, from the JSON or from the page for browsers.
 fn reason(response: &Response) -> Option<String> {
     match response.json()["error"]["reason"].as_str() {
         Some(reason) => Some(reason.to_owned()),

@@ -1,4 +1,4 @@
-//! Requests over HTTP/1.1 and HTTP/2, at a steady rate, each response checked.
+//! Requests over HTTP/1.1 and HTTP/2 at a steady rate; every response is checked.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,9 +14,9 @@ use crate::Soak;
 use crate::kinds::{self, EDGE, ID, KINDS, Kind, Verdict};
 use crate::policies::{Era, Floor, Side};
 
-/// Requests on one connection before it is left for a new one.
+/// Requests on one connection before it is replaced by a new one.
 const TURNOVER: u32 = 3000;
-/// Requests at once on one HTTP/2 connection.
+/// Concurrent requests on one HTTP/2 connection.
 const AT_ONCE: usize = 8;
 
 /// What one thread saw.
@@ -26,11 +26,11 @@ pub struct Tally {
     pub microseconds: Vec<u32>,
     /// The numbers of refused requests.
     pub refused: Vec<u64>,
-    /// Requests that only one policy, or policies that agree on everybody, could decide.
+    /// Requests that only one policy, or policies that agree about every user, could have decided.
     pub certain: u64,
-    /// Those that fell into a change.
+    /// Requests sent while the policy changed.
     pub between: u64,
-    /// Connections that Envoy ended in good order: the first one, while it drained.
+    /// Connections that the first Envoy closed cleanly while it drained.
     pub drained: u64,
     /// Connections opened.
     pub opened: u64,
@@ -49,7 +49,7 @@ impl Tally {
         self.opened += other.opened;
     }
 
-    /// Explains one response, or notes that nothing does.
+    /// Explains one response, or records that nothing explains it.
     fn judge(&mut self, soak: &Soak, asked: &Asked, connection: Era, response: &Response) {
         let kind = &KINDS[asked.kind];
         let policies = asked.floor..=soak.ledger.written();
@@ -59,7 +59,7 @@ impl Tally {
                 if verdict.is_refusal() {
                     if soak.arrivals.has(asked.id) {
                         soak.problem(format!(
-                            "request {} ({}) was refused, and yet reached the upstream",
+                            "request {} ({}) was refused but reached the upstream",
                             asked.id, kind.name
                         ));
                     }
@@ -104,7 +104,7 @@ impl Tally {
     }
 }
 
-/// A request on its way.
+/// A request in flight.
 #[derive(Clone, Copy)]
 struct Asked {
     kind: usize,
@@ -113,7 +113,7 @@ struct Asked {
     floor: u64,
 }
 
-/// Numbers that look like chance, the same in every run.
+/// Pseudo-random numbers, the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -134,7 +134,7 @@ impl Dice {
     }
 }
 
-/// Waits for its turn; after a standstill it goes on from there, and does not make up for what was missed.
+/// Waits until the next request is due. After a pause it resumes from the current time and does not catch up.
 struct Pace {
     next: Instant,
     every: Duration,
@@ -155,8 +155,8 @@ impl Pace {
     }
 }
 
-/// Of a connection opened during the restart nobody knows to which Envoy it leads, and so which policies decide: it is
-/// left as soon as there is a choice.
+/// A connection opened during the restart may lead to either Envoy, so the policies that decide on it are unknown. It
+/// is replaced as soon as new connections are unambiguous.
 fn is_stale(opened: Era, now: Era) -> bool {
     opened == Era::Between && now == Era::Second
 }
@@ -269,7 +269,7 @@ async fn rounds(soak: &Soak, seed: u64, per_second: f64, tally: &mut Tally) {
             let asked = Asked { kind, id: soak.next_id(), at: Instant::now(), floor: oldest };
             match send(&mut client, &KINDS[kind], asked.id).await {
                 Ok(response) => running.push((asked, response)),
-                // Envoy said that it takes no more on this connection; nothing was sent.
+                // Envoy announced that it accepts no more streams on this connection; nothing was sent.
                 Err(_) => {
                     goes_on = false;
                     tally.drained += 1;
@@ -283,12 +283,13 @@ async fn rounds(soak: &Soak, seed: u64, per_second: f64, tally: &mut Tally) {
         for (asked, response) in running {
             match tokio::time::timeout(wire::PATIENCE, receive(response)).await {
                 Ok(Ok(response)) => tally.judge(soak, &asked, era, &response),
-                // Envoy says that it did not begin with it, which is how it hands over a connection that it drains.
+                // Envoy reports that it did not process the stream. That is how it closes a connection that it
+                // drains.
                 Ok(Err(error)) if error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
                     goes_on = false;
                     tally.drained += 1;
                     if soak.arrivals.has(asked.id) {
-                        tally.failed(soak, &asked, era, &format!("{error}, and yet it reached the upstream"));
+                        tally.failed(soak, &asked, era, &format!("{error}, but it reached the upstream"));
                     }
                 }
                 Ok(Err(error)) => {
@@ -297,7 +298,7 @@ async fn rounds(soak: &Soak, seed: u64, per_second: f64, tally: &mut Tally) {
                 }
                 Err(_) => {
                     goes_on = false;
-                    tally.failed(soak, &asked, era, &"silence for a minute");
+                    tally.failed(soak, &asked, era, &"no response for a minute");
                 }
             }
         }
@@ -311,7 +312,7 @@ async fn connect(soak: &Soak) -> Result<SendRequest<Bytes>, String> {
     let stream = tokio::net::TcpStream::connect(soak.address).await.map_err(|error| error.to_string())?;
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let (client, connection) = h2::client::handshake(stream).await.map_err(|error| error.to_string())?;
-    // Its end shows in the requests.
+    // A broken connection shows up in its requests.
     tokio::spawn(async { drop(connection.await) });
     Ok(client)
 }
@@ -323,7 +324,7 @@ async fn send(client: &mut SendRequest<Bytes>, kind: &Kind, id: u64) -> Result<R
         request = request.header(EDGE, "1");
     }
     for (name, value) in kind.headers {
-        // HTTP/2 knows no blanks around values.
+        // HTTP/2 does not allow whitespace around values.
         request = request.header(*name, value.trim_ascii());
     }
     let request = request.body(()).unwrap_or_default();
@@ -350,7 +351,7 @@ async fn receive(response: ResponseFuture) -> Result<Response, h2::Error> {
     Ok(Response { status, headers, head: Vec::new(), body })
 }
 
-/// For the summary: what became of each kind.
+/// For the summary: the outcomes of each kind.
 pub fn table(tally: &Tally) -> String {
     let results = [
         Verdict::Admitted.name(),

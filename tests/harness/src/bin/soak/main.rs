@@ -1,6 +1,6 @@
-//! The program behind `make soak`: a real Envoy under load while its policy changes every second, its upstream dies and
-//! comes back, and Envoy itself is replaced by a hot restart. Each response is held against the policies that may have
-//! decided it.
+//! The program behind `make soak`: a real Envoy under load while its policy changes every second, its upstream goes
+//! down and comes back, and Envoy itself is replaced by a hot restart. Each response is checked against the policies
+//! that may have decided it.
 
 #![allow(clippy::indexing_slicing, reason = "tables of fixed size")]
 
@@ -33,20 +33,20 @@ use picture::Event;
 use policies::{Ledger, broken, policy, stamp};
 use sockets::Sockets;
 
-/// Blocking threads with an HTTP/1.1 connection each, and threads with an HTTP/2 connection each.
+/// The number of blocking threads with one HTTP/1.1 connection each, and of threads with one HTTP/2 connection each.
 const HTTP1: u64 = 8;
 const HTTP2: u64 = 2;
 /// The part of the load that goes over HTTP/1.1.
 const HTTP1_SHARE: f64 = 0.6;
-/// How long Envoy may take to say something about a policy.
+/// How long Envoy may take to accept or reject a policy.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// After the second Envoy is ready, until the first surely takes no more connections.
+/// The time after the second Envoy is ready until the first has certainly stopped accepting connections.
 const HANDOVER: Duration = Duration::from_secs(2);
-/// How long the upstream is away.
+/// How long the upstream is down.
 const OUTAGE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    // Whoever started this program (make) may be killed without a word.
+    // The parent process (make) may be killed without warning; this program must then end too.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     match run() {
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 pub struct Soak {
     pub ledger: Ledger,
     pub arrivals: Arc<Arrivals>,
-    /// The plain listener, which outlives the first Envoy.
+    /// The listener without TLS, which outlives the first Envoy.
     pub address: SocketAddr,
     began: Instant,
     stop: Arc<AtomicBool>,
@@ -85,7 +85,7 @@ impl Soak {
         self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes what must not be; the first ten are kept.
+    /// Records a problem; the text of the first ten is kept.
     pub fn problem(&self, text: String) {
         let mut problems = lock(&self.problems);
         problems.0 += 1;
@@ -98,7 +98,7 @@ impl Soak {
         at.saturating_duration_since(self.began).as_secs_f64()
     }
 
-    /// Whether the upstream was away at some moment since.
+    /// Whether the upstream was down at any moment since then.
     pub fn was_down(&self, since: Instant) -> bool {
         lock(&self.outages).iter().any(|(_, end)| end.is_none_or(|end| end >= since))
     }
@@ -131,12 +131,12 @@ impl Arrivals {
     }
 }
 
-/// What Envoy wrote: the end of its log, and what matters in it.
+/// Envoy's output: the end of its log, and counts of the lines that matter.
 #[derive(Default)]
 struct Said {
     tail: VecDeque<String>,
     traps: Vec<String>,
-    /// Access log lines with a status of 500 or more: all, and those that are not about the upstream.
+    /// Access log lines with a status of 500 or more: the total, and those that the upstream did not cause.
     errors: u64,
     errors_of_its_own: Vec<String>,
 }
@@ -149,7 +149,7 @@ impl Said {
                 return;
             }
             self.errors += 1;
-            // UF: no connection, UC: it was closed, UH: no healthy host, URX: retries used up.
+            // UF: connection failed, UC: connection closed, UH: no healthy host, URX: retries exhausted.
             let line: Value = serde_json::from_str(line).unwrap_or_default();
             let flags = line["flags"].as_str().unwrap_or_default();
             if !flags.split(',').any(|flag| ["UF", "UC", "UH"].contains(&flag)) && self.errors_of_its_own.len() < 10 {
@@ -160,7 +160,7 @@ impl Said {
         if ["Uncaught", "panicked", "unreachable"].iter().any(|word| line.contains(word)) && self.traps.len() < 10 {
             self.traps.push(line.to_owned());
         }
-        // Refusals and findings are expected; they would push everything else out.
+        // Refusals and findings are expected; they would push everything else out of the kept lines.
         let expected = ["refused reason=", "more refused", "proxy: critical ", "proxy: warn ", "proxy: info "];
         if !expected.iter().any(|words| line.contains(words)) {
             self.tail.push_back(line.to_owned());
@@ -182,7 +182,7 @@ fn variable(name: &str, default: u64, least: u64) -> Result<u64, String> {
     }
 }
 
-/// Everything that a run stands on. What is dropped first stands first.
+/// Everything that a run needs. The fields are dropped in this order.
 struct Stage {
     first: Process,
     second: Option<Process>,
@@ -194,7 +194,7 @@ struct Stage {
     said: Arc<Mutex<Said>>,
     program: PathBuf,
     base_id: String,
-    /// How long the first Envoy drains, and lives, once there is a second one: in seconds.
+    /// How long the first Envoy drains, and how long it lives, after the second one has started, in seconds.
     drain: u64,
     parent_shutdown: u64,
     folder: Folder,
@@ -215,7 +215,7 @@ fn run() -> Result<(), String> {
     let listeners =
         stage.first.ask("/listeners?format=json").map_err(|error| format!("Envoy does not answer: {error}"))?.json();
     let (http, https) = (port(&listeners, "http")?, port(&listeners, "https")?);
-    // The second Envoy asks the first for its sockets by their very addresses.
+    // The second Envoy asks the first for its sockets by their exact addresses.
     edit(&stage.example.bootstrap(), |text| pinned(&pinned(text, "http", http)?, "https", https))?;
 
     let soak = Soak {
@@ -269,7 +269,7 @@ impl Stage {
     fn set(program: PathBuf, seconds: u64, arrivals: &Arc<Arrivals>) -> Result<Self, String> {
         let folder = Folder::new()?;
         let steady = Echo::start().map_err(|error| format!("cannot start an upstream: {error}"))?;
-        // On an address of its own, so that nobody takes the port while it is away.
+        // On its own address, so that nothing else takes the port while it is down.
         let upstream = upstream_at(SocketAddr::from(([127, 0, 0, 2], 0)), arrivals)?;
         let upstream_address = upstream.address();
         let text = policy(Ledger::FIRST).to_string();
@@ -302,9 +302,9 @@ impl Stage {
         })
     }
 
-    /// Replaces Envoy by a second one, as an upgrade of Envoy does. Returns when that one is ready.
+    /// Replaces Envoy by a second one, as an upgrade of Envoy does. Returns when the second one is ready.
     fn restart(&mut self, soak: &Soak, desk: &Mutex<Desk>) -> Result<(), String> {
-        // A new Envoy needs a good policy on the disk: it has no old one to go on with.
+        // A new Envoy needs a good policy on disk, because it has no previous one to keep.
         loop {
             let mut desk = lock(desk);
             if !desk.broken {
@@ -327,7 +327,7 @@ impl Stage {
             &drain,
             "--parent-shutdown-time-s",
             &parent_shutdown,
-            // Its numbers are to be its own.
+            // Its statistics must be its own.
             "--skip-hot-restart-parent-stats",
         ];
         let second = start_envoy(&self.program, &self.example, &folder, &arguments, &self.said)
@@ -338,9 +338,9 @@ impl Stage {
     }
 }
 
-/// Where the policies are swapped: whom to ask whether one was taken, and whether the one on the disk is broken.
+/// The state of the policy swaps: which admin interface to ask, and whether the policy on disk is broken.
 struct Desk {
-    /// None while one Envoy hands over to the other: the first does not answer any more, the second not yet.
+    /// `None` during the handover: the first Envoy no longer answers, and the second does not answer yet.
     admin: Option<SocketAddr>,
     broken: bool,
 }
@@ -349,12 +349,12 @@ struct Desk {
 struct Swaps {
     good: u64,
     broken: u64,
-    /// Written while nobody could be asked.
+    /// The number of policies written while no Envoy could be asked.
     unheard: u64,
     slowest: Duration,
 }
 
-/// Writes a policy every second, every tenth time a broken one, and waits until Envoy has taken or rejected it.
+/// Writes a policy every second, a broken one every tenth time, and waits until Envoy has accepted or rejected it.
 fn swap(soak: &Soak, desk: &Mutex<Desk>, example: &Example) -> Swaps {
     let mut swaps = Swaps::default();
     let mut version = Ledger::FIRST;
@@ -364,7 +364,7 @@ fn swap(soak: &Soak, desk: &Mutex<Desk>, example: &Example) -> Swaps {
         turn += 1;
         let mut held = lock(desk);
         let admin = held.admin;
-        // Nobody may start with a broken policy, so there is none during a restart.
+        // An Envoy must not start with a broken policy, so none is written during a restart.
         let is_broken = turn.is_multiple_of(10) && admin.is_some();
         held.broken = is_broken;
         let rejected_before = admin.map(rejected).unwrap_or_default();
@@ -422,7 +422,7 @@ fn stat(admin: SocketAddr, name: &str) -> u64 {
     text.trim().rsplit_once(": ").and_then(|(_, value)| value.parse().ok()).unwrap_or_default()
 }
 
-/// Whether this version is the one that Envoy shows as its configuration.
+/// Whether this version is in the configuration that Envoy reports.
 fn in_force(admin: SocketAddr, version: u64) -> bool {
     ask(admin, "/config_dump?resource=ecds_filters").contains(&stamp(version))
 }
@@ -431,14 +431,14 @@ fn ask(admin: SocketAddr, path: &str) -> String {
     wire::get::<&str, &str>(admin, path, &[]).map(|response| response.text()).unwrap_or_default()
 }
 
-/// What happened, and the memory meanwhile.
+/// The events of the run, and the memory use over time.
 struct Course {
     envoys: [Vec<Sample>; 2],
     events: Vec<Event>,
     interrupted: bool,
 }
 
-/// Looks at both Envoys every second; lets the upstream die and come back, and Envoy be restarted.
+/// Samples both Envoys every second, takes the upstream down and up again, and restarts Envoy.
 fn conduct(stage: &mut Stage, soak: &Soak, desk: &Mutex<Desk>, seconds: u64) -> Result<Course, String> {
     let all = seconds as f64;
     let mut outages = VecDeque::from([0.1, 0.5, 0.8].map(|part| part * all));
@@ -460,7 +460,7 @@ fn conduct(stage: &mut Stage, soak: &Soak, desk: &Mutex<Desk>, seconds: u64) -> 
         let answered = soak.answered.load(Ordering::Relaxed);
         for (samples, envoy) in course.envoys.iter_mut().zip([Some(&stage.first), stage.second.as_ref()]) {
             let Some(envoy) = envoy else { continue };
-            // The administration interface of the first closes when the second starts.
+            // The first Envoy closes its administration interface when the second starts.
             let asked = if stage.second.as_ref().is_none_or(|second| second.id() == envoy.id()) {
                 envoy.ask("/memory").ok().and_then(|response| response.json()["allocated"].as_str()?.parse().ok())
             } else {
@@ -472,11 +472,11 @@ fn conduct(stage: &mut Stage, soak: &Soak, desk: &Mutex<Desk>, seconds: u64) -> 
             parent_lives = false;
             course.events.push(Event { from: now, to: now, what: "first Envoy gone" });
             if !soak.ledger.may_be_gone(policies::Era::First) {
-                soak.problem("the first Envoy ended before its time".to_owned());
+                soak.problem("the first Envoy ended too early".to_owned());
             }
         }
         if stage.second.as_mut().is_some_and(|second| !second.alive()) {
-            return Err("the second Envoy ended by itself".to_owned());
+            return Err("the second Envoy exited unexpectedly".to_owned());
         }
         if restart_at.is_some_and(|at| now >= at) {
             restart_at = None;
@@ -512,7 +512,7 @@ fn conduct(stage: &mut Stage, soak: &Soak, desk: &Mutex<Desk>, seconds: u64) -> 
     }
 }
 
-/// Draws, sums up, and judges what can only be judged at the end.
+/// Draws the picture, prints the summary, and checks what can only be checked at the end.
 fn finish(
     stage: &mut Stage,
     soak: &Soak,
@@ -524,7 +524,7 @@ fn finish(
 ) -> Result<(), String> {
     for id in &tally.refused {
         if soak.arrivals.has(*id) {
-            soak.problem(format!("request {id} was refused, and yet reached the upstream later"));
+            soak.problem(format!("request {id} was refused but reached the upstream later"));
         }
     }
     let (memory, problems) = memory::flat(&course.envoys[1]);
@@ -532,7 +532,7 @@ fn finish(
         soak.problem(problem);
     }
     let Some(second) = &stage.second else {
-        return Err("ended before the hot restart: nothing was found out".to_owned());
+        return Err("ended before the hot restart: there is no result".to_owned());
     };
     for name in ["vm_reload", "vm_reload_success", "vm_reload_failure", "vm_reload_backoff"] {
         let count = stat(second.admin(), &format!("wasm.{FILTER}.{name}"));
@@ -545,7 +545,7 @@ fn finish(
     }
     let floods = swaps.good == 0 || swaps.broken == 0 || sockets.open_at_the_end == 0 || sockets.messages == 0;
     if floods || sockets.left_with_parent == 0 {
-        soak.problem("not everything that was to happen happened: see the counts".to_owned());
+        soak.problem("some planned events did not happen: see the counts".to_owned());
     }
     for (index, kind) in kinds::KINDS.iter().enumerate() {
         if !tally.seen.keys().any(|(seen, _)| *seen == index) {
@@ -638,7 +638,7 @@ fn finish(
         return Err(text);
     }
     if course.interrupted {
-        return Err("interrupted: nothing wrong until then".to_owned());
+        return Err("interrupted: no problems until then".to_owned());
     }
     say("nothing wrong");
     Ok(())
@@ -677,7 +677,7 @@ fn upstream_at(address: SocketAddr, arrivals: &Arc<Arrivals>) -> Result<Echo, St
     Echo::start_at(address, note).map_err(|error| format!("cannot start the upstream at {address}: {error}"))
 }
 
-/// WebSockets go to an upstream that stays: what cuts them must not be the upstream's death.
+/// WebSockets use an upstream that stays up, so that an upstream outage cannot close them.
 fn with_steady(bootstrap: &str, steady: SocketAddr) -> Result<String, String> {
     let route = "                        - match: { prefix: / }\n";
     let live = format!("{}\n", route.trim_end().replace("/ }", "/live }"));
@@ -690,13 +690,13 @@ fn with_steady(bootstrap: &str, steady: SocketAddr) -> Result<String, String> {
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
     });
-    // JSON is YAML, too.
+    // JSON is valid YAML.
     let cluster = format!("\n  clusters:\n    - {cluster}\n");
     let text = replaced(bootstrap, route, &format!("{live}{route}"))?;
     replaced(&text, "\n  clusters:\n", &cluster)
 }
 
-/// Gives a listener that was free to choose its port this one.
+/// Pins a listener that could choose its port to this one.
 fn pinned(bootstrap: &str, listener: &str, port: u16) -> Result<String, String> {
     let name = format!("    - name: {listener}\n");
     let free = "port_value: 0 ";
@@ -711,7 +711,9 @@ fn pinned(bootstrap: &str, listener: &str, port: u16) -> Result<String, String> 
 fn replaced(text: &str, from: &str, to: &str) -> Result<String, String> {
     match text.matches(from).count() {
         1 => Ok(text.replacen(from, to, 1)),
-        count => Err(format!("envoy/envoy.yaml must say `{}` once, and says it {count} times", from.trim())),
+        count => {
+            Err(format!("envoy/envoy.yaml must contain `{}` exactly once, but contains it {count} times", from.trim()))
+        }
     }
 }
 
@@ -728,7 +730,7 @@ fn port(listeners: &Value, name: &str) -> Result<u16, String> {
         .ok_or_else(|| format!("Envoy has no listener `{name}`"))
 }
 
-/// A folder for what Envoy reads, removed at the end.
+/// A folder for the files that Envoy reads, removed at the end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -746,7 +748,7 @@ impl Drop for Folder {
     }
 }
 
-/// What two Envoys share during a hot restart; they leave it behind.
+/// The memory that two Envoys share during a hot restart. They leave it behind.
 struct SharedMemory(String);
 
 impl Drop for SharedMemory {
@@ -755,7 +757,7 @@ impl Drop for SharedMemory {
     }
 }
 
-/// Prints; nobody reading is no reason to fall over.
+/// Prints to standard output. A closed output is not an error.
 fn say(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }

@@ -1,39 +1,39 @@
-//! What Envoy and its VMs take, second by second.
+//! The memory of Envoy and its VMs, second by second.
 
 use std::fmt::Write as _;
 use std::fs;
 
-/// V8 reserves this much address space for each memory of a module, so that it can grow in place. What is in use of
-/// it is readable; the rest is not, and shows as one large hole. So the kernel's list of mappings tells the size of
+/// V8 reserves this much address space for each memory of a module, so that it can grow in place. The part in use is
+/// readable; the rest is not, and shows as one large gap. The kernel's list of mappings therefore tells the size of
 /// each VM.
 const RESERVED: u64 = 8 << 30;
 const KIB: u64 = 1 << 10;
 
-/// One look at one Envoy.
+/// One measurement of one Envoy.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Seconds since the start.
     pub at: f64,
     /// Resident memory.
     pub resident: u64,
-    /// That part of it that is no file.
+    /// The part of it that is not backed by a file.
     pub anonymous: u64,
-    /// What Envoy's allocator has given out, if Envoy could be asked.
+    /// The bytes that Envoy's allocator has given out, if Envoy could be asked.
     pub allocated: Option<u64>,
     /// The linear memory of each VM.
     pub vms: Vec<u64>,
-    /// All requests answered since the start, by whichever Envoy.
+    /// All requests answered since the start, by either Envoy.
     pub answered: u64,
 }
 
-/// Looks at a process; none if it is gone.
+/// Measures a process; returns `None` if it has gone.
 pub fn look(at: f64, process: u32, allocated: Option<u64>, answered: u64) -> Option<Sample> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kib| kib * KIB)
     };
-    // A process that has ended and was not waited for yet has no memory.
+    // A process that has ended but was not waited for has no memory.
     let (resident, anonymous) = (field("VmRSS:")?, field("RssAnon:")?);
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).ok()?;
     Some(Sample { at, resident, anonymous, allocated, vms: linear_memories(&maps), answered })
@@ -50,17 +50,18 @@ fn linear_memories(maps: &str) -> Vec<u64> {
     maps.lines().filter_map(hole).collect()
 }
 
-/// The median of what `of` says of the samples from one moment to another.
+/// The median of `of` over the samples between two moments.
 fn median(samples: &[Sample], from: f64, to: f64, of: impl Fn(&Sample) -> Option<u64>) -> Option<u64> {
     let mut all: Vec<u64> = samples.iter().filter(|one| (from..to).contains(&one.at)).filter_map(of).collect();
     all.sort_unstable();
     all.get(all.len() / 2).copied()
 }
 
-/// Whether an Envoy's memory is flat: the last third of its life against the middle one; the first is for warming up.
+/// Whether an Envoy's memory is flat: compares the last third of its life with the middle third. The first third is
+/// warm-up.
 ///
-/// The VMs are judged exactly: none may be larger. Resident memory and Envoy's allocator breathe with what is open at a
-/// moment, so their medians may differ by a twentieth and 8 MiB.
+/// The VMs are checked exactly: none may have grown. Resident memory and Envoy's allocator vary with what is open at
+/// a given moment, so their medians may differ by 5 % and 8 MiB.
 pub fn flat(samples: &[Sample]) -> (String, Vec<String>) {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
         return (String::new(), vec!["no memory was measured".to_owned()]);

@@ -1,4 +1,4 @@
-//! The curves as an SVG, for people.
+//! Draws the curves as an SVG.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const TOP: f64 = 70.0;
 const GAP: f64 = 62.0;
 const COLOURS: [&str; 2] = ["#8250df", "#0969da"];
 
-/// What happened when.
+/// What happened, and when.
 #[derive(Clone, Debug)]
 pub struct Event {
     pub from: f64,
@@ -22,11 +22,11 @@ pub struct Event {
 
 struct Panel<'a> {
     title: &'a str,
-    /// One curve each, with its index as colour.
+    /// One curve per entry; the index selects the colour.
     curves: Vec<Vec<(f64, f64)>>,
 }
 
-/// Three panels over one axis of time; `envoys` are the samples of the first and of the second Envoy.
+/// Three panels over one time axis; `envoys` are the samples of the first and of the second Envoy.
 pub fn draw(title: &str, seconds: f64, envoys: &[Vec<Sample>; 2], events: &[Event]) -> String {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let curve = |of: &dyn Fn(&Sample) -> Option<f64>| -> Vec<Vec<(f64, f64)>> {
@@ -110,7 +110,7 @@ pub fn draw(title: &str, seconds: f64, envoys: &[Vec<Sample>; 2], events: &[Even
             );
             at += every;
         }
-        // What happened is named once, below the last panel.
+        // Events are labelled once, below the last panel.
         if index + 1 == panels.len() {
             for (row, event) in events.iter().enumerate() {
                 let _ = writeln!(
@@ -127,7 +127,7 @@ pub fn draw(title: &str, seconds: f64, envoys: &[Vec<Sample>; 2], events: &[Even
     svg
 }
 
-/// A round step, for three to seven lines.
+/// A round step that gives three to seven lines.
 fn step(most: f64) -> f64 {
     let rough = (most / 4.0).max(1e-9);
     let power = 10_f64.powf(rough.log10().floor());

@@ -1,4 +1,4 @@
-//! The policies that follow each other, and which of them may decide a request.
+//! The sequence of policies, and which of them may decide a request.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -21,7 +21,7 @@ impl Side {
     }
 }
 
-/// What the header begins with into which a policy stamps the user. Its end tells the version that decided.
+/// The prefix of the header into which a policy stamps the user. Its suffix is the version that decided.
 pub const STAMP: &str = "x-soak-policy-";
 
 /// The header into which this version stamps the user.
@@ -57,7 +57,7 @@ pub fn policy(version: u64) -> Value {
     })
 }
 
-/// A policy that the filter must reject. Were it taken, everybody would come in.
+/// A policy that the filter must reject. If it were accepted, everybody would be admitted.
 pub fn broken(count: u64) -> String {
     let mut policy = policy(999_999);
     policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!([]);
@@ -69,31 +69,31 @@ pub fn broken(count: u64) -> String {
     policy.to_string()
 }
 
-/// Which Envoy a connection leads to.
+/// The Envoy that a connection leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Era {
     /// The first one.
     First,
-    /// Opened while the second took over: one of both.
+    /// Opened during the handover: either of the two.
     Between,
     /// The second one.
     Second,
 }
 
-/// What was written, and what Envoy said it took.
+/// The policies that were written, and those that Envoy accepted.
 #[derive(Debug)]
 pub struct Ledger {
     written: AtomicU64,
     acknowledged: AtomicU64,
-    /// What the first Envoy had acknowledged when its administration interface closed.
+    /// What the first Envoy had acknowledged when it closed its administration interface.
     frozen: AtomicU64,
     era: AtomicU8,
-    /// From when on the first Envoy may be gone.
+    /// The moment from which the first Envoy may be gone.
     parent_ends: Mutex<Option<Instant>>,
 }
 
 impl Ledger {
-    /// The policy with which Envoy starts.
+    /// The policy that Envoy starts with.
     pub const FIRST: u64 = 2;
 
     pub fn new() -> Self {
@@ -111,7 +111,7 @@ impl Ledger {
         self.written.load(Ordering::SeqCst)
     }
 
-    /// To be called before the file is there.
+    /// Must be called before the file is written.
     pub fn write(&self, version: u64) {
         self.written.store(version, Ordering::SeqCst);
     }
@@ -128,19 +128,19 @@ impl Ledger {
         }
     }
 
-    /// The second Envoy is about to start; the first ends no earlier than `parent_ends`.
+    /// Called before the second Envoy starts; the first ends no earlier than `parent_ends`.
     pub fn restart(&self, parent_ends: Instant) {
         *self.parent_ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(parent_ends);
         self.frozen.store(self.acknowledged.load(Ordering::SeqCst), Ordering::SeqCst);
         self.era.store(1, Ordering::SeqCst);
     }
 
-    /// From now on every new connection leads to the second Envoy.
+    /// Called when every new connection leads to the second Envoy.
     pub fn restarted(&self) {
         self.era.store(2, Ordering::SeqCst);
     }
 
-    /// The newest policy that the Envoy behind a connection is known to have taken.
+    /// The newest policy that the Envoy behind a connection is known to have accepted.
     pub fn acknowledged(&self, connection: Era) -> u64 {
         if connection < Era::Second && self.era() > Era::First {
             self.frozen.load(Ordering::SeqCst)
@@ -156,21 +156,22 @@ impl Ledger {
     }
 }
 
-/// The oldest policy that may still decide what comes over a connection.
+/// The oldest policy that may still decide requests on a connection.
 ///
-/// Envoy's main thread takes a policy, says so, and has handed it to its workers by then; each worker takes it between
-/// two turns of its loop. A connection belongs to one worker: once two requests, one after the other, were asked and
-/// answered after the acknowledgement, that worker has been through a whole turn. So no time needs to be guessed.
+/// Envoy acknowledges a policy on its main thread, after handing it to its workers; each worker applies it between
+/// two iterations of its event loop. A connection belongs to one worker. Once two requests in sequence were sent and
+/// answered after the acknowledgement, that worker has completed a whole iteration. No waiting time has to be
+/// guessed.
 #[derive(Debug)]
 pub struct Floor([u64; 2]);
 
 impl Floor {
     pub fn new(ledger: &Ledger, connection: Era) -> Self {
-        // Nothing was answered on it yet. The one before was acknowledged a second ago.
+        // Nothing was answered on this connection yet. The previous policy was acknowledged a second ago.
         Self([ledger.acknowledged(connection).saturating_sub(1); 2])
     }
 
-    /// To be called before each request, or round of requests; returns the oldest policy that may decide it.
+    /// Must be called before each request or round of requests; returns the oldest policy that may decide it.
     pub fn next(&mut self, ledger: &Ledger, connection: Era) -> u64 {
         let [oldest, newer] = self.0;
         self.0 = [newer, ledger.acknowledged(connection).max(newer)];

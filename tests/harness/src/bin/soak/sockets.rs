@@ -1,4 +1,4 @@
-//! WebSockets that stay open, with a message now and then; and some that are refused.
+//! WebSockets that stay open, with occasional messages, and some that are refused.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -12,19 +12,19 @@ use crate::Soak;
 use crate::kinds::EDGE;
 use crate::policies::Era;
 
-/// How many are open at a time on one Envoy.
+/// How many are open at once on one Envoy.
 const SOCKETS: usize = 12;
 
 #[derive(Default)]
 pub struct Sockets {
     pub opened: u64,
     pub messages: u64,
-    /// Ended together with the first Envoy, after its time.
+    /// Closed together with the first Envoy, when its drain time was over.
     pub left_with_parent: u64,
     pub open_at_the_end: usize,
-    /// The longest that one was open, in seconds.
+    /// The longest time that one was open, in seconds.
     pub longest: u64,
-    /// Handshakes of Alice that B refused, as it should.
+    /// Alice's handshakes that B refused, as it should.
     pub not_now: u64,
     pub refused: u64,
 }
@@ -36,14 +36,14 @@ struct Open {
     since: Instant,
 }
 
-/// Keeps sockets open until the end. Half are Alice's: A let her in, and B would not, but an open socket stays.
+/// Keeps sockets open until the end. Half are Alice's: A admitted her and B would not, but an open socket stays open.
 pub fn keep(soak: &Soak) -> Sockets {
     let mut seen = Sockets::default();
     let mut open: Vec<Open> = Vec::new();
     let mut sequence = 0_u64;
     while !soak.ended() {
         let era = soak.ledger.era();
-        // While one Envoy hands over to the other, nobody can tell to which a new socket would lead.
+        // During the handover it is unknown which Envoy a new socket would lead to.
         while era != Era::Between && open.iter().filter(|one| one.era == era).count() < SOCKETS {
             let user = if open.len().is_multiple_of(2) { "alice@example.com" } else { "carol@example.com" };
             match handshake(soak, user) {
@@ -101,7 +101,7 @@ pub fn keep(soak: &Soak) -> Sockets {
 
 const NOT_ALLOWED: &str = "1008 proxy authentication required: trusted_proxy_user_not_allowed";
 
-/// Opens a WebSocket; the inner error is the close frame of a refusal. The upstream's first message is read.
+/// Opens a WebSocket; the inner error is the close frame of a refusal. Also reads the upstream's first message.
 fn handshake(soak: &Soak, user: &str) -> Result<Result<WebSocket<TcpStream>, String>, String> {
     let request = Request::builder()
         .uri("ws://claw.example.com/live")
@@ -122,7 +122,7 @@ fn handshake(soak: &Soak, user: &str) -> Result<Result<WebSocket<TcpStream>, Str
         Ok(Message::Close(Some(frame))) => Ok(Err(format!("{} {}", u16::from(frame.code), frame.reason))),
         Ok(other) => Err(format!("the first message is {other:?}")),
         Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
-            Err("silence for a minute".to_owned())
+            Err("no response for a minute".to_owned())
         }
         Err(error) => Err(error.to_string()),
     }
