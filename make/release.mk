@@ -43,6 +43,7 @@ component: target-$(COMPONENT_TARGET) ## the rules as a component for hosts that
 component-check: component .tools/bin/cargo-component-$(CARGO_COMPONENT_VERSION) ## cargo-component makes the same interface as make component
 	@cd component && PATH="$(CURDIR)/.tools/bin:$$PATH" MAKEFLAGS= cargo component build $(QUIET) --release --locked \
 	  --target $(COMPONENT_TARGET) --target-dir '$(abspath $(BUILD))/cargo-component'
+	@rm -f component/src/bindings.rs # cargo-component writes it; the source has its own.
 	@$(CARGO) run --quiet --locked --package openclaw-trusted-proxy-componentize -- same-interface dist/$(COMPONENT) \
 	  '$(BUILD)/cargo-component/$(COMPONENT_TARGET)/release/openclaw_trusted_proxy_component.wasm'
 

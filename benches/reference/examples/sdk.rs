@@ -2,7 +2,7 @@
 //!
 //! - `noop`: nothing;
 //! - `calls`: the host calls of an admitted request (the peer's address, all headers, one header written), with the
-//! SDK's own functions, and without a decision.
+//!   SDK's own functions, and without a decision.
 #![allow(missing_docs, reason = "the macro makes a public function")]
 #![allow(clippy::disallowed_methods, reason = "this measures the SDK's functions")]
 
