@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 
 use divan::Bencher;
+use model::breaks;
 use policy::config::compile;
 use policy::headers::serialize;
 use policy::peer::socket_address;
@@ -62,7 +63,8 @@ fn judge(policy: &Policy, peer: &str, map: &[u8]) -> usize {
 
 /// The usual request and its variants.
 #[divan::bench(args = [
-    "admitted", "admitted, nothing to write", "websocket", "anonymous", "untrusted peer", "no user", "user not allowed", "origin",
+    "admitted", "admitted, nothing to write", "websocket", "anonymous", "trusted_proxy_untrusted_source",
+    "trusted_proxy_user_missing", "trusted_proxy_user_not_allowed", "trusted_proxy_origin_not_allowed",
 ])]
 fn decision(bencher: Bencher<'_, '_>, case: &str) {
     let policy = policy(Size::default());
@@ -74,11 +76,13 @@ fn decision(bencher: Bencher<'_, '_>, case: &str) {
             ("127.0.0.1:40000", headers)
         }
         "anonymous" => ("127.0.0.1:40000", with(":path", "/health")),
-        "untrusted peer" => ("192.0.2.1:40000", usual()),
-        "no user" => ("127.0.0.1:40000", without("x-forwarded-user")),
-        "user not allowed" => ("127.0.0.1:40000", with("x-forwarded-user", "eve@example.com")),
-        "origin" => ("127.0.0.1:40000", with("origin", "https://evil.example")),
-        _ => ("127.0.0.1:40000", usual()),
+        "admitted" => ("127.0.0.1:40000", usual()),
+        code => {
+            let broken = breaks::of(code);
+            let mut headers = usual();
+            broken.changes.iter().for_each(|change| change.headers(&mut headers));
+            (broken.peer().unwrap_or("127.0.0.1:40000"), headers)
+        }
     };
     let map = serialize(&headers);
     bencher.bench(|| judge(black_box(&policy), black_box(peer), black_box(&map)));

@@ -1,13 +1,13 @@
-//! A host of the component: compiles a policy, and asks it about a request.
+//! A host of the component: compiles a policy, and decides a request.
 //!
-//! usage: cargo run --package openclaw-trusted-proxy-component --example host -- COMPONENT POLICY PEER [NAME: VALUE]…
+//! usage: cargo run --example host -- COMPONENT POLICY PEER [NAME: VALUE]…
 
 use std::fs;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Store};
 
-/// What wasmtime makes of the WIT.
+/// The bindings that wasmtime generates.
 #[allow(missing_docs, clippy::all, clippy::restriction)]
 pub mod bindings {
     wasmtime::component::bindgen!({ world: "trusted-proxy", path: "wit" });
@@ -31,7 +31,7 @@ fn main() -> Result<(), Problem> {
     Ok(())
 }
 
-/// Says what becomes of a GET of `/` with these headers, which came from `peer`.
+/// Decides a GET of `/` with these headers from `peer`, and describes the verdict.
 pub fn run(component: &Component, policy: &[u8], peer: &str, headers: &[(&str, &str)]) -> Result<String, Problem> {
     let mut store = Store::new(component.engine(), ());
     // The component imports nothing, so there is nothing to link.

@@ -23,14 +23,7 @@ const EDGE: &str = "x-edge";
 /// The Gateway's secret for webhooks.
 pub const HOOK_TOKEN: &str = "secret-of-the-hooks-in-this-test";
 
-const EVERYTHING: &[&str] = &[
-    "operator.admin",
-    "operator.read",
-    "operator.write",
-    "operator.approvals",
-    "operator.questions",
-    "operator.pairing",
-];
+const EVERYTHING: &[&str] = model::SCOPES.split_at(6).0;
 /// The allowed users, and the scopes that the Gateway grants each on a WebSocket.
 const USERS: &[(&str, &[&str])] = &[
     ("nick@example.com", EVERYTHING),

@@ -333,23 +333,8 @@ const ODD_ORIGINS: &[&str] = &[
 const PORTS: &[&str] =
     &[":", ":443", ":80", ":0443", ":8443", ":65535", ":65536", ":0", ":00", ":x", ":-1", ":+1", ":99999999999", ": 1"];
 const ENDS: &[&str] = &["", "", "", "", "/", "//", "/x", "?", "#", " ", "\\"];
-const SCOPES: &[&str] = &[
-    "operator.admin",
-    "operator.read",
-    "operator.write",
-    "operator.approvals",
-    "operator.questions",
-    "operator.pairing",
-    "operator.talk.secrets",
-    "operator.talk",
-    "operator.sessions.read",
-    "operator.sessions.write",
-    "bogus",
-    "OPERATOR.READ",
-    "",
-    "operator.read ",
-    "operator",
-];
+/// Texts that are not scopes, to go next to those that are.
+const NOT_SCOPES: [&str; 5] = ["bogus", "OPERATOR.READ", "", "operator.read ", "operator"];
 const PATHS: &[&str] = &[
     "/",
     "/tools/invoke",
@@ -462,9 +447,10 @@ fn good(random: &mut Random) -> Case {
 
 fn scopes(random: &mut Random) -> Vec<Vec<u8>> {
     let copies = if random.chance(10) { 2 } else { 1 };
+    let texts = [&model::SCOPES[..], &NOT_SCOPES].concat();
     let list = |random: &mut Random| {
         let count = random.below(5);
-        (0..count).map(|_| random.pick(SCOPES)).collect::<Vec<_>>().join(",").into_bytes()
+        (0..count).map(|_| random.pick(&texts)).collect::<Vec<_>>().join(",").into_bytes()
     };
     (0..copies).map(|_| list(random)).collect()
 }

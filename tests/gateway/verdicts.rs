@@ -17,20 +17,6 @@ use crate::generate::{Case, Random, case};
 const CASES: usize = 5_000;
 const SEED: &str = "VERDICTS_SEED";
 
-/// The known scopes; all others in a header are dropped.
-const KNOWN: &[&str] = &[
-    "operator.admin",
-    "operator.read",
-    "operator.write",
-    "operator.approvals",
-    "operator.questions",
-    "operator.pairing",
-    "operator.talk.secrets",
-    "operator.talk",
-    "operator.sessions.read",
-    "operator.sessions.write",
-];
-
 /// The filter's verdict on a case.
 enum Verdict {
     /// The configuration has an error.
@@ -111,7 +97,7 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
                         problem(format!("MORE SCOPES: {gained}, behind the filter {seen}"));
                     } else if lost.is_empty() {
                         count("admitted by both, with the same scopes");
-                    } else if lost.iter().all(|scope| !KNOWN.contains(&scope.as_str())) {
+                    } else if lost.iter().all(|scope| !model::SCOPES.contains(&scope.as_str())) {
                         count("stricter: unknown scopes are dropped");
                     } else if !is_plain(&case.path) {
                         count("stricter: a path that is not plain gets the narrow default");

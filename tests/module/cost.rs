@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use harness::wasm::{Exchange, Host, Request, exports, module_path};
+use model::breaks;
 use serde_json::{Value, json};
 
 use crate::{config, identity};
@@ -43,25 +44,31 @@ fn policy() -> Value {
 /// The requests, and the number of headers in a crowded one.
 fn requests() -> Vec<(&'static str, Request)> {
     let get = || usual(Request::get("/tools/invoke"));
+    let with_origin = || get().header("origin", "https://claw.example.com");
+    let broken = |mut request: Request, code| {
+        let how = breaks::of(code);
+        how.changes.iter().for_each(|change| change.headers(&mut request.headers));
+        how.peer().map_or(request.clone(), |peer| request.peer(peer))
+    };
     let crowded =
         (0..80).fold(get(), |request, n| request.header(&format!("x-foreign-{n}"), "a value of usual length"));
     vec![
         ("admitted", get()),
         ("admitted, stamped already", get().header("x-openclaw-scopes", "operator.read")),
-        ("admitted, with an origin", get().header("origin", "https://claw.example.com")),
+        ("admitted, with an origin", with_origin()),
         ("admitted, with an alias to scrub", get().header("x_forwarded_user", "eve")),
         ("admitted, 80 headers more", crowded),
         ("admitted WebSocket", usual(Request::upgrade("/"))),
         ("anonymous", usual(Request::get("/health"))),
-        ("refused: peer unknown", get().peer("?")),
-        ("refused: peer unverified", get().peer("10.0.0.1:0")),
-        ("refused: untrusted source", get().peer("192.0.2.1:1")),
-        ("refused: no attribution", get().without("x-forwarded-for")),
-        ("refused: missing header", get().without("x-forwarded-host")),
-        ("refused: no user", get().without("x-forwarded-user")),
-        ("refused: repeated user", get().header("x-forwarded-user", "eve")),
-        ("refused: user not allowed", get().set("x-forwarded-user", "eve")),
-        ("refused: origin", get().header("origin", "https://evil.example")),
+        ("refused: peer unknown", broken(get(), "trusted_proxy_peer_unknown")),
+        ("refused: peer unverified", broken(get(), "trusted_proxy_peer_unverified")),
+        ("refused: untrusted source", broken(get(), "trusted_proxy_untrusted_source")),
+        ("refused: no attribution", broken(get(), "proxy_attribution_required")),
+        ("refused: missing header", broken(get(), "trusted_proxy_missing_header_X-Forwarded-Host")),
+        ("refused: no user", broken(get(), "trusted_proxy_user_missing")),
+        ("refused: repeated user", broken(get(), "trusted_proxy_user_repeated")),
+        ("refused: user not allowed", broken(get(), "trusted_proxy_user_not_allowed")),
+        ("refused: origin", broken(with_origin(), "trusted_proxy_origin_not_allowed")),
         ("refused: a page for a browser", get().set("accept", "text/html").without("x-forwarded-user")),
         ("refused: malformed headers", get().raw_map(*b"\xFF\xFF\xFF\xFF")),
         ("refused WebSocket", usual(Request::upgrade("/")).without("x-forwarded-user")),

@@ -71,6 +71,26 @@ fn signed(request: Request) -> Request {
     nameless(request).header("x-forwarded-user", "nick@example.com")
 }
 
+/// A request of the model, as Envoy passes it. Its assertion is that of [`model::breaks::configuration`].
+fn of_model(request: &model::Request) -> Request {
+    let mut made = Request::get("/");
+    made.headers.clear();
+    let properties: [(&[&str], &Option<Vec<u8>>); 4] = [
+        (&["source", "address"], &request.peer),
+        (&["destination", "address"], &request.destination),
+        (&["connection", "uri_san_peer_certificate"], &request.uri_san),
+        (&["metadata", "filter_metadata", "jwt", "email"], &request.assertion),
+    ];
+    for (path, value) in properties {
+        made = match value {
+            Some(value) => made.property(path, value),
+            None => made.without_property(path),
+        };
+    }
+    made = made.property(&["connection", "mtls"], [u8::from(request.mtls)]);
+    request.headers.iter().fold(made, |made, (name, value)| made.header(&String::from_utf8_lossy(name), value))
+}
+
 /// Runs one request in its own VM.
 fn once(config: &Value, request: &Request) -> Exchange {
     Host::configured(config).send(request)

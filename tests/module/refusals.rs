@@ -2,9 +2,10 @@
 
 use harness::vectors::Outcome;
 use harness::wasm::{Action, Exchange, Host, LocalResponse, Request};
+use model::breaks::{self, BREAKS};
 use serde_json::{Value, json};
 
-use crate::{config, filter, identity, nameless, once, signed};
+use crate::{config, filter, identity, nameless, of_model, once, signed};
 
 fn headers(response: &LocalResponse) -> Vec<String> {
     let mut shown: Vec<_> = response
@@ -27,20 +28,42 @@ fn assert_closed(what: &str, exchange: &Exchange, text: &str) {
     assert_eq!(exchange.outcome(), Outcome::Closed { code: 1008, reason: text.to_owned() }, "{what}");
 }
 
+/// Asserts that the plain request and the handshake are refused with this code.
+fn assert_refused(what: &str, host: &mut Host, plain: &Request, upgrade: &Request, code: &str) {
+    host.in_case(what);
+    assert_plain(what, &host.send(plain), if code == "proxy_attribution_required" { 403 } else { 401 }, code);
+    let origin = code == "trusted_proxy_origin_not_allowed";
+    let text = if origin { "origin not allowed" } else { "proxy authentication required" };
+    assert_closed(what, &host.send(upgrade), &format!("{text}: {code}"));
+}
+
 #[test]
 fn each_rule_refuses_with_its_own_code_in_the_order_of_the_rules() {
+    let mut host = Host::configured(&breaks::configuration(json!({})));
+    let mut refuse = |what: &str, request: &model::Request, code: &str| {
+        let upgrade = of_model(request);
+        let plain = upgrade.clone().without("upgrade").without("connection");
+        assert_refused(what, &mut host, &plain, &upgrade, code);
+    };
+    for (at, broken) in BREAKS.iter().enumerate() {
+        let mut request = breaks::admitted();
+        broken.apply(&mut request);
+        refuse("one rule is broken", &request, broken.code);
+        BREAKS[at..].iter().rev().for_each(|broken| broken.apply(&mut request));
+        refuse("the rules after it are broken too", &request, broken.code);
+    }
+    let admitted = of_model(&breaks::admitted());
+    assert_eq!(host.send(&admitted).action, Action::Continue);
+}
+
+#[test]
+fn each_spelling_of_a_broken_rule_is_refused() {
     let basic = || config(json!({}));
     let loopback = || config(json!({"gateway": {"trustedProxies": ["127.0.0.1", "::1"]}}));
-    let strict = || {
-        config(json!({"gateway": {
-            "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
-            "auth": {"trustedProxy": {"requiredHeaders": ["X-One", "x-two"], "allowUsers": ["nick@example.com"]}},
-        }}))
-    };
+    let origins = || config(json!({"gateway": {"controlUi": {"allowedOrigins": ["https://claw.example.com"]}}}));
     let key = || filter(json!({"peerAddress": {"filterState": "lab.peer"}}));
     let same_host = || filter(json!({"rejectSameHost": true}));
     let get = || signed(Request::get("/"));
-    let full = || get().header("x-one", "1").header("x-two", "2");
     let state = |value: &str| get().property(&["filter_state", "lab.peer"], value);
     let at = |address: &str| get().property(&["destination", "address"], address);
     let (unknown, unverified) = ("trusted_proxy_peer_unknown", "trusted_proxy_peer_unverified");
@@ -48,7 +71,6 @@ fn each_rule_refuses_with_its_own_code_in_the_order_of_the_rules() {
     let (attribution, not_allowed) = ("proxy_attribution_required", "trusted_proxy_origin_not_allowed");
     let cases: Vec<(&str, Value, Request, &str)> = vec![
         ("no address", basic(), get().without_property(&["source", "address"]), unknown),
-        ("a socket's path", basic(), get().peer("/tmp/envoy.sock"), unknown),
         ("an empty address", basic(), get().peer(""), unknown),
         ("a waypoint's name", basic(), get().peer("envoy://internal_client_address/"), unknown),
         ("no port", basic(), get().peer("10.0.0.1"), unknown),
@@ -56,33 +78,21 @@ fn each_rule_refuses_with_its_own_code_in_the_order_of_the_rules() {
         ("a port too large", basic(), get().peer("10.0.0.1:65536"), unknown),
         ("a bare IPv6 address", basic(), get().peer("fd00::1"), unknown),
         ("bytes that are not text", basic(), get().property(&["source", "address"], b"10.0.0.1\xff:1"), unknown),
-        ("an address from a header", basic(), get().peer("10.0.0.1:0"), unverified),
         ("an IPv6 address from a header", basic(), get().peer("[fd00::1]:0"), unverified),
         ("no filter state", key(), get(), unknown),
         ("unreadable filter state", key(), state("nobody"), unknown),
         ("filter state from a header", key(), state("10.0.0.1:0"), unverified),
         ("a stranger in filter state", key(), state("192.0.2.1"), untrusted),
-        ("a stranger", basic(), get().peer("192.0.2.1:40000"), untrusted),
         ("a stranger without a user", basic(), nameless(Request::get("/")).peer("192.0.2.1:40000"), untrusted),
         ("a mapped stranger", basic(), get().peer("[::ffff:192.0.2.1]:40000"), untrusted),
         ("an IPv6 stranger", basic(), get().peer("[a00::1]:40000"), untrusted),
-        ("loopback", loopback(), get().peer("127.0.0.1:40000"), "trusted_proxy_loopback_source"),
         ("IPv6 loopback", loopback(), get().peer("[::1]:40000"), "trusted_proxy_loopback_source"),
         ("mapped loopback", loopback(), get().peer("[::ffff:127.0.0.1]:40000"), "trusted_proxy_loopback_source"),
         ("loopback that is not a proxy", basic(), get().peer("127.0.0.1:40000"), untrusted),
-        ("from the same host", same_host(), at("10.0.0.1:80"), local),
         ("from the same host, mapped", same_host(), at("[::ffff:10.0.0.1]:80"), local),
         ("a host without its own address", same_host(), get(), local),
-        ("no client", basic(), get().without("x-forwarded-for"), attribution),
         ("a loopback client", basic(), get().set("x-forwarded-for", "127.0.0.1"), attribution),
         ("only proxies", basic(), get().set("x-forwarded-for", "10.9.9.9,10.8.8.8"), attribution),
-        ("the first required header", strict(), get().header("x-two", "2"), "trusted_proxy_missing_header_X-One"),
-        (
-            "the second required header",
-            strict(),
-            get().header("x-one", "1").header("x-two", " \t"),
-            "trusted_proxy_missing_header_x-two",
-        ),
         ("no user", basic(), nameless(Request::get("/")), "trusted_proxy_user_missing"),
         (
             "a blank user",
@@ -98,28 +108,17 @@ fn each_rule_refuses_with_its_own_code_in_the_order_of_the_rules() {
         ),
         ("two users", basic(), get().header("x-forwarded-user", "eve"), "trusted_proxy_user_repeated"),
         (
-            "the same user twice",
-            basic(),
-            get().header("x-forwarded-user", "nick@example.com"),
-            "trusted_proxy_user_repeated",
-        ),
-        (
             "somebody else",
-            strict(),
-            full().set("x-forwarded-user", "Nick@example.com"),
+            identity(json!({"allowUsers": ["nick@example.com"]})),
+            get().set("x-forwarded-user", "Nick@example.com"),
             "trusted_proxy_user_not_allowed",
         ),
-        ("a foreign page", strict(), full().header("origin", "https://evil.example"), not_allowed),
-        ("a page without an origin", strict(), full().header("origin", "null"), not_allowed),
+        ("a page without an origin", origins(), get().header("origin", "null"), not_allowed),
     ];
     for (what, config, request, code) in cases {
-        let mut host = Host::configured(&config);
-        host.in_case(what);
-        assert_plain(what, &host.send(&request), if code == attribution { 403 } else { 401 }, code);
         let upgrade = Request::upgrade("/").headers.into_iter().filter(|(name, _)| !name.starts_with(':'));
-        let upgrade = upgrade.fold(request, |request, (name, value)| request.header(&name, value));
-        let text = if code == not_allowed { "origin not allowed" } else { "proxy authentication required" };
-        assert_closed(what, &host.send(&upgrade), &format!("{text}: {code}"));
+        let upgrade = upgrade.fold(request.clone(), |request, (name, value)| request.header(&name, value));
+        assert_refused(what, &mut Host::configured(&config), &request, &upgrade, code);
     }
 }
 

@@ -5,5 +5,6 @@ mod allocations;
 #[path = "../../policy/tests/contract/configurations.rs"]
 mod configurations;
 mod properties;
+mod rules;
 mod schema;
 mod vectors;

@@ -1,4 +1,4 @@
-//! The rules on their own: the order in which they are asked, and what each kind of permit does to the headers.
+//! The rules: the order in which they are asked, and how each kind of permit changes the headers.
 
 use std::convert::Infallible;
 
@@ -69,7 +69,7 @@ fn upgrade(changes: &[(&str, Option<&str>)]) -> Pairs {
     headers
 }
 
-/// What becomes of a request: the kind of permit and the edits, or the reason.
+/// The result for a request: the kind of permit and the edits, or the reason.
 fn judge(policy: &Policy, peer: &str, headers: &Pairs) -> Result<(String, Vec<String>), String> {
     let map = serialize(headers);
     let mut request = Request::from(Peer::from_connection(peer.as_bytes()));
@@ -133,49 +133,6 @@ fn what_a_host_is_asked_for_and_does_follows_from_the_configuration() {
 }
 
 #[test]
-fn rules_are_asked_in_the_contracts_order() {
-    // A request that breaks every rule; each step mends what the step before was refused for.
-    let policy = policy(json!({"rejectSameHost": true, "anonymousPaths": ["/ping"]}));
-    let mut headers = request(&[
-        ("x-forwarded-for", Some("unknown")),
-        ("x-edge", Some(" ")),
-        ("x-pomerium-jwt-assertion", None),
-        ("x-forwarded-user", Some("\t")),
-        ("origin", Some("https://evil.example")),
-    ]);
-    let mend = |headers: &mut Pairs, name: &str, value: &str| {
-        headers.retain(|(other, _)| other != name);
-        headers.push((name.to_owned(), value.to_owned()));
-    };
-    let refused = |peer: &str, headers: &Pairs| judge(&policy, peer, headers).unwrap_err();
-    assert_eq!(refused("/run/envoy.sock", &headers), "trusted_proxy_peer_unknown");
-    assert_eq!(refused("10.0.0.1:0", &headers), "trusted_proxy_peer_unverified");
-    assert_eq!(refused("127.0.0.2:1", &headers), "trusted_proxy_untrusted_source");
-    assert_eq!(refused("127.0.0.1:1", &headers), "trusted_proxy_loopback_source");
-    assert_eq!(refused("10.0.0.9:1", &headers), "trusted_proxy_local_interface_source");
-    let peer = "10.0.0.1:1";
-    assert_eq!(refused(peer, &headers), "proxy_attribution_required");
-    mend(&mut headers, "x-forwarded-for", "198.51.100.7");
-    assert_eq!(refused(peer, &headers), "trusted_proxy_missing_header_X-Edge");
-    mend(&mut headers, "x-edge", "1");
-    assert_eq!(refused(peer, &headers), "trusted_proxy_missing_header_x-pomerium-jwt-assertion");
-    mend(&mut headers, "x-pomerium-jwt-assertion", "jwt");
-    assert_eq!(refused(peer, &headers), "trusted_proxy_user_missing");
-    mend(&mut headers, "x-forwarded-user", "eve");
-    headers.push(("X-Forwarded-User".to_owned(), "eve".to_owned()));
-    assert_eq!(refused(peer, &headers), "trusted_proxy_user_repeated");
-    headers.pop();
-    assert_eq!(refused(peer, &headers), "trusted_proxy_user_not_allowed");
-    mend(&mut headers, "x-forwarded-user", "nick@example.com");
-    assert_eq!(refused(peer, &headers), "trusted_proxy_origin_not_allowed");
-    mend(&mut headers, "origin", "https://claw.example.com");
-    assert!(judge(&policy, peer, &headers).is_ok());
-    // Rule 0 comes before all.
-    mend(&mut headers, ":path", "/ping?x");
-    assert_eq!(judge(&policy, "nowhere", &headers).unwrap().0, "anonymous");
-}
-
-#[test]
 fn the_same_host_is_refused_only_where_that_is_asked_for() {
     let judge = |filter: Value, peer: &str| judge(&policy(filter), peer, &request(&[])).is_ok();
     assert!(judge(json!({}), "10.0.0.9:1"));
@@ -226,7 +183,7 @@ fn identity_goes_out_once_and_in_one_spelling() {
             &[(":path", Some("/api/x"))],
             &["x-openclaw-scopes=operator.talk"],
         ),
-        // Aliases and strangers
+        // Aliases, and unknown headers
         (
             json!({}),
             &[("x_forwarded_user", Some("eve")), ("tailscale-user-login", Some("eve"))],
@@ -411,14 +368,14 @@ fn plain_anonymous_paths_are_not_for_upgrades_and_the_other_way_round() {
 fn delegated_are_only_websockets_that_lack_a_valid_user() {
     let delegating = policy(json!({"webSocketRefusal": "delegate"}));
     let closing = policy(json!({}));
-    // The change, and whether the Gateway may judge it.
+    // The change, and whether the decision is left to the Gateway.
     let cases: &[(&[(&str, Option<&str>)], Result<&str, &str>)] = &[
         (&[("x-edge", None)], Ok("delegated trusted_proxy_missing_header_X-Edge")),
         (&[("x-forwarded-user", None)], Ok("delegated trusted_proxy_user_missing")),
         (&[("x-forwarded-user", Some("eve"))], Ok("delegated trusted_proxy_user_not_allowed")),
         (&[("x-forwarded-for", None)], Err("proxy_attribution_required")),
         (&[("origin", Some("https://evil.example"))], Err("trusted_proxy_origin_not_allowed")),
-        // Two faults: the one that is not the Gateway's to judge decides.
+        // Two faults: the one that is not left to the Gateway decides.
         (&[("x-forwarded-user", None), ("origin", Some("null"))], Err("trusted_proxy_origin_not_allowed")),
         (&[("upgrade", Some("h2c")), ("x-edge", None)], Err("trusted_proxy_missing_header_X-Edge")),
     ];
@@ -459,7 +416,7 @@ fn a_user_must_be_the_one_that_envoy_verified() {
     let (matching, identity) = (policy(assertion("match")), policy(assertion("identity")));
     assert_eq!(matching.assertion_path().unwrap(), b"metadata\0filter_metadata\0ns\0payload\0email");
     let nick: &[u8] = b"nick@example.com";
-    // The user header, the verified identity, and what comes of both as a match and as the identity itself.
+    // The user header, the verified identity, and the results with `match` and with `identity`.
     let cases: &[(Option<&str>, Option<&[u8]>, Result<&str, &str>, Result<&str, &str>)] = &[
         (Some("nick@example.com"), Some(nick), Ok("nick@example.com"), Ok("nick@example.com")),
         (Some("nick@example.com"), Some(b" nick@example.com"), Ok("nick@example.com"), Ok("nick@example.com")),
@@ -495,7 +452,7 @@ fn at_the_edge_the_peer_is_the_client_and_no_proxy_is_asked_for() {
         ("/run/envoy.sock", "trusted_proxy_peer_unknown"),
         ("198.51.100.7:0", "trusted_proxy_peer_unverified"),
         ("127.0.0.1:1", "proxy_attribution_required"),
-        // The Gateway would walk past this one, and find no client.
+        // The Gateway would skip this one, and find no client.
         ("10.0.0.1:1", "proxy_attribution_required"),
     ] {
         assert_eq!(judge(peer, nick).unwrap_err(), reason, "{peer}");
@@ -606,7 +563,8 @@ fn a_ceiling_narrows_what_a_request_asks_for() {
     const KNOWN_UNDER_READ: &str = "x-openclaw-scopes=operator.read,operator.sessions.read";
     const KNOWN_UNDER_BOTH: &str = "x-openclaw-scopes=operator.read,operator.write,operator.pairing,operator.talk,\
                                     operator.sessions.read,operator.sessions.write";
-    // The headers of a plain request to an own path, of one to a plugin's, and of a WebSocket; what is changed.
+    // The headers, and the edits of a plain request to one of the Gateway's own paths, to a plugin's, and of a
+    // WebSocket.
     let cases: &[(&[(&str, Option<&str>)], &[&str], &[&str], &[&str])] = &[
         (&[], &["x-openclaw-scopes=operator.read"], &["x-openclaw-scopes=operator.read"], &[KNOWN_UNDER_READ]),
         (
@@ -672,7 +630,7 @@ fn one_header_can_be_the_user_and_required_and_a_name_can_be_required_twice() {
             judge(&policy, "10.0.0.1:1", &headers).unwrap_err(),
             format!("trusted_proxy_missing_header_{expected}")
         );
-        // Copies are judged as Node joins them: two blanks are ", ".
+        // Copies are read as Node joins them: two blank ones are ", ".
         headers.extend([(name.to_owned(), String::new()), (name.to_owned(), String::new())]);
         assert!(judge(&policy, "10.0.0.1:1", &headers).is_ok(), "{name} twice, both blank");
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use serde_json::{Map, Value, json};
 
 use crate::choices::Choices;
-use crate::{Request, latin1};
+use crate::{Request, SCOPES, latin1};
 
 /// A configuration and a request.
 #[derive(Clone)]
@@ -166,21 +166,6 @@ const PATHS: [&str; 12] = [
 
 const ANONYMOUS: [&str; 9] =
     ["/health", "/healthz", "/ready/*", "ws:/socket", "ws:/ready/*", "/", "/tools/invoke", "/hooks/x", "ws:/"];
-
-const SCOPES: [&str; 10] = [
-    "operator.read",
-    "operator.write",
-    "operator.admin",
-    "operator.approvals",
-    "operator.questions",
-    "operator.pairing",
-    "operator.talk.secrets",
-    "operator.talk",
-    "operator.sessions.read",
-    "operator.sessions.write",
-];
-
-const OWNED_DEFAULT: [&str; 10] = SCOPES;
 
 /// The scopes that the Gateway's default for plugins satisfies.
 const PLUGIN_DEFAULT: [&str; 5] =
@@ -350,7 +335,7 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     }
 
     if c.one_in(6) {
-        scopes.insert("default".into(), json!(c.some(&OWNED_DEFAULT, 4)));
+        scopes.insert("default".into(), json!(c.some(&SCOPES, 4)));
     }
     if c.one_in(6) {
         scopes.insert("pluginDefault".into(), json!(c.some(&PLUGIN_DEFAULT, 3)));

@@ -5,6 +5,7 @@
 //! from the filter's sources; only [`subject`] uses them, and runs them on the same case.
 
 mod address;
+pub mod breaks;
 pub mod choices;
 pub mod generate;
 mod headers;
@@ -22,6 +23,7 @@ use serde_json::Value;
 use address::Literal;
 use headers::Headers;
 pub use headers::{latin1, trim};
+pub use scopes::KNOWN as SCOPES;
 
 /// One request, as Envoy passes it to the filter.
 #[derive(Clone, Default, PartialEq, Eq)]

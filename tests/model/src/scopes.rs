@@ -6,7 +6,7 @@ use crate::headers::Headers;
 use crate::{Rules, path, texts, trim};
 
 /// Every known scope, in the contract's order; the first seven are the default set of the Gateway's own paths.
-const KNOWN: [&str; 10] = [
+pub const KNOWN: [&str; 10] = [
     "operator.admin",
     "operator.read",
     "operator.write",

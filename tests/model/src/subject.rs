@@ -7,7 +7,7 @@ use policy::answer::report::Line;
 use policy::config::{Compiled, compile};
 use policy::headers::serialize;
 use policy::peer::socket_address;
-use policy::{Edit, Peer, PeerAddress, Policy};
+use policy::{Edit, Peer, PeerAddress, Policy, Step};
 use serde_json::Value;
 
 use crate::headers::latin1;
@@ -57,6 +57,13 @@ pub fn decide(policy: &Policy, request: &Request) -> Outcome {
             headers: upstream(policy, &admission, &judged, &request.headers),
         },
     }
+}
+
+/// Every rule with its verdict on a request, and the code of the refusal if there is one.
+pub fn trace(policy: &Policy, request: &Request) -> (Vec<Step>, Option<String>) {
+    let map = serialize(&request.headers);
+    let (decision, steps) = policy.trace(&judged(policy, request, &map));
+    (steps, decision.err().map(|refusal| refusal.to_string()))
 }
 
 /// The output for a refusal: the operator's log line, the plain response, and the WebSocket close if one is possible.

@@ -1,0 +1,85 @@
+//! The order of the rules, and how a decision is explained: every rule is broken alone, with each later rule, and with
+//! all later rules.
+
+use std::cmp::Ordering;
+
+use model::breaks::{BREAKS, Change, admitted, configuration};
+use model::{Kind, Outcome, subject};
+use policy::{Rule, Verdict};
+use serde_json::json;
+
+#[test]
+fn rules_are_asked_in_the_contracts_order() {
+    let policy = subject::compiled(&configuration(json!({"anonymousPaths": ["ws:/ping"]}))).policy;
+    // Everything is broken. Each step mends what the step before was refused for.
+    for (at, first) in BREAKS.iter().enumerate() {
+        let mut request = admitted();
+        BREAKS[at..].iter().rev().for_each(|broken| broken.apply(&mut request));
+        assert_eq!(subject::decide(&policy, &request), Outcome::Refused(first.code.to_owned()));
+        Change::Set(":path", "/ping?x").apply(&mut request);
+        let decision = subject::decide(&policy, &request);
+        assert!(matches!(decision, Outcome::Passed { kind: Kind::Anonymous, .. }), "rule 0 comes first: {decision:?}");
+    }
+    let decision = subject::decide(&policy, &admitted());
+    assert!(matches!(decision, Outcome::Passed { kind: Kind::Identified(_), .. }), "{decision:?}");
+}
+
+#[test]
+fn every_rule_but_the_first_is_broken_in_the_table() {
+    let mut broken: Vec<_> = BREAKS.iter().map(|broken| broken.rule).collect();
+    broken.dedup();
+    assert_eq!(broken, Rule::ALL[1..].iter().map(|rule| rule.number()).collect::<Vec<_>>());
+}
+
+#[test]
+fn rules_are_shown_in_the_order_in_which_they_are_asked() {
+    let policy = subject::compiled(&configuration(json!({}))).policy;
+    let (steps, refused) = subject::trace(&policy, &admitted());
+    assert_eq!(refused, None);
+    assert_eq!(steps.iter().filter(|step| step.verdict == Verdict::Passed).count(), 11, "{steps:?}");
+    for (at, first) in BREAKS.iter().enumerate() {
+        // A connection has one peer, which can break only one rule.
+        for second in BREAKS[at..].iter().filter(|second| first.peer().is_none() || second.peer().is_none()) {
+            let mut request = admitted();
+            first.apply(&mut request);
+            second.apply(&mut request);
+            let (steps, refused) = subject::trace(&policy, &request);
+            let refused = refused.unwrap();
+            assert!(BREAKS.iter().any(|broken| broken.rule == first.rule && broken.code == refused), "{refused}");
+            for step in steps {
+                let rule = Rule::ALL.into_iter().find(|rule| rule.number() == first.rule).unwrap();
+                let expected = match step.rule.cmp(&rule) {
+                    Ordering::Less => &[Verdict::Passed, Verdict::Skipped][..],
+                    Ordering::Equal => &[Verdict::Refused],
+                    Ordering::Greater => &[Verdict::NotReached],
+                };
+                assert!(expected.contains(&step.verdict), "{} and {}: {step:?}", first.code, second.code);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_delegated_request_is_shown_with_the_rules_that_are_still_asked() {
+    use Verdict::{Delegated, NotReached, Passed, Refused};
+    let policy = subject::compiled(&configuration(json!({"webSocketRefusal": "delegate"}))).policy;
+    // Rules 6, 7, 7b, 8, 9, 10.
+    let cases = [
+        (&["6"][..], [Delegated, NotReached, Passed, Passed, NotReached, Passed]),
+        (&["7"], [Passed, Delegated, Passed, Passed, NotReached, Passed]),
+        (&["9"], [Passed, Passed, Passed, Passed, Delegated, Passed]),
+        (&["6", "7b"], [Delegated, NotReached, Refused, NotReached, NotReached, NotReached]),
+        (&["7", "8"], [Passed, Delegated, Passed, Refused, NotReached, NotReached]),
+        (&["7", "10"], [Passed, Delegated, Passed, Passed, NotReached, Refused]),
+        (&["9", "10"], [Passed, Passed, Passed, Passed, Delegated, Refused]),
+        (&["7b"], [Passed, Passed, Refused, NotReached, NotReached, NotReached]),
+    ];
+    for (broken, expected) in cases {
+        let mut request = admitted();
+        BREAKS.iter().filter(|one| broken.contains(&one.rule)).for_each(|one| one.apply(&mut request));
+        let (steps, _) = subject::trace(&policy, &request);
+        let verdicts: Vec<_> =
+            steps.iter().filter(|step| step.rule > Rule::Attribution).map(|step| step.verdict).collect();
+        assert_eq!(verdicts, expected, "{broken:?}: {steps:?}");
+    }
+}
