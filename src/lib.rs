@@ -1,7 +1,7 @@
 //! A proxy-wasm filter for Envoy and Istio that guards an OpenClaw Gateway in trusted-proxy mode.
 //!
-//! This crate is the shell: it reads what the host shows, asks the policy, and stamps or replies. The rules are in
-//! the crate `openclaw-trusted-proxy-policy`, which knows nothing about proxy-wasm. A request passes through once:
+//! This crate is the shell: it reads what the host provides, asks the policy, and stamps headers or replies. The rules
+//! are in the crate `openclaw-trusted-proxy-policy`, which does not depend on proxy-wasm. The path of a request:
 //!
 //! ```text
 //! Envoy ──> host ──> contexts ──> stream ──> policy ──> stream ──> host ──> Envoy
@@ -9,7 +9,7 @@
 //!                                  once                   or replies
 //! ```
 //!
-//! Only `host` has `unsafe` code. The crate is empty for every target but `wasm32-wasip1`.
+//! Only `host` has `unsafe` code. The crate is empty for every target except `wasm32-wasip1`.
 #![cfg(all(target_os = "wasi", target_env = "p1"))]
 
 mod contexts;

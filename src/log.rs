@@ -1,4 +1,4 @@
-//! Log lines: one for each refusal, at most a few per second and reason, and then a count of those left out.
+//! Log lines: one for each refusal, but only a few per second and reason. The rest are counted.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -7,11 +7,12 @@ use policy::Reason;
 
 use crate::host::{self, LogLevel, TICK_MILLISECONDS};
 
-/// Lines per reason in one second.
+/// The most lines per reason and second.
 const LINES: u32 = 5;
+/// One second in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// Envoy's log, behind the `log` crate. A line that the host does not take is lost: nothing could report it.
+/// Envoy's log, for the `log` crate. A line that the host does not accept is lost, because nothing could report it.
 struct EnvoyLog;
 
 impl log::Log for EnvoyLog {
@@ -33,14 +34,14 @@ impl log::Log for EnvoyLog {
     fn flush(&self) {}
 }
 
-/// Sends what is logged to Envoy, which has its own levels.
+/// Sends log lines to Envoy, which filters them by its own level.
 pub(crate) fn install() {
     if log::set_logger(&EnvoyLog).is_ok() {
         log::set_max_level(log::LevelFilter::Info);
     }
 }
 
-/// Lines of one reason in the current second.
+/// The lines of one reason in the current second.
 #[derive(Debug, Default, Clone, Copy)]
 struct Window {
     started: u64,
@@ -62,7 +63,7 @@ impl Limits {
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
         let idle = windows.iter().all(|window| window.left_out == 0);
         let Some(window) = windows.get_mut(reason as usize) else { return };
-        // A clock that went back starts a new window too.
+        // If the clock was set back, a new window starts too.
         if now.checked_sub(window.started).is_none_or(|age| age >= SECOND) {
             report(reason, window);
             *window = Window { started: now, ..Window::default() };
@@ -78,7 +79,7 @@ impl Limits {
         }
     }
 
-    /// Counts what was left out in the log.
+    /// Logs how many refusals were left out.
     pub(crate) fn tick(&self) {
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
         for (reason, window) in Reason::ALL.iter().zip(windows.iter_mut()) {

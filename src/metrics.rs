@@ -1,6 +1,6 @@
 //! Counters of decisions, and gauges for the policy in force (contract, section 7).
 //!
-//! Envoy takes labels out of a metric's name: `stats_config.stats_tags` of the configurations in `envoy/`.
+//! Envoy extracts labels from a metric's name: see `stats_config.stats_tags` in the configurations in `envoy/`.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use crate::host::{self, MetricKind, TICK_MILLISECONDS};
 
 const PREFIX: &str = "openclaw_trusted_proxy";
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Admitted,
@@ -21,13 +21,13 @@ pub(crate) enum Outcome {
     WouldRefuse(Reason),
 }
 
-/// The ids under which the host knows the counters. A counter that could not be defined is not counted: that must not
-/// cost a request.
+/// The host's ids of the counters. A counter that could not be defined is skipped, so that no request fails because of
+/// it.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     admitted: Option<u32>,
-    /// Admitted requests that the host was not told of yet. Telling it takes a thirtieth of all that such a request
-    /// costs, so it is told once a tick; everything that an operator is paged for is counted at once.
+    /// Admitted requests that are not reported to the host yet. A report costs a thirtieth of such a request, so there
+    /// is one for each tick. Outcomes that operators are paged for are reported immediately.
     admitted_since: Cell<i64>,
     anonymous: Option<u32>,
     delegated: ByReason,
@@ -39,7 +39,7 @@ pub(crate) struct Metrics {
 type ByReason = [Option<u32>; Reason::ALL.len()];
 
 impl Metrics {
-    /// Defines every counter, so that each shows as 0 before it counts.
+    /// Defines every counter, so that each one shows as 0 from the start.
     pub(crate) fn define() -> Self {
         let mut metrics = Self::default();
         let outcomes =
@@ -86,7 +86,7 @@ impl Metrics {
         }
     }
 
-    /// Tells the host what it was not told yet.
+    /// Reports the admitted requests that are not reported yet.
     pub(crate) fn tick(&self) {
         let since = self.admitted_since.take();
         if let Some(id) = self.admitted.filter(|_| since > 0) {
@@ -95,7 +95,7 @@ impl Metrics {
     }
 }
 
-/// A plugin that ends has counted all of its requests.
+/// A plugin that ends reports the rest of its requests.
 impl Drop for Metrics {
     fn drop(&mut self) {
         self.tick();
@@ -114,7 +114,7 @@ fn name(outcome: Outcome) -> String {
     format!("{PREFIX}.decisions.result={result}{reason}")
 }
 
-/// Shows which policy is in force, and whether it is enforced.
+/// Sets the gauges that show which policy is in force, and whether it is enforced.
 pub(crate) fn show_policy(fingerprint: u64, mode: Mode) {
     for (name, value) in [("policy_fingerprint", fingerprint), ("policy_enforced", u64::from(mode == Mode::Enforce))] {
         if let Ok(id) = host::define_metric(MetricKind::Gauge, &format!("{PREFIX}.{name}")) {

@@ -1,4 +1,4 @@
-//! A plugin: its policy, counters and log, which its requests share.
+//! A plugin: the policy, counters and log limits that its requests share.
 #![forbid(unsafe_code)]
 
 use std::cell::{OnceCell, RefCell};
@@ -9,17 +9,17 @@ use policy::config::{Severity, compile};
 
 use crate::{host, log as envoy_log, metrics};
 
-/// What the requests of one plugin share.
+/// The state that the requests of one plugin share.
 #[derive(Debug, Default)]
 pub(crate) struct Plugin {
     policy: RefCell<Option<Rc<Policy>>>,
-    /// Defined by the first good configuration.
+    /// Defined by the first valid configuration.
     metrics: OnceCell<metrics::Metrics>,
     pub(crate) log: envoy_log::Limits,
 }
 
 impl Plugin {
-    /// The policy in force; none before the first good configuration.
+    /// The policy in force. `None` before the first valid configuration.
     pub(crate) fn policy(&self) -> Option<Rc<Policy>> {
         self.policy.try_borrow().ok()?.clone()
     }
@@ -31,10 +31,11 @@ impl Plugin {
         }
     }
 
-    /// Takes a configuration of `size` bytes, which the host holds. False keeps the policy in force, if there is one.
+    /// Reads a configuration of `size` bytes from the host. Returns false, and keeps the policy in force, if it is
+    /// invalid.
     pub(crate) fn configure(&self, size: usize) -> bool {
         let Ok(json) = host::plugin_configuration(size) else {
-            log::error!("configuration: the host does not hand it over");
+            log::error!("configuration: the host did not provide it");
             return false;
         };
         match compile(&json) {
@@ -60,13 +61,13 @@ impl Plugin {
         }
     }
 
-    /// Reports what was counted since the last tick, and ends the ticks.
+    /// Reports the counts since the last tick, and stops the timer.
     pub(crate) fn tick(&self) {
         self.log.tick();
         if let Some(metrics) = self.metrics.get() {
             metrics.tick();
         }
-        // Until there is something to report again.
+        // The timer starts again with the next count.
         let _ = host::set_tick_period(0);
     }
 }

@@ -1,4 +1,4 @@
-//! One request: gather, decide, stamp or reply.
+//! One request: reads it, decides, and stamps headers or replies.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,7 +13,7 @@ use crate::host::{self, HostError};
 use crate::metrics::Outcome;
 use crate::plugin::Plugin;
 
-/// Judges the request whose headers the host shows now; whether it goes on. One that is of no plugin is refused.
+/// Decides the request whose headers have arrived. Returns whether it continues. A request without a plugin is refused.
 pub(crate) fn on_request_headers(plugin: Option<&Plugin>) -> bool {
     #[cfg(feature = "trap-for-tests")]
     crate::trap::if_asked();
@@ -22,7 +22,7 @@ pub(crate) fn on_request_headers(plugin: Option<&Plugin>) -> bool {
         Some(policy) => stream.handle(&policy),
         None => stream.refuse_blindly(Reason::ConfigMissing, true),
     };
-    // Where the refusal itself fails, the request waits until Envoy gives it up: nothing passes.
+    // If the refusal itself fails, the request does not continue: it waits until Envoy ends it.
     done.unwrap_or(false)
 }
 
@@ -44,7 +44,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Judges the request; whether it goes on. An error means that the host failed at what must not fail.
+    /// Decides the request. Returns whether it continues. An error means that a necessary call to the host failed.
     fn handle(&self, policy: &Policy) -> Result<bool, HostError> {
         let peer_text = read_peer(policy.peer_address()).unwrap_or_default();
         let peer = match policy.peer_address() {
@@ -70,7 +70,7 @@ impl Stream<'_> {
         match (policy.decide(&request), policy.mode()) {
             (Ok(admission), mode) => {
                 if mode == Mode::Enforce && stamp(policy, &admission, &request).is_err() {
-                    // Some headers may be changed already: the request must not go on.
+                    // Some headers may be changed already, so the request must not continue.
                     return self.refuse(policy, line(&Reason::NoRequest.into()));
                 }
                 self.count(match admission.kind() {
@@ -85,7 +85,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Tells the operator what enforcing would refuse, and lets it pass as it came.
+    /// Reports to the operator that this request would be refused, and lets it pass unchanged.
     fn report(&self, refusal: Refusal<'_>, line: Option<report::Line<'_>>) -> bool {
         match line {
             Some(line) => self.log(refusal.reason, format_args!("would be {line}")),
@@ -104,24 +104,24 @@ impl Stream<'_> {
         self.finish(refusal, &reply)
     }
 
-    /// Refuses a request of which nothing can be read.
+    /// Refuses a request that cannot be read.
     fn refuse_blindly(&self, reason: Reason, hide_reason: bool) -> Result<bool, HostError> {
         let refusal = Refusal::from(reason);
         self.log(reason, format_args!("refused reason={refusal}"));
         self.finish(&refusal, &Reply::http(&refusal, None, hide_reason))
     }
 
-    /// Tells the operator, then the client.
+    /// Reports the refusal to the operator, then replies to the client.
     fn finish(&self, refusal: &Refusal<'_>, reply: &Reply) -> Result<bool, HostError> {
         self.tell(refusal, Outcome::Refused(refusal.reason));
         host::send_local_response(reply.status, &serialize(&reply.headers), &reply.body)?;
         Ok(false)
     }
 
-    /// Counters and access logs.
+    /// Counts the outcome, and sets the values for access logs.
     fn tell(&self, refusal: &Refusal<'_>, outcome: Outcome) {
         self.count(outcome);
-        // For access logs, as %FILTER_STATE(wasm.openclaw_trusted_proxy.reason:PLAIN)%. They can do without.
+        // For access logs, as %FILTER_STATE(wasm.openclaw_trusted_proxy.reason:PLAIN)%. A failure is not an error.
         let _ = host::set_property(b"openclaw_trusted_proxy.reason", refusal.code().as_bytes());
         if let Some(user) = report::user(refusal) {
             let _ = host::set_property(b"openclaw_trusted_proxy.user", user.as_bytes());
@@ -129,7 +129,7 @@ impl Stream<'_> {
     }
 }
 
-/// The first URI SAN of the certificate that the peer showed, where the connection is mutual TLS.
+/// The first URI SAN of the peer's certificate, if the connection is mutual TLS.
 fn read_certificate() -> Option<Vec<u8>> {
     const TRUE: &[u8] = &[1];
     let is_mutual = host::property(b"connection\0mtls").is_ok_and(|mutual| mutual == TRUE);
@@ -143,19 +143,21 @@ fn read_peer(address: &PeerAddress) -> Result<Vec<u8>, HostError> {
     }
 }
 
-/// Only HTTP/1.1 can carry a WebSocket's frames behind a local response: over HTTP/2 and 3 one ends the stream.
+/// Whether the request is HTTP/1.1. Only then can a WebSocket's frames follow a local response: over HTTP/2 and HTTP/3,
+/// it ends the stream.
 fn is_http1() -> bool {
     host::property(b"request\0protocol").is_ok_and(|protocol| protocol == b"HTTP/1.1")
 }
 
-/// Makes the changes that the permit carries.
+/// Changes the request's headers as the permit says.
 fn stamp(policy: &Policy, admission: &Admission<'_>, request: &Request<'_>) -> Result<(), HostError> {
     admission.stamp(policy, request, |edit| match edit {
         Edit::Set { name, value } => host::set_request_header(name, value),
         Edit::Remove { name } => host::remove_request_header(name),
     })?;
     if request.is_websocket() && !request.fields.websocket_key.is_present() {
-        // HTTP/2 and 3 have no key, and the Gateway demands one; over HTTP/1.1 its absence is the client's error.
+        // HTTP/2 and HTTP/3 have no key, but the Gateway requires one. Over HTTP/1.1, a missing key is the client's
+        // error.
         let protocol = host::property(b"request\0protocol")?;
         if matches!(&*protocol, b"HTTP/2" | b"HTTP/3") {
             host::set_request_header(b"sec-websocket-key", websocket_key(nonce()).as_bytes())?;
@@ -164,7 +166,7 @@ fn stamp(policy: &Policy, admission: &Admission<'_>, request: &Request<'_>) -> R
     Ok(())
 }
 
-/// Sixteen bytes that differ from request to request. The key only has to be new: it guards caches, not secrets.
+/// Sixteen bytes that differ from request to request. The key need not be secret: it only protects caches.
 fn nonce() -> [u8; 16] {
     let half = |salt: u8| u128::from(RandomState::new().hash_one(salt));
     ((half(0) << 64) | half(1)).to_le_bytes()

@@ -1,28 +1,27 @@
-//! `check`: what is wrong with a configuration, and what deserves a thought.
+//! `check`: the errors in a configuration, and the findings of an audit.
 
 mod deployment;
 mod finding;
 mod gateway;
 
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use policy::peer::Address;
 use serde_json::{Value, json};
 
-use crate::input::{self, Configuration, Kind};
+use crate::input::{Configuration, Input, Kind};
 use crate::output::{Failure, Outcome, Output, Problem, Style};
 use finding::{Finding, Level};
 
 const HELP: &str = "\
-FILE is an openclaw.json, of which the block `gateway` is checked, its includes and
-variables resolved as the Gateway does it, or the plugin configuration that Envoy hands
-to the filter: {\"gateway\": {...}, \"filter\": {...}}.
+FILE is an openclaw.json, or the plugin configuration that Envoy passes to the filter:
+{\"gateway\": {...}, \"filter\": {...}}. In an openclaw.json, the block `gateway` is checked,
+with its includes and variables resolved as the Gateway resolves them.
 
-Errors are what makes the filter refuse the configuration, or the Gateway refuse to
-start or to serve Envoy. The rest are audit findings, under the ids of `openclaw
-security audit` where it has them. gateway.trusted_proxy_auth is always there, as a
-reminder, and --strict lets it be. No secret is ever shown.
+An error makes the filter reject the configuration, or makes the Gateway refuse to start
+or refuse what Envoy sends. Everything else is an audit finding. Where `openclaw
+security audit` has the same finding, the ids are the same. gateway.trusted_proxy_auth is
+always reported, as a reminder, and --strict ignores it. Secrets are never shown.
 
 Examples:
   openclaw-trusted-proxy check openclaw.json
@@ -32,20 +31,18 @@ Examples:
   openclaw-trusted-proxy check policy.json --json
   openclaw-trusted-proxy check - < openclaw.json
 
-Exit codes: 0 no error, 1 errors (with --strict: or warnings), 2 no answer.";
+Exit codes: 0 no errors, 1 errors (with --strict, also warnings), 2 no answer.";
 
-/// Check a configuration: every error with its place and remedy, then the audit findings
+/// Check a configuration: report every error with its location and remedy, then audit findings
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// An openclaw.json, or a plugin configuration; - is standard input
-    file: PathBuf,
     #[command(flatten)]
-    options: input::Options,
+    input: Input,
     /// The address from which Envoy connects to the Gateway
     #[arg(long, value_name = "IP")]
     envoy: Option<String>,
-    /// Exit with 1 on warnings and critical findings as well
+    /// Also exit with 1 on warnings and critical findings
     #[arg(long)]
     strict: bool,
 }
@@ -55,14 +52,10 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let envoy = match &args.envoy {
         None => None,
         Some(text) => Some(Address::parse(text.as_bytes()).ok_or_else(|| {
-            Failure::new(
-                "--envoy",
-                format!("{text:?} is not an IP address"),
-                "write the address alone, such as 10.0.0.2",
-            )
+            Failure::new("--envoy", format!("{text:?} is not an IP address"), "give an IP address, such as 10.0.0.2")
         })?),
     };
-    let configuration = input::read(&args.file, &args.options)?;
+    let configuration = args.input.read()?;
     let findings = findings(&configuration, envoy);
     let is_bad = |finding: &Finding| match finding.level {
         Level::Error => true,
@@ -78,14 +71,14 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Everything there is to say, the worst first, else in the order in which it was found.
+/// All findings, the most severe first; within one severity, in the order in which they were found.
 fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let unresolved = configuration.unresolved_problems();
     match configuration.compile() {
         Ok(compiled) => gateway::add_audit(configuration, &compiled.findings, &mut findings),
         Err(problems) => {
-            // What a variable without a value is not, is not worth saying.
+            // An error in a value with an unset variable is only a consequence: the variable itself is reported below.
             let is_news = |problem: &Problem| !unresolved.iter().any(|other| other.place == problem.place);
             let error = |problem| Finding::error(gateway::id_of(&problem), problem);
             findings.extend(problems.into_iter().filter(is_news).map(error));

@@ -1,4 +1,4 @@
-//! `explain`: what the filter would do with one request, rule by rule.
+//! `explain`: what the filter does with one request, rule by rule.
 
 mod answer;
 mod curl;
@@ -13,16 +13,16 @@ use policy::headers::serialize;
 use policy::peer::{Address, socket_address};
 use policy::{Peer, PeerAddress, Policy, Request};
 
-use crate::input;
+use crate::input::{self, Input};
 use crate::output::{Failure, Outcome, Output};
 use answer::Answer;
 use sent::Sent;
 
 const HELP: &str = "\
-The request is what Envoy's peer, your proxy, sends: give --peer, and the headers with
--H, or the whole request with --request, --har or --curl; -H then replaces headers of
-the same name. What Envoy itself adds before the filter looks (the peer to
-X-Forwarded-For, X-Forwarded-Proto, X-Request-Id) is added, unless --as-seen is given.
+The request is what your proxy (Envoy's peer) sends. Give its address with --peer, and the
+headers with -H. Or give the whole request with --request, --har or --curl; then -H replaces
+headers of the same name. What Envoy adds before the filter runs (the peer's address in
+X-Forwarded-For, X-Forwarded-Proto, X-Request-Id) is added here too, unless you use --as-seen.
 Values that may be secrets are shown as ***.
 
 Examples:
@@ -40,19 +40,18 @@ Examples:
 
 Exit codes: 0 the request passes, 1 it is refused, 2 no answer.";
 
-/// Explain the decision about one request: every rule with what it saw, the verdict, and what the upstream would get
+/// Explain the decision on one request: what each rule saw, the verdict, and what the upstream gets
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// An openclaw.json, or a plugin configuration; - is standard input
-    file: PathBuf,
     #[command(flatten)]
-    options: input::Options,
+    input: Input,
 
-    /// Who opened the connection to Envoy: IP, or IP:PORT as Envoy shows it (port 0: taken from a header)
+    /// The peer that opened the connection to Envoy: IP, or IP:PORT as Envoy shows it (port 0 means that the address
+    /// is from a header)
     #[arg(long, value_name = "IP[:PORT]", help_heading = "The request")]
     peer: String,
-    /// A header; may be given more than once
+    /// A header; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "The request")]
     headers: Vec<String>,
     /// The method [default: GET]
@@ -61,54 +60,60 @@ pub struct Args {
     /// The path, with its query [default: /]
     #[arg(long, value_name = "PATH", help_heading = "The request")]
     path: Option<String>,
-    /// A WebSocket handshake: adds the headers of one where they are missing
+    /// Make this a WebSocket handshake: add the headers that are missing
     #[arg(long, help_heading = "The request")]
     ws: bool,
-    /// Over HTTP/2, where a handshake has no key and a refusal is an ordinary response
+    /// Use HTTP/2, where a handshake has no key and a refusal is an ordinary response
     #[arg(long, help_heading = "The request")]
     http2: bool,
     /// A file with the head of an HTTP/1.1 request; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["har", "curl"], help_heading = "The request")]
     request: Option<PathBuf>,
-    /// A HAR file, as a browser's developer tools save it
+    /// A HAR file, as saved by a browser's developer tools
     #[arg(long, value_name = "FILE", conflicts_with = "curl", help_heading = "The request")]
     har: Option<PathBuf>,
-    /// The entry of the HAR file: its number, from 1, or a part of its URL
+    /// The entry in the HAR file: its number, starting at 1, or part of its URL
     #[arg(long, value_name = "N|URL", requires = "har", help_heading = "The request")]
     entry: Option<String>,
-    /// A curl command, in one argument
+    /// A curl command, as one argument
     #[arg(long, value_name = "COMMAND", help_heading = "The request")]
     curl: Option<String>,
-    /// The headers are as the filter sees them: add nothing that Envoy adds
+    /// The headers are what the filter sees: do not add what Envoy adds
     #[arg(long, help_heading = "The request")]
     as_seen: bool,
 
     /// The identity that Envoy verified (filter.assertion)
     #[arg(long, value_name = "VALUE", help_heading = "The connection")]
     assertion: Option<String>,
-    /// A URI SAN of the certificate that the peer showed over mutual TLS; Envoy shows the filter the first
+    /// A URI SAN of the peer's certificate in mutual TLS; Envoy shows the filter only the first
     #[arg(long, value_name = "URI", help_heading = "The connection")]
     certificate_uri_san: Vec<String>,
-    /// The address at which the connection was accepted (filter.rejectSameHost)
+    /// The address on which Envoy accepted the connection (filter.rejectSameHost)
     #[arg(long, value_name = "IP", help_heading = "The connection")]
     destination: Option<String>,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let configuration = input::read(&args.file, &args.options)?;
+    if args.input.is_stdin() && args.request.as_deref().is_some_and(input::is_stdin) {
+        return Err(Failure::new("-", "is given for both the policy and the request", "read one of them from a file"));
+    }
+    let configuration = args.input.read()?;
     let policy = configuration.policy()?.policy;
     let (peer_text, peer) = read_peer(&args.peer, &policy);
-    let mut sent = read_request(args)?;
+    let sent = read_request(args)?;
     let mut notes = Vec::new();
     if peer == Peer::Unknown {
-        notes.push(format!("--peer {peer_text:?} is not an address as Envoy shows one: 10.0.0.1:4711 or [fd00::1]:4711, or without a port here"));
+        notes.push(format!(
+            "--peer {peer_text:?} is not an address as Envoy shows it, such as 10.0.0.1:4711 or [fd00::1]:4711 (here the \
+             port may be left out)"
+        ));
     }
     let headers = sent.as_the_filter_sees_it(peer, args.as_seen, &mut notes);
     let map = serialize(&headers);
     let Ok(mut request) = policy.read(peer, &map) else {
-        // Serialized by ourselves a line ago.
-        return Err(Failure::new("the request", "has more headers than a header map holds", "leave some out"));
+        // We serialized this map ourselves, so only its size can be wrong.
+        return Err(Failure::new("the request", "has more headers than a header map can hold", "remove some"));
     };
     request.destination = match &args.destination {
         Some(text) if policy.needs_destination() => Some(read_destination(text)?),
@@ -116,26 +121,29 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     };
     if policy.needs_destination() && args.destination.is_none() {
         notes.push(
-            "filter.rejectSameHost asks for the address that the peer connected to: give it with --destination".into(),
+            "filter.rejectSameHost needs the address that the peer connected to: give it with --destination".into(),
         );
     }
     if policy.assertion_path().is_some() {
         request.assertion = args.assertion.as_deref().map(str::as_bytes);
         if args.assertion.is_none() {
-            notes.push("filter.assertion asks for the identity that Envoy verified: give it with --assertion".into());
+            notes.push("filter.assertion needs the identity that Envoy verified: give it with --assertion".into());
         }
     }
     if policy.needs_certificate() {
         request.certificate = args.certificate_uri_san.first().map(String::as_bytes);
         if args.certificate_uri_san.is_empty() {
-            notes.push("filter.trustedPeers asks for the peer's certificate: give its first URI SAN with --certificate-uri-san".into());
+            notes.push(
+                "filter.trustedPeers needs the peer's certificate: give its first URI SAN with --certificate-uri-san"
+                    .into(),
+            );
         }
     }
-    note_what_is_not_asked(args, &policy, &request, &mut notes);
+    note_what_has_no_effect(args, &policy, &request, &mut notes);
     Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).write(out)
 }
 
-/// The peer as Envoy would show it: a bare address gets a port, since it came from a socket.
+/// The peer as Envoy shows it. A bare address gets a port, because it came from a socket.
 fn read_peer(text: &str, policy: &Policy) -> (String, Peer) {
     let bare = Address::parse(text.as_bytes());
     match (policy.peer_address(), bare) {
@@ -152,10 +160,10 @@ fn read_peer(text: &str, policy: &Policy) -> (String, Peer) {
 
 fn read_destination(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text.as_bytes()).or_else(|| socket_address(text.as_bytes()));
-    address.ok_or_else(|| Failure::new("--destination", format!("{text:?} is not an address"), "write an IP address"))
+    address.ok_or_else(|| Failure::new("--destination", format!("{text:?} is not an IP address"), "give an IP address"))
 }
 
-/// The request from wherever it is described, and what the arguments say over it.
+/// The request from its source, with the arguments applied on top.
 fn read_request(args: &Args) -> Result<Sent, Failure> {
     let mut sent = if let Some(path) = &args.request {
         http1::parse(&input::read_bytes(path)?).map_err(|error| error.at(&input::name_of(path)))?
@@ -186,23 +194,23 @@ fn read_request(args: &Args) -> Result<Sent, Failure> {
     Ok(sent)
 }
 
-/// Says what was given and plays no part.
-fn note_what_is_not_asked(args: &Args, policy: &Policy, request: &Request<'_>, notes: &mut Vec<String>) {
+/// Notes which arguments have no effect.
+fn note_what_has_no_effect(args: &Args, policy: &Policy, request: &Request<'_>, notes: &mut Vec<String>) {
     for (given, asked, note) in [
         (
             args.assertion.is_some(),
             policy.assertion_path().is_some(),
-            "--assertion plays no part: there is no filter.assertion",
+            "--assertion has no effect: filter.assertion is not set",
         ),
         (
             !args.certificate_uri_san.is_empty(),
             policy.needs_certificate(),
-            "--certificate-uri-san plays no part: there are no filter.trustedPeers that are asked",
+            "--certificate-uri-san has no effect: the policy does not check filter.trustedPeers",
         ),
         (
             args.destination.is_some(),
             policy.needs_destination(),
-            "--destination plays no part: filter.rejectSameHost is off",
+            "--destination has no effect: filter.rejectSameHost is off",
         ),
     ] {
         if given && !asked {
@@ -210,11 +218,11 @@ fn note_what_is_not_asked(args: &Args, policy: &Policy, request: &Request<'_>, n
         }
     }
     if args.certificate_uri_san.len() > 1 && policy.needs_certificate() {
-        notes.push("only the first --certificate-uri-san counts: Envoy shows the filter no other".to_owned());
+        notes.push("only the first --certificate-uri-san counts: Envoy shows the filter no others".to_owned());
     }
     if !policy::path::is_plain(request.path()) {
         notes.push(
-            "the path is judged as it is here; an Envoy with normalize_path and merge_slashes resolves it first"
+            "the path is judged as it is; an Envoy with normalize_path and merge_slashes normalizes it first"
                 .to_owned(),
         );
     }

@@ -1,4 +1,4 @@
-//! Reads what an operator has: an `openclaw.json` with its includes and variables, or a plugin configuration.
+//! Reads a configuration: an `openclaw.json` with its includes and variables, or a plugin configuration.
 
 mod environment;
 mod excerpt;
@@ -16,21 +16,23 @@ pub use excerpt::is_secret;
 use crate::json5::{self, Member, Node, Span, Value};
 use crate::output::{Excerpt, Failure, Problem};
 
-/// What is read at most: a configuration with 100,000 users has a few MB.
+/// The largest file that is read. A configuration with 100,000 users has a few MB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// What belongs to a configuration besides its file.
+/// A configuration and what belongs to it, as arguments.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Options {
-    /// The filter's own settings beside an openclaw.json: a file with the object that is `filter` in the plugin
-    /// configuration
+pub struct Input {
+    /// An openclaw.json or a plugin configuration; - is standard input
+    pub file: PathBuf,
+    /// The filter's settings for an openclaw.json: a file with the object that a plugin configuration has under
+    /// `filter`
     #[arg(long, value_name = "FILE")]
     pub filter: Option<PathBuf>,
-    /// A file with NAME=value lines that the Gateway's environment is made of; may be given more than once, the first
-    /// that sets a name counts
+    /// A file with NAME=value lines from the Gateway's environment; may be repeated, and the first file that sets a
+    /// name wins
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
-    /// The environment of this command is not the Gateway's: leave it out of account
+    /// Do not read this command's own environment, because the Gateway runs in a different one
     #[arg(long)]
     pub ignore_environment: bool,
 }
@@ -47,7 +49,7 @@ pub enum Kind {
 /// A file that was read.
 #[derive(Debug, Clone)]
 pub struct SourceFile {
-    /// As it was named.
+    /// The name that it was given.
     pub name: String,
     text: String,
 }
@@ -57,71 +59,79 @@ pub struct SourceFile {
 pub struct Configuration {
     /// What the file is.
     pub kind: Kind,
-    /// The whole document, its includes and variables resolved.
+    /// The whole document, with its includes and variables resolved.
     pub document: Node,
-    /// The plugin configuration that it comes to, as the filter reads it.
+    /// The resulting plugin configuration, as the filter reads it.
     pub plugin: Node,
     /// The variables that the Gateway sees, as far as they are known here.
     pub environment: Environment,
-    /// Variables in the gateway block that nothing sets: the path of the text, and the name.
+    /// Variables in the gateway block that are not set: the path of the string, and the name of the variable.
     pub unresolved: Vec<(String, String)>,
     files: Vec<SourceFile>,
 }
 
-/// Reads a configuration. `-` is standard input.
-///
-/// # Errors
-/// What cannot be read, or is not a configuration.
-pub fn read(path: &Path, options: &Options) -> Result<Configuration, Failure> {
-    let mut files = Vec::new();
-    let mut document = read_document(path, &mut files)?;
-    let is = |key: &str| document.member(key).is_some();
-    if !matches!(document.value, Value::Object(_)) {
-        return Err(Failure::new(
-            name_of(path),
-            "holds no object",
-            "give an openclaw.json, or a plugin configuration: {\"gateway\": {...}, \"filter\": {...}}",
-        ));
+impl Input {
+    /// Whether the configuration is read from standard input.
+    pub fn is_stdin(&self) -> bool {
+        is_stdin(&self.file)
     }
-    if !is("gateway") && (is("trustedProxies") || is("auth") && is("controlUi")) {
-        return Err(Failure::new(
-            name_of(path),
-            "looks like a gateway block alone",
-            "put it into an object: {\"gateway\": {...}}",
-        ));
-    }
-    // `filter` is not a key of the Gateway's.
-    let kind = if is("filter") { Kind::Plugin } else { Kind::OpenClaw };
-    let mut unresolved = Vec::new();
-    let mut environment = Environment::read(&options.env_file, options.ignore_environment)?;
-    if kind == Kind::OpenClaw {
-        includes::resolve(&mut document, path, &mut files)?;
-        environment.add_of_openclaw(path, &document)?;
-        environment.substitute(&mut document, &mut unresolved);
-        // The value of a secret is nothing to a filter.
-        unresolved.retain(|(path, _)| path.starts_with("gateway.") && !path.split('.').any(is_secret));
-    }
-    let mut plugin = document.clone();
-    if let (Kind::OpenClaw, Value::Object(members)) = (kind, &mut plugin.value) {
-        members.retain(|member| member.key == "gateway");
-    }
-    if let Some(path) = &options.filter {
-        if kind == Kind::Plugin {
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is not a configuration.
+    pub fn read(&self) -> Result<Configuration, Failure> {
+        let path = self.file.as_path();
+        let mut files = Vec::new();
+        let mut document = read_document(path, &mut files)?;
+        let is = |key: &str| document.member(key).is_some();
+        if !matches!(document.value, Value::Object(_)) {
             return Err(Failure::new(
-                "--filter",
-                "is given beside a plugin configuration, which holds the filter's settings itself",
-                "leave one of them out",
+                name_of(path),
+                "is not an object",
+                "give an openclaw.json, or a plugin configuration: {\"gateway\": {...}, \"filter\": {...}}",
             ));
         }
-        add_filter(&mut plugin, path, &mut files)?;
+        if !is("gateway") && (is("trustedProxies") || is("auth") && is("controlUi")) {
+            return Err(Failure::new(
+                name_of(path),
+                "looks like only the gateway block",
+                "wrap it in an object: {\"gateway\": {...}}",
+            ));
+        }
+        // The Gateway has no key `filter`.
+        let kind = if is("filter") { Kind::Plugin } else { Kind::OpenClaw };
+        let mut unresolved = Vec::new();
+        let mut environment = Environment::read(&self.env_file, self.ignore_environment)?;
+        if kind == Kind::OpenClaw {
+            includes::resolve(&mut document, path, &mut files)?;
+            environment.add_of_openclaw(path, &document)?;
+            environment.substitute(&mut document, &mut unresolved);
+            // The filter does not read the values of secrets.
+            unresolved.retain(|(path, _)| path.starts_with("gateway.") && !path.split('.').any(is_secret));
+        }
+        let mut plugin = document.clone();
+        if let (Kind::OpenClaw, Value::Object(members)) = (kind, &mut plugin.value) {
+            members.retain(|member| member.key == "gateway");
+        }
+        if let Some(path) = &self.filter {
+            if kind == Kind::Plugin {
+                return Err(Failure::new(
+                    "--filter",
+                    "cannot be used with a plugin configuration, which has the filter's settings itself",
+                    "remove one of them",
+                ));
+            }
+            add_filter(&mut plugin, path, &mut files)?;
+        }
+        Ok(Configuration { kind, document, plugin, environment, unresolved, files })
     }
-    Ok(Configuration { kind, document, plugin, environment, unresolved, files })
 }
 
-/// Puts the filter's own settings beside the gateway block.
+/// Adds the filter's settings next to the gateway block.
 fn add_filter(plugin: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Result<(), Failure> {
     let mut filter = read_document(path, files)?;
-    // The whole plugin configuration will do too, if it is about the filter alone.
+    // A plugin configuration is accepted too, if it has only the filter's settings.
     if let [Member { key, node, .. }] = filter.members()
         && key == "filter"
     {
@@ -131,7 +141,7 @@ fn add_filter(plugin: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Re
         return Err(Failure::new(
             name_of(path),
             "has a gateway block of its own",
-            "give the file with the filter's settings alone to --filter",
+            "give --filter a file with only the filter's settings",
         ));
     }
     if let Value::Object(members) = &mut plugin.value {
@@ -141,22 +151,22 @@ fn add_filter(plugin: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Re
 }
 
 impl Configuration {
-    /// The configuration as the filter gets it.
+    /// The plugin configuration as JSON, as the filter gets it.
     pub fn plugin_json(&self) -> String {
         self.plugin.to_json()
     }
 
-    /// A value of the plugin configuration, by keys.
+    /// The value in the plugin configuration at a path of keys.
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(&self.plugin, |node, key| node.member(key))
     }
 
-    /// The files that were read, the one that was asked for first.
+    /// The files that were read, the one that was named first at the front.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }
 
-    /// The text of the file that was asked for.
+    /// The text of the file that was named as the configuration.
     pub fn text(&self) -> &str {
         self.files.first().map_or("", |file| &file.text)
     }
@@ -164,7 +174,7 @@ impl Configuration {
     /// Compiles it with the filter's own code.
     ///
     /// # Errors
-    /// Everything that is wrong with it, with the place in the source.
+    /// All errors in it, each with its location in the source.
     pub fn compile(&self) -> Result<Compiled, Vec<Problem>> {
         compile(self.plugin_json().as_bytes()).map_err(|errors| {
             let problem = |error: &policy::config::ConfigError| {
@@ -174,36 +184,36 @@ impl Configuration {
         })
     }
 
-    /// Compiles it for a question that needs a policy.
+    /// Compiles it for a command that needs a policy.
     ///
     /// # Errors
-    /// Where it makes no policy, or not surely the one that the filter would have.
+    /// If it does not compile, or if unset variables leave it unclear which policy the filter has.
     pub fn policy(&self) -> Result<Compiled, Failure> {
         let unresolved = self.unresolved_problems();
         if unresolved.is_empty() { self.compile().map_err(Failure::Input) } else { Err(Failure::Input(unresolved)) }
     }
 
-    /// What is wrong with variables that nothing sets.
+    /// One problem for each variable that is not set.
     pub fn unresolved_problems(&self) -> Vec<Problem> {
         let problem = |(path, name): &(String, String)| {
             self.problem(
                 path,
-                format!("uses the variable {name}, which nothing here sets"),
-                "set it as for the Gateway: in the environment, with --env-file, or in the env block",
+                format!("uses the variable {name}, which is not set"),
+                "set it as you do for the Gateway: in the environment, with --env-file, or in the env block",
             )
         };
         self.unresolved.iter().map(problem).collect()
     }
 
-    /// A problem at a JSON path, with the place in the source: the value's own, or of what is around it.
+    /// A problem at a JSON path, with its location in the source: that of the value, or of what encloses it.
     pub fn problem(&self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Problem {
         let excerpt = self.excerpt(path);
         Problem { place: path.to_owned(), problem: problem.into(), remedy: remedy.into(), excerpt }
     }
 
-    /// The place of a JSON path in the source.
+    /// The location of a JSON path in the source.
     pub fn excerpt(&self, path: &str) -> Option<Excerpt> {
-        // What no object has is missing in the whole.
+        // The longest match wins. Where nothing matches, there is nothing to show.
         let places = [&self.plugin, &self.document].map(|root| find(root, root.span, path));
         let (span, _) = places.into_iter().min_by_key(|(_, rest)| rest.len()).filter(|(_, rest)| *rest != path)?;
         let file = self.files.get(span.file)?;
@@ -211,16 +221,16 @@ impl Configuration {
     }
 }
 
-/// Where a path leads: the place of the value, or of the innermost one around it, and how much of the path is left.
+/// Follows a path: the location of the value, or of the innermost one around it, and the rest of the path.
 ///
-/// The tree leads the way, since a key may hold dots itself.
+/// This walks the tree instead of splitting the path, because a key may contain dots.
 fn find<'p>(node: &Node, place: Span, path: &'p str) -> (Span, &'p str) {
     let mut best = (place, path);
     let mut consider = |node: &Node, key: Span, step: &str| {
         let Some(rest) = path.strip_prefix(step).filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) else {
             return;
         };
-        // A large value is shown by its key, a small one together with it.
+        // A large value is shown by its key, a small one together with its key.
         let is_large = matches!(node.value, Value::List(_) | Value::Object(_));
         let place = if is_large || key.file != node.span.file { key } else { Span { end: node.span.end, ..key } };
         let found = find(node, place, rest);
@@ -267,45 +277,48 @@ fn read_document(path: &Path, files: &mut Vec<SourceFile>) -> Result<Node, Failu
 /// Reads a text file, or standard input for `-`.
 ///
 /// # Errors
-/// What cannot be read, is too large, or is not UTF-8.
+/// If it cannot be read, is too large, or is not valid UTF-8.
 pub fn read_text(path: &Path) -> Result<String, Failure> {
     String::from_utf8(read_bytes(path)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        Failure::new(name_of(path), format!("is not UTF-8: the byte {at} fits nowhere"), "save it as UTF-8")
+        Failure::new(name_of(path), format!("is not valid UTF-8 (byte {at})"), "save it as UTF-8")
     })
 }
 
 /// Reads a file, or standard input for `-`.
 ///
 /// # Errors
-/// What cannot be read, or is too large.
+/// If it cannot be read, or is too large.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error: io::Error| {
-        Failure::new(
-            name_of(path),
-            format!("cannot be read: {error}"),
-            "check the path, and that you may read the file",
-        )
-    };
     let mut bytes = Vec::new();
     let limit = MAX_BYTES.saturating_add(1);
-    let read = if path.as_os_str() == "-" {
+    let read = if is_stdin(path) {
         io::stdin().lock().take(limit).read_to_end(&mut bytes)
     } else {
         File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
-    read.map_err(unreadable)?;
+    read.map_err(|error| unreadable(path, &error))?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err(Failure::new(
             name_of(path),
-            format!("has more than {} MiB", MAX_BYTES >> 20),
-            "give a smaller file",
+            format!("is larger than {} MiB", MAX_BYTES >> 20),
+            "use a smaller file",
         ));
     }
     Ok(bytes)
 }
 
-/// What a file is called in messages.
+/// A file, or standard input, that cannot be read.
+pub fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(name_of(path), format!("cannot be read: {error}"), "check the path and the permissions of the file")
+}
+
+/// Whether a path is `-`, which means standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// The name of a file in messages.
 pub fn name_of(path: &Path) -> String {
-    if path.as_os_str() == "-" { "standard input".to_owned() } else { path.display().to_string() }
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
 }

@@ -1,8 +1,8 @@
-//! JSON5, as OpenClaw writes its configuration in it, with the place of every value.
+//! A parser for JSON5, the format of OpenClaw's configuration, that keeps the position of every value.
 //!
-//! A parser of its own, since those at hand keep no positions, or read comments and trailing commas only. Stricter
-//! than the Gateway's reader in two things: a key that appears twice in one object is an error instead of a lost
-//! setting, and half of a surrogate pair is not text.
+//! Existing parsers keep no positions, or accept only comments and trailing commas. This one is stricter than the
+//! Gateway's parser in two ways: a key that appears twice in one object is an error instead of a lost setting, and an
+//! unpaired surrogate is an error.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -10,22 +10,22 @@ use std::fmt::Write as _;
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The number of the file.
+    /// The index of the file.
     pub file: usize,
     /// The first byte.
     pub start: usize,
-    /// The byte behind the last.
+    /// The byte after the last.
     pub end: usize,
 }
 
-/// A value, and where it is in the text.
+/// A value, and its position in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     pub span: Span,
     pub value: Value,
 }
 
-/// What a value is.
+/// A JSON5 value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Null,
@@ -44,7 +44,7 @@ pub struct Member {
     pub node: Node,
 }
 
-/// Why a text is not a JSON5.
+/// Why a text is not JSON5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
     pub span: Span,
@@ -52,16 +52,16 @@ pub struct SyntaxError {
     pub remedy: &'static str,
 }
 
-/// As deep as the filter's own reader goes.
+/// The same depth as in the filter's own parser.
 const MAX_DEPTH: usize = 127;
 
 impl Node {
-    /// The member of an object.
+    /// A member of an object, by its key.
     pub fn member(&self, key: &str) -> Option<&Node> {
         self.members().iter().find(|member| member.key == key).map(|member| &member.node)
     }
 
-    /// The members of an object; none where this is something else.
+    /// The members of an object; none if this is another kind of value.
     pub fn members(&self) -> &[Member] {
         match &self.value {
             Value::Object(members) => members,
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    /// The text of a string.
+    /// The text of a string value.
     pub fn text(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
@@ -77,7 +77,7 @@ impl Node {
         }
     }
 
-    /// The same as plain JSON, in the same order.
+    /// The value as plain JSON, in the same order.
     pub fn to_json(&self) -> String {
         let mut json = String::new();
         self.write_json(&mut json);
@@ -89,7 +89,7 @@ impl Node {
         match &self.value {
             Value::Null => out.push_str("null"),
             Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            // What JSON has no number for is written as zero: a number all the same.
+            // JSON has no Infinity or NaN. Zero keeps the value a number.
             Value::Number(number) => {
                 let _ = write!(out, "{}", if number.is_finite() { *number } else { 0.0 });
             }
@@ -117,7 +117,7 @@ impl Node {
 /// Reads one JSON5 text.
 ///
 /// # Errors
-/// The first place where it is none.
+/// The first syntax error.
 pub fn parse(text: &str, file: usize) -> Result<Node, SyntaxError> {
     let mut parser = Parser { text, file, at: 0, depth: 0 };
     parser.skip_blank()?;
@@ -125,7 +125,7 @@ pub fn parse(text: &str, file: usize) -> Result<Node, SyntaxError> {
     parser.skip_blank()?;
     match parser.peek() {
         None => Ok(node),
-        Some(c) => Err(parser.unexpected(c, "the end", "remove what follows the value")),
+        Some(c) => Err(parser.unexpected(c, "the end of the text", "remove everything after the value")),
     }
 }
 
@@ -161,7 +161,7 @@ impl<'t> Parser<'t> {
         there
     }
 
-    /// Takes characters as long as they are wanted.
+    /// Takes characters as long as they match.
     fn take_while(&mut self, wanted: impl Fn(char) -> bool) -> &'t str {
         let rest = self.rest();
         let taken = rest.get(..rest.find(|c| !wanted(c)).unwrap_or(rest.len())).unwrap_or_default();
@@ -169,7 +169,7 @@ impl<'t> Parser<'t> {
         taken
     }
 
-    /// From a byte to where the parser is.
+    /// The span from a byte to the current position.
     const fn since(&self, start: usize) -> Span {
         Span { file: self.file, start, end: self.at }
     }
@@ -179,14 +179,14 @@ impl<'t> Parser<'t> {
     }
 
     fn unexpected(&self, c: char, wanted: &str, remedy: &'static str) -> SyntaxError {
-        let problem = format!("{c:?} is where {wanted} should be");
+        let problem = format!("expected {wanted}, found {c:?}");
         let end = self.at.saturating_add(c.len_utf8());
         SyntaxError { span: Span { file: self.file, start: self.at, end }, problem, remedy }
     }
 
     fn ended<T>(&self, wanted: &str) -> Parsed<T> {
         let at = self.text.trim_end().len();
-        let problem = format!("the text ends where {wanted} should be");
+        let problem = format!("expected {wanted}, found the end of the text");
         let span = Span { file: self.file, start: at, end: at };
         Err(SyntaxError { span, problem, remedy: "close every brace, bracket and quote" })
     }
@@ -229,11 +229,11 @@ impl<'t> Parser<'t> {
                     "false" => Value::Bool(false),
                     "Infinity" => Value::Number(f64::INFINITY),
                     "NaN" => Value::Number(f64::NAN),
-                    _ => return self.error(from, "a word without quotes is not a value", "write texts in quotes"),
+                    _ => return self.error(from, "a word without quotes is not a value", "write strings in quotes"),
                 }
             }
             Some(c) => {
-                return Err(self.unexpected(c, WANTED, "write an object, a list, a text in quotes, or a number"));
+                return Err(self.unexpected(c, WANTED, "write an object, a list, a string in quotes, or a number"));
             }
         };
         Ok(Node { span: self.since(from), value })
@@ -241,7 +241,7 @@ impl<'t> Parser<'t> {
 
     fn nested(&mut self, read: fn(&mut Self) -> Parsed<Value>) -> Parsed<Value> {
         if self.depth >= MAX_DEPTH {
-            return self.error(self.at, format!("more than {MAX_DEPTH} levels"), "nest less deeply");
+            return self.error(self.at, format!("more than {MAX_DEPTH} levels of nesting"), "use fewer levels");
         }
         self.depth = self.depth.saturating_add(1);
         self.next();
@@ -250,7 +250,7 @@ impl<'t> Parser<'t> {
         value
     }
 
-    /// Behind the opening brace.
+    /// After the opening brace.
     fn object(&mut self) -> Parsed<Value> {
         let (mut members, mut keys) = (Vec::new(), HashSet::new());
         loop {
@@ -262,12 +262,12 @@ impl<'t> Parser<'t> {
             let key = self.key()?;
             let key_span = self.since(from);
             if !keys.insert(key.clone()) {
-                return self.error(from, format!("the key {key:?} appears twice in one object"), "keep one of them");
+                return self.error(from, format!("the key {key:?} appears twice in one object"), "remove one of them");
             }
             self.skip_blank()?;
             match self.peek() {
                 Some(':') => self.next(),
-                Some(c) => return Err(self.unexpected(c, "a colon", "write a colon between key and value")),
+                Some(c) => return Err(self.unexpected(c, "a colon", "write a colon between the key and the value")),
                 None => return self.ended("a colon"),
             };
             self.skip_blank()?;
@@ -277,7 +277,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Behind the opening bracket.
+    /// After the opening bracket.
     fn list(&mut self) -> Parsed<Value> {
         let mut items = Vec::new();
         loop {
@@ -290,7 +290,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// A comma, or the closing mark, which stays.
+    /// A comma, or the closing mark, which is not consumed.
     fn separator(&mut self, close: char) -> Parsed<()> {
         self.skip_blank()?;
         match self.peek() {
@@ -331,7 +331,7 @@ impl<'t> Parser<'t> {
                 break;
             };
             if !(if name.is_empty() { is_name_start(c) } else { is_name_part(c) }) {
-                return self.error(from, format!("{c:?} is not allowed here in a key without quotes"), REMEDY);
+                return self.error(from, format!("{c:?} is not allowed here in an unquoted key"), REMEDY);
             }
             name.push(c);
         }
@@ -350,7 +350,7 @@ impl<'t> Parser<'t> {
             match self.next() {
                 None | Some('\n' | '\r') => {
                     self.at = start;
-                    return self.error(from, "a text is not closed", "end it with the quote with which it starts");
+                    return self.error(from, "a string is not closed", "end it with the same quote that starts it");
                 }
                 c if c == quote => return Ok(text),
                 Some('\\') => self.escape(start, &mut text)?,
@@ -359,7 +359,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Behind a backslash in a text.
+    /// After a backslash in a string.
     fn escape(&mut self, from: usize, text: &mut String) -> Parsed<()> {
         let c = self.next();
         text.push(match c {
@@ -374,7 +374,7 @@ impl<'t> Parser<'t> {
             Some('u') => self.unicode(from)?,
             Some('0') if !self.peek().is_some_and(|c| c.is_ascii_digit()) => '\0',
             Some('0'..='9') => {
-                return self.error(from, "an escape with a digit", "write \\x and two hexadecimal digits");
+                return self.error(from, "an escape that starts with a digit", "write \\x and two hexadecimal digits");
             }
             Some('\r') => {
                 self.eat("\n");
@@ -390,7 +390,7 @@ impl<'t> Parser<'t> {
         let mut number = 0_u32;
         for _ in 0..digits {
             let Some(digit) = self.peek().and_then(|c| c.to_digit(16)) else {
-                return self.error(from, "a bad escape", "write \\x and two, or \\u and four hexadecimal digits");
+                return self.error(from, "an invalid escape", "write \\x and two hexadecimal digits, or \\u and four");
             };
             self.next();
             number = number.wrapping_mul(16) | digit;
@@ -398,7 +398,7 @@ impl<'t> Parser<'t> {
         Ok(number)
     }
 
-    /// Behind `\u`; a surrogate needs its other half.
+    /// After `\u`. A surrogate needs its other half.
     fn unicode(&mut self, from: usize) -> Parsed<char> {
         let high = self.hex(from, 4)?;
         let pair = if (0xD800..0xDC00).contains(&high) && self.eat("\\u") {
@@ -409,12 +409,12 @@ impl<'t> Parser<'t> {
         };
         match char::decode_utf16(pair).next() {
             Some(Ok(c)) => Ok(c),
-            _ => self.error(from, "half of a surrogate pair", "write both halves, or the character itself"),
+            _ => self.error(from, "an unpaired surrogate", "write both halves, or the character itself"),
         }
     }
 
     fn number(&mut self) -> Parsed<Value> {
-        const REMEDY: &str = "write a decimal number, or a text in quotes";
+        const REMEDY: &str = "write a decimal number, or a string in quotes";
         let from = self.at;
         let negative = self.eat("-");
         if !negative {
@@ -443,18 +443,18 @@ impl<'t> Parser<'t> {
             }
             match self.text.get(start..self.at).unwrap_or_default().parse() {
                 Ok(number) if is_good => number,
-                _ => return self.error(from, "is not a number", REMEDY),
+                _ => return self.error(from, "an invalid number", REMEDY),
             }
         };
         if self.peek().is_some_and(is_name_part) {
             self.take_while(is_name_part);
-            return self.error(from, "is not a number", REMEDY);
+            return self.error(from, "an invalid number", REMEDY);
         }
         Ok(Value::Number(sign * number))
     }
 }
 
-/// White space of ECMAScript 5, line ends included.
+/// White space of ECMAScript 5, including line ends.
 pub fn is_blank(c: char) -> bool {
     is_line_end(c) || c == '\u{FEFF}' || (c.is_whitespace() && c != '\u{85}')
 }
@@ -478,7 +478,7 @@ mod tests {
 
     use super::*;
 
-    /// What a text reads as, in JSON; numbers that JSON lacks by name.
+    /// The parsed text as JSON. Numbers that JSON lacks are written by name.
     fn read(text: &str) -> Result<String, String> {
         parse(text, 0).map(|node| shown(&node)).map_err(|error| error.problem)
     }
@@ -517,7 +517,7 @@ mod tests {
         }
     }
 
-    /// The judge is the reader that the Gateway has.
+    /// The reference is the Gateway's own parser.
     #[cfg(feature = "gateway")]
     #[test]
     fn texts_good_and_damaged_read_as_with_the_gateways_reader() {
@@ -534,7 +534,7 @@ mod tests {
                     read_by_both += 1;
                 }
                 (Err(problem), Some(_)) => assert!(is_deliberate(&problem), "{text:?}: {problem}"),
-                (Ok(_), None) => panic!("{text:?} is read here alone"),
+                (Ok(_), None) => panic!("{text:?} is read only here"),
                 (Err(_), None) => {}
             }
         }
@@ -542,33 +542,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json5_says_so_and_where() {
+    fn a_text_that_is_not_json5_is_an_error_with_its_place() {
         for (text, place, problem) in [
-            ("", "", "ends where a value"),
-            ("{", "", "ends where a key"),
-            ("{a: 1", "", "ends where a comma"),
-            ("{a 1}", "1", "where a colon"),
-            ("{a: 1 b: 2}", "b", "where a comma"),
-            ("{a: 1} x", "x", "where the end"),
+            ("", "", "expected a value, found the end"),
+            ("{", "", "expected a key or '}', found the end"),
+            ("{a: 1", "", "expected a comma or '}', found the end"),
+            ("{a 1}", "1", "expected a colon"),
+            ("{a: 1 b: 2}", "b", "expected a comma"),
+            ("{a: 1} x", "x", "expected the end"),
             ("{a: hello}", "hello", "a word without quotes"),
             ("{a: 'x\n'}", "'x", "not closed"),
             ("/* a", "/*", "comment is not closed"),
             ("{1a: 1}", "1", "is not allowed here"),
-            ("{a-b: 1}", "-", "where a colon"),
-            ("{,}", ",", "where a key"),
-            ("[,]", ",", "where a value"),
-            ("[1,,2]", ",", "where a value"),
+            ("{a-b: 1}", "-", "expected a colon"),
+            ("{,}", ",", "expected a key"),
+            ("[,]", ",", "expected a value"),
+            ("[1,,2]", ",", "expected a value"),
             ("{a: 1, 'a': 2}", "'a'", "appears twice"),
-            ("[010]", "010", "is not a number"),
-            ("[1x]", "1x", "is not a number"),
-            ("[.]", ".", "is not a number"),
-            ("[1e]", "1e", "is not a number"),
+            ("[010]", "010", "invalid number"),
+            ("[1x]", "1x", "invalid number"),
+            ("[.]", ".", "invalid number"),
+            ("[1e]", "1e", "invalid number"),
             ("[0x]", "0x", "without digits"),
             ("'\\ud83d'", "\\ud83d", "surrogate"),
-            ("'\\1'", "\\1", "escape with a digit"),
-            ("'\\xg'", "\\x", "bad escape"),
+            ("'\\1'", "\\1", "escape that starts with a digit"),
+            ("'\\xg'", "\\x", "invalid escape"),
             ("{\\x: 1}", "\\", "not a \\u escape"),
-            ("\"\\", "", "ends where an escape"),
+            ("\"\\", "", "expected an escape, found the end"),
         ] {
             let error = parse(text, 0).unwrap_err();
             assert!(error.problem.contains(problem), "{text:?}: {}", error.problem);
@@ -579,7 +579,7 @@ mod tests {
         assert!(parse(&deep[1..deep.len() - 1], 0).is_ok());
     }
 
-    /// A word that is not quoted is not repeated: it may be a secret whose quotes were forgotten.
+    /// An unquoted word is not repeated: it may be a secret with its quotes forgotten.
     #[test]
     fn no_error_repeats_a_value() {
         for text in ["{token: s3cr3t}", "{token: 's3cr3t", "{token: s3cr3t-x}", "{token: 12s3cr3t}"] {
@@ -633,7 +633,7 @@ mod tests {
         })
     }
 
-    /// The same, with a few characters changed.
+    /// A JSON5 text with a few characters changed.
     fn damaged() -> impl Strategy<Value = String> {
         let change = (
             any::<prop::sample::Index>(),
@@ -649,7 +649,7 @@ mod tests {
         })
     }
 
-    /// Another reader's view of a text.
+    /// A value as another parser reads it.
     #[derive(Debug, serde::Deserialize)]
     #[serde(untagged)]
     enum Other {
@@ -675,7 +675,7 @@ mod tests {
         }
     }
 
-    /// Every value again, from the place that it claims.
+    /// Parses every value again from its span.
     fn check_places(text: &str, node: &Node) {
         let Span { start, end, .. } = node.span;
         assert_eq!(parse(&text[start..end], 0).map(|again| shown(&again)), Ok(shown(node)), "{text:?} {start}..{end}");
@@ -692,7 +692,7 @@ mod tests {
         }
     }
 
-    /// Stricter on purpose, and said so in the head of this file.
+    /// Whether this parser is stricter on purpose, as the head of this file says.
     fn is_deliberate(problem: &str) -> bool {
         problem.contains("appears twice") || problem.contains("surrogate")
     }
@@ -716,7 +716,7 @@ mod tests {
         fn a_damaged_text_is_refused_where_another_reader_refuses_it(text in damaged()) {
             match (parse(&text, 0), json5::from_str::<Other>(&text)) {
                 (Ok(node), Ok(other)) => prop_assert!(same(&node, &other), "{text:?}: {node:?} {other:?}"),
-                (Ok(_), Err(error)) => prop_assert!(false, "{text:?} is read here, and elsewhere: {error}"),
+                (Ok(_), Err(error)) => prop_assert!(false, "{text:?} is read here, but not elsewhere: {error}"),
                 (Err(error), Ok(_)) => prop_assert!(is_deliberate(&error.problem), "{text:?} is read elsewhere: {}", error.problem),
                 (Err(_), Err(_)) => {}
             }

@@ -1,5 +1,4 @@
-//! What an operator has at hand beside the filter: it checks configurations and explains decisions, with the very code
-//! that decides in Envoy.
+//! The command-line tool. It checks configurations and explains decisions, with the same code that decides in Envoy.
 #![forbid(unsafe_code)]
 
 mod check;
@@ -29,21 +28,22 @@ Examples:
   openclaw-trusted-proxy help explain
 
 Exit codes:
-  0    fine: no error was found; the request passes
-  1    an error was found (with --strict: or a warning); the request is refused; not every line of a log could be judged
-  2    no answer: wrong arguments, a file that cannot be read, a configuration that makes no policy
-  141  the reader of the output went away";
+  0    no error was found; the request passes; every line of a log was judged
+  1    an error was found (with --strict, also a warning); the request is refused; some lines of a
+       log could not be judged
+  2    no answer: wrong arguments, an unreadable file, an invalid configuration
+  141  the reader of the output closed it";
 
-/// Checks, explains, renders and replays the configuration of the trusted-proxy filter for Envoy.
+/// Checks, explains, renders and replays configurations of the trusted-proxy filter for Envoy.
 #[derive(Parser)]
-#[command(name = "openclaw-trusted-proxy", version, after_help = HELP, max_term_width = 120)]
+#[command(name = "openclaw-trusted-proxy", version, after_help = HELP, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print one JSON object instead of text
     #[arg(long, global = true, display_order = 900)]
     json: bool,
-    /// When to use colour; auto: on a terminal, unless NO_COLOR is set
+    /// When to use colour; auto means on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, display_order = 901, value_enum, default_value_t, value_name = "WHEN")]
     color: Colour,
 }
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Ok(outcome) => outcome.into(),
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(141),
         Err(failure) => {
-            // Where even this cannot be written, the exit code is all there is left to say.
+            // If this cannot be written either, only the exit code is left.
             let _ = out.failure(&failure);
             ExitCode::from(2)
         }

@@ -1,4 +1,4 @@
-//! The readers that the Gateway has, for tests that hold ours against them.
+//! The Gateway's own parsers, for tests that compare ours with them.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::process::Stdio;
 use harness::gateway;
 use serde_json::json;
 
-/// Has one of the Gateway's packages read these texts: what each comes to, or `None` where it refuses.
+/// Reads these texts with one of the Gateway's packages: each result, or `None` where the package reports an error.
 pub fn read(package: &str, texts: &[String]) -> Vec<Option<String>> {
     let mut reader = gateway::script("read.mjs");
     let reader = reader.arg(gateway::installed().0).arg(package).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -1,4 +1,4 @@
-//! What the tool says: text for people, coloured on a terminal only, or one JSON object.
+//! The tool's output: text for people, coloured only on a terminal, or one JSON object.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-/// The answer to the question that was asked, as an exit code.
+/// The answer of a command, as an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing to complain about.
+    /// No errors, or the request passes.
     Fine,
     /// Errors were found, or the request is refused.
     Found,
@@ -28,14 +28,14 @@ impl From<Outcome> for ExitCode {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
-    /// One or more things that are wrong with what was asked, ready to be printed.
+    /// One or more problems with the input, ready to be printed.
     Input(Vec<Problem>),
     /// The output cannot be written.
     Output(io::Error),
 }
 
 impl Failure {
-    /// A single problem: where, what is wrong there, and what to do.
+    /// A single problem: its place, what is wrong, and how to fix it.
     pub fn new(place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Input(vec![Problem {
             place: place.into(),
@@ -52,21 +52,21 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// One thing that is wrong.
+/// A problem with the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// A JSON path, a file, or an argument.
+    /// Where it is: a JSON path, a file, or an argument.
     pub place: String,
-    /// What is wrong there.
+    /// What is wrong.
     pub problem: String,
-    /// What to do instead; empty where the problem says it already.
+    /// How to fix it; empty if the problem already says so.
     pub remedy: String,
-    /// Where it is in the source.
+    /// The line in the source.
     pub excerpt: Option<Excerpt>,
 }
 
 impl Problem {
-    /// The problem for programs.
+    /// The problem as JSON.
     pub fn to_json(&self) -> Value {
         let mut object = json!({"path": self.place, "problem": self.problem, "remedy": self.remedy});
         if let (Some(excerpt), Some(object)) = (&self.excerpt, object.as_object_mut()) {
@@ -78,18 +78,18 @@ impl Problem {
     }
 }
 
-/// A line of a source file, and what in it is meant.
+/// A line of a source file, and the part of it that has the problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The file as it was named.
+    /// The file, by the name that it was given.
     pub file: String,
-    /// The line, from one.
+    /// The line number, starting at 1.
     pub line: usize,
-    /// The column in characters, from one.
+    /// The column in characters, starting at 1.
     pub column: usize,
-    /// The line, fit to be shown: no secrets, no control characters, not too long.
+    /// The line, safe to show: no secrets, no control characters, not too long.
     pub text: String,
-    /// Where in `text` the mark starts, and its length, in characters.
+    /// The start and the length of the mark in `text`, in characters.
     pub mark: (usize, usize),
 }
 
@@ -105,14 +105,14 @@ pub enum Colour {
     Never,
 }
 
-/// What a text is, which decides its colour.
+/// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Goes well.
+    /// Success.
     Good,
-    /// Goes wrong.
+    /// Failure.
     Bad,
-    /// Deserves attention.
+    /// Needs attention.
     Doubtful,
     /// A place, a heading.
     Strong,
@@ -147,13 +147,13 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// Whether a character would command the terminal, turn the text around it about, or hide it.
+/// Whether a character can control the terminal, reorder the text around it, or hide text.
 pub fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// A text that a terminal can show, on one line.
+/// A text that is safe to show on one line of a terminal.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hostile) {
         return Cow::Borrowed(text);
@@ -162,7 +162,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// Where answers go: standard output. `write!` to it; errors of it end the program quietly.
+/// Standard output, where answers go. Use `write!`; write errors end the program quietly.
 pub struct Output {
     out: BufWriter<StdoutLock<'static>>,
     json: bool,
@@ -187,12 +187,12 @@ impl Output {
         }
     }
 
-    /// Whether one JSON object is wanted.
+    /// Whether the output is one JSON object.
     pub const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// A text in its colour, where there is colour.
+    /// A text in its colour, if colour is on.
     pub fn paint<T: fmt::Display>(&self, style: Style, text: T) -> Painted<T> {
         Painted { style: self.coloured.then_some(style), text }
     }
@@ -203,24 +203,24 @@ impl Output {
         self.out.write_all(b"\n")
     }
 
-    /// Writes a problem and the place where it is. `label` says how bad it is.
+    /// Writes a problem and its excerpt. `label` is its severity.
     pub fn problem(&mut self, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
         let coloured = self.coloured;
         write_problem(&mut self.out, coloured, style, label, problem)
     }
 
-    /// Says why there is no answer, on standard error; with `--json` on standard output too.
+    /// Writes why there is no answer to standard error; with `--json`, also to standard output.
     pub fn failure(&mut self, failure: &Failure) -> io::Result<()> {
         let problems = match failure {
             Failure::Input(problems) => problems.clone(),
             Failure::Output(error) => vec![Problem {
                 place: "standard output".to_owned(),
                 problem: format!("cannot be written: {error}"),
-                remedy: "make room, or write elsewhere".to_owned(),
+                remedy: "free some space, or write somewhere else".to_owned(),
                 excerpt: None,
             }],
         };
-        // What was not written by now is not part of an answer.
+        // Output that cannot be written now is not part of an answer.
         let _ = self.out.flush();
         let mut err = BufWriter::new(io::stderr().lock());
         for problem in &problems {

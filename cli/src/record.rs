@@ -1,11 +1,11 @@
-//! What an Envoy records of a request so that its decision can be made again: the format, as
-//! `render envoy --record` writes it, and how `replay` reads it back.
+//! The record of a request from which its decision can be made again: the format that `render envoy --record` prints,
+//! and how `replay` reads it.
 //!
-//! The filter changes headers, and access logs are written after it. So a `set_filter_state` right before the
-//! filter keeps what the filter is about to see, as one JSON text, and the access log shows it. `%REQ(NAME)%` shows
-//! the first copy of a header alone; CEL shows all copies, joined with a comma. Where the number of copies matters,
-//! both are recorded: they are the same if there is one. Of a required header only is recorded whether it is there
-//! and not blank, since its value may be a secret.
+//! The filter changes headers, and access logs are written after the filter. So a `set_filter_state` right before the
+//! filter stores what the filter is about to see, as one JSON text, and the access log prints it. `%REQ(NAME)%` gives
+//! only the first copy of a header; CEL gives all copies, joined with commas. Where the number of copies matters, both
+//! are recorded: they are equal if there is one copy. For a required header, the record only says whether it is present
+//! and not blank, because its value may be a secret.
 
 use std::borrow::Cow;
 
@@ -18,14 +18,14 @@ use serde_json::{Map, Value, json};
 
 /// The filter state that holds the record.
 pub const STATE: &str = "openclaw.recorded";
-/// The key of an access log's line that shows it.
+/// The key of the record in a line of the access log.
 pub const KEY: &str = "recorded";
 
-/// Headers that are recorded in any case. Envoy itself joins the copies of each, or there is but one.
+/// Headers that are always recorded. Envoy itself joins their copies, or there is only one.
 const ALWAYS: [&str; 4] = [":authority", "origin", "upgrade", "x-forwarded-for"];
 const REAL_IP: &str = "x-real-ip";
 
-/// What one policy reads of a request, besides what is always recorded.
+/// What a policy reads from a request, in addition to what is always recorded.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     state: Option<String>,
@@ -34,17 +34,17 @@ pub struct Inputs {
     /// The path in dynamic metadata.
     assertion: Option<Vec<String>>,
     real_ip: bool,
-    /// Headers of which the number of copies matters: user and groups.
+    /// Headers whose number of copies matters: user and groups.
     identity: Vec<String>,
-    /// Headers that must be there.
+    /// Headers that must be present.
     required: Vec<String>,
 }
 
 impl Inputs {
-    /// What a policy reads, by the configuration that it was compiled from.
+    /// What a policy reads, from the configuration that it was compiled from.
     pub fn of(configuration: &Value, policy: &Policy) -> Self {
         let at = |path: &str| configuration.pointer(path);
-        // The configuration is good: names are tokens, between blanks at most.
+        // The configuration is valid: names are tokens, possibly with white space around them.
         let name = |value: &Value| {
             let token = value.as_str()?.trim_matches(|c: char| !c.is_ascii_graphic());
             Some(if token.eq_ignore_ascii_case("host") { ":authority".to_owned() } else { token.to_ascii_lowercase() })
@@ -78,10 +78,10 @@ impl Inputs {
     }
 }
 
-/// The record that holds what all of these read, as Envoy's `json_format`, in the order in which it is to be written.
+/// The record of everything that these policies read, as Envoy's `json_format`, in the order in which it is written.
 ///
 /// # Errors
-/// A name that cannot be in Envoy's format: its path in the configuration, and itself.
+/// A name that Envoy's format cannot contain: its path in the configuration, and the name.
 pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static str, String)> {
     const HEADERS: &str = "gateway.auth.trustedProxy";
     let fits = |place, name: &str| {
@@ -101,7 +101,7 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
     let mut present = Map::new();
     for name in all.iter().flat_map(Inputs::only_required) {
         fits(HEADERS, name)?;
-        // Node keeps the first copy alone of some headers, so a blank first copy must not be made good by a second one.
+        // Node keeps only the first copy of some headers, so a second copy must not make up for a blank first one.
         let first_only = FIRST_COPY_ONLY.iter().any(|only| only.eq_ignore_ascii_case(name.as_bytes()));
         let not_blank = if first_only { "^[ \\t]*[^ \\t,]" } else { "[^ \\t]" };
         let there = format!("%CEL(request.headers['{name}'].matches('{not_blank}'))%");
@@ -122,7 +122,7 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
     let mut format = vec![
         ("peer", json!("%CEL(source.address)%")),
         ("method", json!("%REQ(:METHOD)%")),
-        // Without the query, which may hold secrets and which no rule reads.
+        // Without the query: it may contain secrets, and no rule reads it.
         ("path", json!("%PATH(NQ)%")),
         ("headers", headers.into()),
         ("copies", copies.into()),
@@ -140,7 +140,7 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
     Ok(format)
 }
 
-/// A record, as it is in a log.
+/// A record in a log.
 #[derive(Debug, Default, Deserialize)]
 pub struct Record<'a> {
     #[serde(borrow, default)]
@@ -170,19 +170,19 @@ pub struct Record<'a> {
 /// One recorded value.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 enum Recorded<'a> {
-    /// The record has no such field: nothing is known.
+    /// The record has no such field.
     #[default]
     Missing,
-    /// The request had none.
+    /// The request had no such value.
     None,
-    /// As bytes in Latin-1.
+    /// Text, where each character is one byte (Latin-1).
     Text(Cow<'a, str>),
-    /// Something that is not text.
+    /// A value that is not text.
     Other,
 }
 
 impl<'a> Recorded<'a> {
-    /// The bytes, where the request had any.
+    /// The bytes, if the request had the value.
     fn bytes(&self) -> Option<Cow<'_, [u8]>> {
         match self {
             Self::Text(text) => Some(bytes(text)),
@@ -190,7 +190,7 @@ impl<'a> Recorded<'a> {
         }
     }
 
-    /// The same, but what is not recorded is an error.
+    /// The bytes, if the request had the value; an error if the record has no such field.
     fn known(&self, field: &str) -> Result<Option<Cow<'_, [u8]>>, Unjudged> {
         if *self == Self::Missing { Err(Unjudged::Lacks(field.to_owned())) } else { Ok(self.bytes()) }
     }
@@ -250,7 +250,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Recorded<'a> {
     }
 }
 
-/// Recorded values by name; there are few.
+/// Recorded values by name. There are only a few, so a list will do.
 #[derive(Debug, Default)]
 struct Named<'a>(Vec<(Cow<'a, str>, Recorded<'a>)>);
 
@@ -282,43 +282,43 @@ impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
     }
 }
 
-/// A key; serde borrows a `Cow` only where it is told to.
+/// A key. Serde borrows a `Cow` only with this attribute.
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Why nothing can be said about a request.
+/// Why a request cannot be judged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unjudged {
-    /// The record has no such field, and the policy reads it.
+    /// The policy reads a field that the record does not have.
     Lacks(String),
-    /// How many copies there were of this header cannot be told.
+    /// The number of copies of this header is unclear.
     UnclearCopies(String),
     /// The record itself cannot be read.
     Unreadable,
 }
 
-/// What Envoy writes for bytes that are not UTF-8 is one `\u00..` for each byte; everything else is there as it came.
-/// With every byte that is there made such a character too, each character of each text is one byte.
+/// Envoy writes bytes that are not UTF-8 as one `\u00..` each, and everything else unchanged. This turns every other
+/// byte into such a character too, so that each character of each text is one byte.
 pub fn as_latin1(text: &str) -> Cow<'_, str> {
     if text.is_ascii() { Cow::Borrowed(text) } else { Cow::Owned(text.bytes().map(char::from).collect()) }
 }
 
-/// The bytes of a text in which each character is one.
+/// The bytes of a text in which each character is one byte.
 fn bytes(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() {
         return Cow::Borrowed(text.as_bytes());
     }
-    // What is not a byte cannot come from Envoy: it stands for no byte that a rule would like.
+    // Other characters cannot come from Envoy. They become a byte that no rule accepts.
     Cow::Owned(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0)).collect())
 }
 
 impl<'a> Record<'a> {
-    /// Reads a record, [`as_latin1`].
+    /// Reads a record from a text that went through [`as_latin1`].
     ///
     /// # Errors
-    /// Where it is none.
+    /// If the text is not a record.
     pub fn read(text: &'a str) -> Result<Self, Unjudged> {
-        // Serde would take a list for the fields in their order.
+        // Serde would also accept a list of the fields in order.
         let object = Some(text).filter(|text| text.trim_ascii_start().starts_with('{'));
         object.and_then(|text| serde_json::from_str(text).ok()).ok_or(Unjudged::Unreadable)
     }
@@ -328,7 +328,7 @@ impl<'a> Record<'a> {
         self.peer.bytes().unwrap_or_default()
     }
 
-    /// The peer's address where the policy reads it.
+    /// The peer's address, from where the policy reads it.
     fn peer_for(&self, policy: &Policy) -> Result<Peer, Unjudged> {
         Ok(match policy.peer_address() {
             PeerAddress::Connection => Peer::from_connection(&self.peer.known("peer")?.unwrap_or_default()),
@@ -338,7 +338,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// The headers that the policy reads, as far as their values matter.
+    /// The headers that the policy reads, with the values that matter to it.
     fn headers(&self, inputs: &'a Inputs) -> Result<Vec<(&'a str, Cow<'_, [u8]>)>, Unjudged> {
         let mut headers: Vec<(&str, Cow<'_, [u8]>)> = Vec::with_capacity(12);
         headers.extend(self.method.known("method")?.map(|value| (":method", value)));
@@ -370,20 +370,20 @@ impl<'a> Record<'a> {
         Ok(headers)
     }
 
-    /// Something for a header of which only counts whether it is there and not blank.
+    /// A stand-in value for a header that only has to be present and not blank.
     fn stand_in(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, Unjudged> {
         match self.present.get(name) {
             Recorded::Text(text) if text == "true" => Ok(Some(Cow::Borrowed(b"recorded"))),
             Recorded::Text(_) | Recorded::None | Recorded::Other => Ok(None),
-            // Another policy may have had it recorded by value.
+            // It may have been recorded by value for another policy.
             Recorded::Missing => self.copies.get(name).known(&format!("present.{name}")),
         }
     }
 
-    /// Shows the request to the policy that has these inputs.
+    /// Has the policy with these inputs judge the request.
     ///
     /// # Errors
-    /// Where the record does not hold what the policy reads.
+    /// If the record lacks something that the policy reads.
     pub fn judge<T>(
         &'a self,
         policy: &Policy,

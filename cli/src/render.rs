@@ -1,7 +1,7 @@
-//! `render`: configuration for Envoy, Istio, Envoy Gateway and the Gateway, from the operator's own.
+//! `render`: configuration for Envoy, Istio, Envoy Gateway and the Gateway, made from the operator's own.
 //!
-//! The shape is that of the files in `envoy/`, which are part of this program: what is changed in them is found by
-//! the text that is there, and a text that is there no longer is an error that the tests meet.
+//! The files in `envoy/` are the templates, and are part of this program. Each change finds its place by the text that
+//! it replaces. If that text no longer exists, rendering fails, and so do the tests.
 
 mod envoy;
 mod gateway;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::input;
+use crate::input::{self, Input};
 use crate::output::{Failure, Outcome, Output, Problem};
 use policy::Plugin;
 
@@ -29,10 +29,11 @@ Examples:
   openclaw-trusted-proxy render istio openclaw.json --placement sidecar
   openclaw-trusted-proxy render gateway openclaw.json --envoy 10.0.0.2
 
-What is printed starts with a comment that says what it is made from, and what is left to be filled in.
-Exit codes: 0 printed, 1 the configuration has errors, 2 no answer.";
+The output starts with a comment that names its source and lists what remains to be done.
 
-/// Print ready configuration for Envoy, Istio, Envoy Gateway or the Gateway
+Exit codes: 0 success, 1 the configuration has errors, 2 no answer.";
+
+/// Print ready-to-use configuration for Envoy, Istio, Envoy Gateway or the Gateway
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
@@ -42,36 +43,33 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Target {
-    /// A bootstrap for Envoy, and the file with filter and policy that it reads by ECDS
+    /// A bootstrap for Envoy, and the file with the filter and its policy that Envoy reads by ECDS
     Envoy(envoy::Args),
-    /// WasmPlugin and what belongs beside it
+    /// A WasmPlugin and the resources that it needs
     Istio(manifest::Istio),
-    /// EnvoyExtensionPolicy and what belongs beside it
+    /// An EnvoyExtensionPolicy and the resources that it needs
     EnvoyGateway(manifest::EnvoyGateway),
-    /// The gateway block of openclaw.json that belongs behind the filter
+    /// The gateway block of openclaw.json for a Gateway behind the filter
     Gateway(gateway::Args),
 }
 
-/// What every target needs to know.
+/// Arguments of every target.
 #[derive(Debug, clap::Args)]
 struct Source {
-    /// An openclaw.json, or a plugin configuration; - is standard input
-    file: PathBuf,
     #[command(flatten)]
-    options: input::Options,
-    /// Write into this folder instead of standard output
+    input: Input,
+    /// Write to this folder instead of standard output
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Overwrite files in it
+    /// Overwrite files in that folder
     #[arg(long, requires = "out")]
     force: bool,
 }
 
-/// A proxy that connects to Envoy.
+/// Proxies that connect to Envoy.
 #[derive(Debug, clap::Args)]
 struct Proxies {
-    /// The address or CIDR block of a proxy that connects to this Envoy: filter.trustedProxies; may be given more
-    /// than once
+    /// The address or CIDR block of a proxy that connects to this Envoy (filter.trustedProxies); may be repeated
     #[arg(long, value_name = "IP")]
     proxy: Vec<String>,
 }
@@ -80,7 +78,7 @@ struct Proxies {
 struct Rendered {
     /// Its path below the folder.
     name: &'static str,
-    /// Without its head.
+    /// Its text, without the comment at the top.
     text: String,
 }
 
@@ -100,7 +98,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         Target::EnvoyGateway(args) => &args.source,
         Target::Gateway(args) => &args.source,
     };
-    let plugin = match Plugin::read(&source.file, &source.options)? {
+    let plugin = match Plugin::read(&source.input)? {
         Ok(plugin) => plugin,
         Err(problems) => return found(&problems, out),
     };
@@ -115,7 +113,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         Err(NotRendered::Policy(problems)) => return found(&problems, out),
         Err(NotRendered::Failure(failure)) => return Err(failure),
     };
-    let made_from = input::name_of(&source.file);
+    let made_from = input::name_of(&source.input.file);
     let files = rendering.with_heads(&made_from);
     if let Some(folder) = &source.out {
         write(folder, &files, source.force)?;
@@ -138,7 +136,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     Ok(Outcome::Fine)
 }
 
-/// Tells what is wrong with the configuration, as `check` does.
+/// Reports the errors in the configuration, as `check` does.
 fn found(problems: &[Problem], out: &mut Output) -> Result<Outcome, Failure> {
     out.failure(&Failure::Input(problems.to_vec()))?;
     Ok(Outcome::Found)
@@ -159,9 +157,9 @@ impl From<Failure> for NotRendered {
 
 impl Rendering {
     fn with_heads(&self, made_from: &str) -> Vec<(&'static str, String)> {
-        // One file may be read without the others: each has the head.
+        // Each file gets the comment, because it may be read without the others.
         let mut head = format!(
-            "{0} Made by `openclaw-trusted-proxy render` {1} from {made_from}: edit that, and render again.\n",
+            "{0} Made by `openclaw-trusted-proxy render` {1} from {made_from}.\n{0} To change the policy, edit the source, and render again with the same options.\n",
             self.comment,
             env!("CARGO_PKG_VERSION")
         );
@@ -175,7 +173,7 @@ impl Rendering {
     }
 }
 
-/// Writes the files, each at once and as a whole: Envoy notices when one is renamed into the folder that it watches.
+/// Writes each file atomically: Envoy notices when a file is renamed into the folder that it watches.
 fn write(folder: &Path, files: &[(&'static str, String)], force: bool) -> Result<(), Failure> {
     let problem = |path: &Path, error: &io::Error| {
         Failure::new(
@@ -188,7 +186,7 @@ fn write(folder: &Path, files: &[(&'static str, String)], force: bool) -> Result
         let file = folder.join(name);
         if !force && fs::read(&file).is_ok_and(|is| is != text.as_bytes()) {
             let place = file.display().to_string();
-            return Err(Failure::new(place, "is there already, and differs", "add --force to replace it"));
+            return Err(Failure::new(place, "already exists, and differs", "add --force to replace it"));
         }
     }
     for (name, text) in files {
@@ -205,12 +203,16 @@ fn write(folder: &Path, files: &[(&'static str, String)], force: bool) -> Result
 /// `IP:port`.
 fn socket(argument: &str, text: &str) -> Result<SocketAddr, Failure> {
     text.parse().map_err(|_| {
-        Failure::new(argument, format!("{text:?} is not an IP:PORT"), "write for example 0.0.0.0:8080 or [::]:8080")
+        Failure::new(
+            argument,
+            format!("{text:?} is not in the form IP:PORT"),
+            "use, for example, 0.0.0.0:8080 or [::]:8080",
+        )
     })
 }
 
 /// An IP address.
 fn address(argument: &str, text: &str) -> Result<IpAddr, Failure> {
     text.parse()
-        .map_err(|_| Failure::new(argument, format!("{text:?} is not an IP address"), "write for example 10.0.0.2"))
+        .map_err(|_| Failure::new(argument, format!("{text:?} is not an IP address"), "use, for example, 10.0.0.2"))
 }

@@ -1,4 +1,4 @@
-//! `replay`: what a policy would have decided about the requests of an access log, and what another one would.
+//! `replay`: what a policy decides on the requests in an access log, and what another policy decides differently.
 
 mod lines;
 mod report;
@@ -6,48 +6,46 @@ mod tally;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use policy::Policy;
 use serde_json::Value;
 
-use crate::input;
+use crate::input::{self, Input};
 use crate::output::{Failure, Outcome, Output};
 use crate::record::Inputs;
 
 const HELP: &str = "\
-The log has one JSON object a line, with what the policy reads under \"recorded\": `render envoy --record FILE` writes an Envoy
-configuration that logs so, and docs/replay.md explains the format. Nothing is guessed: a line that lacks what the policy reads is
-counted as not judged.
+The log has one JSON object per line, with what the policy reads under \"recorded\".
+`render envoy FILE --record` prints an Envoy configuration that writes such a log, and
+docs/replay.md describes the format. Nothing is guessed: a line that lacks something that the
+policy reads is counted as not judged.
 
 Examples:
   openclaw-trusted-proxy replay openclaw.json access.log
   openclaw-trusted-proxy replay openclaw.json access.log --against stricter.json
   kubectl logs deploy/envoy | openclaw-trusted-proxy replay openclaw.json - --json
 
-Exit codes: 0 every request was judged, 1 some lines could not be, 2 no answer.";
+Exit codes: 0 every request was judged, 1 some lines could not be judged, 2 no answer.";
 
-/// How files of gzip, zstd and xz begin.
+/// The first bytes of gzip, zstd and xz files.
 const COMPRESSED: [&[u8]; 3] = [b"\x1F\x8B", b"\x28\xB5", b"\xFD\x37"];
 
-/// Judge the requests of an Envoy access log: counts by result and reason, with examples, and what another policy
-/// would change
+/// Judge the requests in an Envoy access log: count results and reasons, and show what another policy changes
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    /// An openclaw.json, or a plugin configuration
-    file: PathBuf,
     #[command(flatten)]
-    options: input::Options,
-    /// The access log, one JSON object a line; - is standard input
+    input: Input,
+    /// The access log, one JSON object per line; - is standard input
     log: PathBuf,
-    /// Another configuration: what would it decide differently?
+    /// Another configuration: show what it decides differently
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
-    /// The filter's own settings for --against, beside an openclaw.json
+    /// The filter's settings for --against, if that is an openclaw.json
     #[arg(long, value_name = "FILE", requires = "against")]
     against_filter: Option<PathBuf>,
-    /// How many examples to show of each
+    /// How many examples to show for each result
     #[arg(long, value_name = "N", default_value_t = 3)]
     examples: usize,
 }
@@ -59,8 +57,8 @@ pub struct Judge {
 }
 
 impl Judge {
-    fn read(file: &Path, options: &input::Options) -> Result<Self, Failure> {
-        let configuration = input::read(file, options)?;
+    fn read(input: &Input) -> Result<Self, Failure> {
+        let configuration = input.read()?;
         let policy = configuration.policy()?.policy;
         let json: Value = serde_json::from_str(&configuration.plugin_json()).unwrap_or_default();
         let inputs = Inputs::of(&json, &policy);
@@ -70,42 +68,39 @@ impl Judge {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    if args.file.as_os_str() == "-" && args.log.as_os_str() == "-" {
-        return Err(Failure::new("-", "stands for the policy and for the log", "give one of them as a file"));
+    let log_is_stdin = input::is_stdin(&args.log);
+    if args.input.is_stdin() && log_is_stdin {
+        return Err(Failure::new("-", "is given for both the policy and the log", "read one of them from a file"));
     }
-    let judge = Judge::read(&args.file, &args.options)?;
+    let judge = Judge::read(&args.input)?;
     let against = match &args.against {
         Some(file) => {
-            let options = input::Options { filter: args.against_filter.clone(), ..args.options.clone() };
-            Some(Judge::read(file, &options)?)
+            let filter = args.against_filter.clone();
+            Some(Judge::read(&Input { file: file.clone(), filter, ..args.input.clone() })?)
         }
         None => None,
     };
-    let unreadable = |error: &io::Error| {
-        let place = input::name_of(&args.log);
-        Failure::new(place, format!("cannot be read: {error}"), "check the path, and that you may read the file")
-    };
-    let (mut log, length): (Box<dyn Read + Send>, u64) = if args.log.as_os_str() == "-" {
+    let unreadable = |error| input::unreadable(&args.log, &error);
+    let (mut log, length): (Box<dyn Read + Send>, u64) = if log_is_stdin {
         (Box::new(io::stdin()), 0)
     } else {
-        let file = File::open(&args.log).map_err(|error| unreadable(&error))?;
+        let file = File::open(&args.log).map_err(unreadable)?;
         let length = file.metadata().map_or(0, |data| data.len());
         (Box::new(file), length)
     };
-    // Logs that were rotated: else each line of noise would be one that could not be judged.
+    // A rotated log is often compressed: without this check, each line of noise would count as not judged.
     let mut head = Vec::new();
-    log.by_ref().take(2).read_to_end(&mut head).map_err(|error| unreadable(&error))?;
+    log.by_ref().take(2).read_to_end(&mut head).map_err(unreadable)?;
     if COMPRESSED.contains(&head.as_slice()) {
         let place = input::name_of(&args.log);
         return Err(Failure::new(
             place,
             "is compressed",
-            "unpack it on the way: zcat LOG | openclaw-trusted-proxy replay POLICY -",
+            "decompress it first: zcat LOG | openclaw-trusted-proxy replay POLICY -",
         ));
     }
     let log = io::Cursor::new(head).chain(log);
-    let tally =
-        lines::tally(log, length, &judge, against.as_ref(), args.examples).map_err(|error| unreadable(&error))?;
+    let tally = lines::tally(log, length, &judge, against.as_ref(), args.examples).map_err(unreadable)?;
     report::write(&tally, against.is_some(), out)?;
     Ok(if tally.is_complete() { Outcome::Fine } else { Outcome::Found })
 }

@@ -1,4 +1,4 @@
-//! One request in the words of the WIT, judged.
+//! Decides one request in the types of the WIT.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -11,17 +11,17 @@ use policy::{Admission, Edit, Kind, Mode, Peer, Policy, Refusal, Request};
 
 use crate::bindings::exports::openclaw::trusted_proxy::gate;
 
-/// Judges a request.
+/// Decides a request.
 ///
 /// # Errors
-/// What is wrong with the request, where it is none that HTTP knows.
+/// What is wrong with the request, if it is not a valid HTTP request.
 pub fn judge(policy: &Policy, given: &gate::Request) -> Result<gate::Verdict, String> {
     let peer = match Peer::from_filter_state(given.peer.as_bytes()) {
         Peer::Unknown if !given.peer.is_empty() => return Err(format!("peer: {:?} is not an IP address", given.peer)),
         peer => peer,
     };
     let map = serialize(&headers(given)?);
-    let mut request = policy.read(peer, &map).map_err(|_| "headers: they are too large".to_owned())?;
+    let mut request = policy.read(peer, &map).map_err(|_| "headers: too large".to_owned())?;
     request.destination = match given.destination.as_deref().map(|text| (text, socket_address(text.as_bytes()))) {
         Some((text, None)) => return Err(format!("destination: {text:?} is not an IP address with a port")),
         Some((_, address)) => address,
@@ -41,32 +41,32 @@ pub fn judge(policy: &Policy, given: &gate::Request) -> Result<gate::Verdict, St
     })
 }
 
-/// The headers as Envoy would show them: lower case, trimmed, pseudo headers first.
+/// The headers as Envoy would provide them: names in lower case, values trimmed, pseudo-headers first.
 fn headers(given: &gate::Request) -> Result<Vec<(String, &[u8])>, String> {
     let is_visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() || byte >= 0x80);
     if !is_name(&given.method) {
-        return Err(format!("method: {:?} is none", given.method));
+        return Err(format!("method: {:?} is not a method", given.method));
     }
     if !is_visible(&given.target) {
-        return Err(format!("target: {:?} is none", given.target));
+        return Err(format!("target: {:?} is not a request target", given.target));
     }
     let mut all = vec![(":method".to_owned(), given.method.as_bytes()), (":path".to_owned(), given.target.as_bytes())];
     if let Some(authority) = &given.authority {
         if !is_visible(authority) {
-            return Err(format!("authority: {authority:?} is none"));
+            return Err(format!("authority: {authority:?} is not an authority"));
         }
         all.push((":authority".to_owned(), authority.as_bytes()));
     }
     for header in &given.headers {
         let name = header.name.to_ascii_lowercase();
         if !is_name(&name) {
-            return Err(format!("headers: {name:?} is not a name"));
+            return Err(format!("headers: {name:?} is not a header name"));
         }
         if name == "host" {
-            return Err("headers: host belongs into `authority`".to_owned());
+            return Err("headers: `host` belongs in `authority`".to_owned());
         }
         if header.value.iter().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
-            return Err(format!("headers: the value of {name} has a NUL or a line break in it"));
+            return Err(format!("headers: the value of {name} contains a NUL or a line break"));
         }
         all.push((name, header.value.trim_ascii()));
     }
@@ -74,8 +74,9 @@ fn headers(given: &gate::Request) -> Result<Vec<(String, &[u8])>, String> {
     Ok(all)
 }
 
-/// A WebSocket without scopes may do what its user may, and a plain request may not: so it must be clear which one
-/// this is, as it is behind Envoy, which lets no other upgrade through.
+/// Checks that the request is either a WebSocket handshake or has no `upgrade` header. Envoy lets no other upgrade
+/// through. The two must be told apart, because a WebSocket without scopes gets those of its user, and a plain request
+/// does not.
 fn check_upgrade(headers: &[(String, &[u8])]) -> Result<(), String> {
     let values = |wanted: &'static str| headers.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| *value);
     let mut upgrades = values("upgrade");
@@ -89,7 +90,7 @@ fn check_upgrade(headers: &[(String, &[u8])]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this is a token of RFC 9110, as header names and methods are.
+/// Whether a text is a token (RFC 9110), as header names and methods are.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -1,8 +1,9 @@
-//! The rules as a WebAssembly component: `wit/gate.wit`. It knows nothing of proxy-wasm and imports nothing.
+//! The rules as a WebAssembly component, with the interface `wit/gate.wit`. It does not use proxy-wasm, and imports
+//! nothing.
 
 mod judge;
 
-/// What `wit-bindgen` makes of the WIT.
+/// The bindings that `wit-bindgen` generates.
 #[allow(unsafe_code, missing_docs, reason = "generated")]
 #[allow(clippy::all, clippy::restriction, clippy::arithmetic_side_effects, reason = "generated")]
 mod bindings {

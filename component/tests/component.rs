@@ -275,7 +275,7 @@ fn in_report_mode_nothing_is_touched() {
     assert!(matches!(refused, Ok(Verdict::WouldRefuse(refusal)) if refusal.code == "trusted_proxy_user_missing"));
 }
 
-// ---- what is wrong is told ----
+// ---- errors ----
 
 #[test]
 fn the_errors_of_a_configuration_are_those_of_the_filter_each_with_its_path() {
@@ -352,14 +352,14 @@ fn what_no_request_can_be_is_an_error_that_says_where() {
         (changed(&|request| request.target = String::new()), "target: "),
         (changed(&|request| request.target = "/ HTTP/1.1\r\nx: y".to_owned()), "target: "),
         (changed(&|request| request.authority = Some(String::new())), "authority: "),
-        (with("", b"x"), "\"\" is not a name"),
-        (with(":path", b"/"), "\":path\" is not a name"),
-        (with("x user", b"x"), "\"x user\" is not a name"),
-        (with("x-\u{fc}", b"x"), "is not a name"),
-        (with("x-a\r\n", b"x"), "is not a name"),
-        (with("Host", b"evil.example"), "host belongs into `authority`"),
-        (with("x-a", b"b\r\nx-forwarded-user: eve"), "the value of x-a has"),
-        (with("x-a", b"\0"), "the value of x-a has"),
+        (with("", b"x"), "\"\" is not a header name"),
+        (with(":path", b"/"), "\":path\" is not a header name"),
+        (with("x user", b"x"), "\"x user\" is not a header name"),
+        (with("x-\u{fc}", b"x"), "is not a header name"),
+        (with("x-a\r\n", b"x"), "is not a header name"),
+        (with("Host", b"evil.example"), "`host` belongs in `authority`"),
+        (with("x-a", b"b\r\nx-forwarded-user: eve"), "the value of x-a contains"),
+        (with("x-a", b"\0"), "the value of x-a contains"),
         (with("upgrade", b"websocket"), upgrade),
         (with("upgrade", b"h2c"), upgrade),
         (request(&[&HANDSHAKE[..], &[("upgrade", "websocket")]].concat()), upgrade),
@@ -369,7 +369,7 @@ fn what_no_request_can_be_is_an_error_that_says_where() {
         let problem = host.decide(policy, &request).expect_err(expected);
         assert!(problem.contains(expected), "{problem:?}, expected {expected:?}");
     }
-    // And it works on.
+    // It still works after that.
     assert!(matches!(host.decide(policy, &request(&[NICK, CLIENT])), Ok(Verdict::Pass(_))));
 }
 
@@ -473,7 +473,7 @@ fn the_example_host_says_what_becomes_of_a_request() {
     let cases: [(&str, &[(&str, &str)], &str); 3] = [
         ("10.0.0.1", &[NICK, CLIENT], "passes, with\n  x-openclaw-scopes: operator.write"),
         ("10.0.0.9", &[NICK, CLIENT], "refused with 401: trusted_proxy_untrusted_source"),
-        ("10.0.0.1", &[("x y", "z")], "no request: headers: \"x y\" is not a name"),
+        ("10.0.0.1", &[("x y", "z")], "no request: headers: \"x y\" is not a header name"),
     ];
     for (peer, headers, expected) in cases {
         assert_eq!(host::run(&COMPONENT, policy.as_bytes(), peer, headers).unwrap(), expected);

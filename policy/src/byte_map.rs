@@ -1,4 +1,4 @@
-//! Tables of texts: users, paths, origins, identities, names.
+//! A map with byte strings as keys: users, paths, origins, identities, names.
 
 use std::hash::Hasher as _;
 use std::ops::Deref;
@@ -8,10 +8,11 @@ use rustc_hash::FxHasher;
 
 use crate::text::same;
 
-/// What is under each of many texts; compared byte for byte. A look-up costs the same however many there are.
+/// A hash map from byte strings to values. Keys are equal if all of their bytes are. The cost of a look-up does not
+/// depend on the number of entries.
 ///
-/// The standard library's maps compare texts with `memcmp`, which WebAssembly has not. Who writes the configuration
-/// can make texts collide, who sends requests cannot: those are only looked up.
+/// The standard library's maps compare keys with `memcmp`, which WebAssembly does not have. The hash is not keyed: an
+/// operator could write keys that collide, but a client cannot, because keys from requests are only looked up.
 #[derive(Debug, Clone)]
 pub struct ByteMap<V = (), K = Box<[u8]>>(HashTable<(K, V)>);
 
@@ -28,13 +29,13 @@ fn hash(text: &[u8]) -> u64 {
 }
 
 impl<V, K: Deref<Target = [u8]>> ByteMap<V, K> {
-    /// A table with room for this many.
+    /// An empty map with room for `capacity` entries.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self(HashTable::with_capacity(capacity))
     }
 
-    /// Adds a text; false where it is there already, and then nothing changes.
+    /// Adds an entry. Returns false, and changes nothing, if the key is present already.
     pub fn insert(&mut self, text: K, value: V) -> bool {
         let is_new = !self.contains(&text);
         if is_new {
@@ -43,25 +44,25 @@ impl<V, K: Deref<Target = [u8]>> ByteMap<V, K> {
         is_new
     }
 
-    /// What is under a text.
+    /// The value of a key.
     #[must_use]
     pub fn get(&self, text: &[u8]) -> Option<&V> {
         self.0.find(hash(text), |(known, _)| same(known, text)).map(|(_, value)| value)
     }
 
-    /// Whether the text is there.
+    /// Whether the key is present.
     #[must_use]
     pub fn contains(&self, text: &[u8]) -> bool {
         self.get(text).is_some()
     }
 
-    /// Whether there is none.
+    /// Whether the map has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// What is under all of them, in no order.
+    /// All values, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
     }

@@ -1,4 +1,4 @@
-//! Ceilings: the scopes that an identity may have at most (contract, section 4).
+//! Ceilings: the most scopes that an identity may have (contract, section 4).
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::byte_map::ByteMap;
 use crate::scopes::{Scope, Scopes};
 use crate::text::trim;
 
-/// The ceilings of users and groups, and that of everybody else.
+/// The ceilings of users and groups, and the one of everybody else.
 #[derive(Debug, Clone)]
 pub struct Ceilings {
     users: Table,
@@ -14,12 +14,12 @@ pub struct Ceilings {
     default: Scopes,
 }
 
-/// Ceilings by name. Names with an `@` are compared without regard to ASCII case, as mail addresses are.
+/// Ceilings by name. Names with an `@` are compared without regard to ASCII case, like mail addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Table(ByteMap<Scopes>);
 
 impl Table {
-    /// Sets the ceiling of one name; false where the name, as it is compared, has one already.
+    /// Sets the ceiling of a name. Returns false, and changes nothing, if an equal name has one already.
     pub fn insert(&mut self, name: &[u8], ceiling: Scopes) -> bool {
         self.0.insert(key(name).into(), ceiling)
     }
@@ -43,14 +43,14 @@ fn key(name: &[u8]) -> Cow<'_, [u8]> {
 }
 
 impl Ceilings {
-    /// Ceilings by user, by group, and for everybody who has none by either.
+    /// Ceilings by user and by group, and the default for everybody who has neither.
     #[must_use]
     pub const fn new(users: Table, groups: Table, default: Scopes) -> Self {
         Self { users, groups, default }
     }
 
-    /// The ceiling of a user who is in these groups, separated by commas: the user's own and all of the groups', in
-    /// this order, together; where there is none of them, the default.
+    /// The ceiling of a user in these groups, which are separated by commas. It is the union of the user's own ceiling
+    /// and those of the groups, in this order. If there are none, it is the default.
     #[must_use]
     pub fn of(&self, user: &[u8], groups: &[u8]) -> Scopes {
         let groups = groups.split(|&byte| byte == b',').map(trim).filter_map(|group| self.groups.get(group));
@@ -62,13 +62,14 @@ impl Ceilings {
     }
 }
 
-/// What of `held` and of the ceiling both sides satisfy: the scopes that either names, the held ones first.
+/// The scopes named by either side that both sides satisfy. Those of `held` come first.
 #[must_use]
 pub(super) fn intersect(held: &Scopes, ceiling: &Scopes) -> Scopes {
     held.iter().chain(ceiling.iter()).filter(|&scope| held.satisfies(scope) && ceiling.satisfies(scope)).collect()
 }
 
-/// What of `named` the ceiling satisfies, with nothing added: a WebSocket's header is a literal cap.
+/// The scopes of `named` that the ceiling satisfies. Nothing is added: the Gateway reads a WebSocket's header as a
+/// literal cap.
 #[must_use]
 pub(super) fn cap(named: impl Iterator<Item = Scope>, ceiling: &Scopes) -> Scopes {
     named.filter(|&scope| ceiling.satisfies(scope)).collect()

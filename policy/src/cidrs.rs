@@ -1,4 +1,4 @@
-//! A set of addresses and networks (rule 2).
+//! A set of addresses and networks, for rule 2.
 
 use std::net::IpAddr;
 
@@ -8,8 +8,7 @@ use crate::peer::Address;
 
 /// A set of exact addresses and CIDR blocks.
 ///
-/// Kept as sorted ranges that do not touch, so that a look-up is a binary search: a few comparisons more for a
-/// thousand times as many entries.
+/// The entries are kept as sorted ranges that do not overlap, so a look-up is a binary search.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Cidrs {
     v4: Ranges<u32>,
@@ -22,9 +21,9 @@ pub struct Cidrs {
 /// One entry of a list of proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Entry {
-    /// One address, which an address with a zone does not match.
+    /// One address. An IPv6 address with a zone does not match it.
     Exact(IpAddr),
-    /// A block; bits behind the prefix do not count.
+    /// A block. Bits after the prefix are ignored.
     Block(IpNet),
 }
 
@@ -54,7 +53,7 @@ impl Cidrs {
         }
     }
 
-    /// Whether there is no entry.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -13,7 +13,7 @@ use crate::rules::{
 };
 
 impl Policy {
-    /// Decides about one request that this policy has read: the table of the contract's section 3, in its order.
+    /// Decides one request that this policy has read, by the table in section 3 of the contract, in its order.
     ///
     /// # Errors
     /// The first rule that the request breaks.
@@ -21,7 +21,7 @@ impl Policy {
         self.walk(request, |_, _| {})
     }
 
-    /// Asks the rules in their order, and calls `note` for each rule that it reached.
+    /// Asks the rules in their order, and calls `note` for each rule that is reached.
     pub(crate) fn walk<'a>(
         &'a self,
         request: &Request<'a>,
@@ -30,7 +30,7 @@ impl Policy {
         let (mut user, mut delegated) = (None, None);
         for rule in Rule::ALL {
             if delegated.is_some() && rule.is_delegable() {
-                continue; // The Gateway asks it.
+                continue; // This rule is left to the Gateway.
             }
             let verdict = match self.ask(rule, request, user) {
                 Outcome::Skipped => Verdict::Skipped,
@@ -57,12 +57,12 @@ impl Policy {
         match (delegated, user) {
             (Some(refusal), _) => Ok(self.without_identity(request, Kind::Delegated(refusal))),
             (None, Some(user)) => Ok(self.with_identity(request, user)),
-            // Rule 7 or rule 8 named a user, or refused. Should neither have, nobody passes.
+            // Rule 7 or rule 8 has named a user, or has refused. If neither did, the request must not pass.
             (None, None) => Err(Reason::UserMissing.into()),
         }
     }
 
-    /// Asks one rule. `user` is the one that the rules before it found.
+    /// Asks one rule. `user` is the user that earlier rules found.
     #[inline]
     fn ask<'a>(&'a self, rule: Rule, request: &Request<'a>, user: Option<&'a [u8]>) -> Outcome<'a> {
         match rule {
@@ -82,7 +82,7 @@ impl Policy {
         }
     }
 
-    /// Whether the Gateway is to judge this itself (`webSocketRefusal: "delegate"`).
+    /// Whether this refusal is left to the Gateway (`webSocketRefusal: "delegate"`).
     fn delegates(&self, request: &Request<'_>, refusal: &Refusal<'_>) -> bool {
         self.websocket_refusal == WebSocketRefusal::Delegate && request.is_websocket() && refusal.reason.is_delegable()
     }

@@ -13,7 +13,7 @@ impl Policy {
         Admission { kind: Kind::Identified(user), scopes: self.scopes(request, Some(user)) }
     }
 
-    /// A permit without a user. On an upgrade, scopes that the request names stay: they can only narrow.
+    /// A permit without a user. On an upgrade, the scopes that the request names are kept: they can only narrow.
     pub(crate) fn without_identity<'a>(&self, request: &Request<'_>, kind: Kind<'a>) -> Admission<'a> {
         let scopes = if request.is_upgrade() { self.scopes(request, None) } else { None };
         Admission { kind, scopes }
@@ -38,7 +38,7 @@ impl Policy {
         Some(ceiling.map_or(held, |ceiling| ceilings::intersect(&held, &ceiling)))
     }
 
-    /// The scopes of a plain request that names none, by its path.
+    /// The default scopes of a plain request that names none. They depend on its path.
     pub(crate) fn default_of(&self, request: &Request<'_>) -> Scopes {
         if self.is_own_path(request) { self.default_scopes } else { self.plugin_scopes }
     }

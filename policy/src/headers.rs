@@ -1,9 +1,9 @@
-//! Headers as borrowed bytes over the serialized map that proxy-wasm hands over.
+//! Headers, borrowed from the serialized map that proxy-wasm provides.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// The header map is not what the host should hand over: a length that does not fit, or a byte missing or left over.
+/// The serialized header map is malformed: a length does not fit, or bytes are missing or left over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MalformedHeaders;
 
@@ -15,15 +15,15 @@ impl fmt::Display for MalformedHeaders {
 
 impl std::error::Error for MalformedHeaders {}
 
-/// A header map in the form that proxy-wasm serializes it in: a count, the lengths of all names and values, then the
-/// names and values, each ended by a NUL. Numbers are 32 bits, little-endian.
+/// A header map as proxy-wasm serializes it: the number of headers, the lengths of all names and values, then the names
+/// and values, each followed by a NUL. Numbers have 32 bits and are little-endian.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Headers<'a> {
     lengths: &'a [u8],
     bytes: &'a [u8],
 }
 
-/// The headers, in the order in which they came, every copy of its own.
+/// The headers, in the order received. Repeated headers are separate items.
 #[derive(Debug, Clone)]
 pub struct Iter<'a> {
     lengths: &'a [u8],
@@ -44,13 +44,13 @@ impl<'a> Iterator for Iter<'a> {
 }
 
 impl Iter<'_> {
-    /// Whether all headers were read, and nothing is left: otherwise the map is malformed.
+    /// Whether all headers were read and nothing is left. If not, the map is malformed.
     pub(crate) const fn is_done(&self) -> bool {
         self.lengths.is_empty() && self.bytes.is_empty()
     }
 }
 
-/// Cuts `length` bytes and the NUL behind them off the front.
+/// Cuts `length` bytes and the NUL after them off the front.
 fn cut(bytes: &[u8], length: u32) -> Option<(&[u8], &[u8])> {
     let (text, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
     match rest {
@@ -63,7 +63,7 @@ impl<'a> Headers<'a> {
     /// Reads a serialized header map.
     ///
     /// # Errors
-    /// [`MalformedHeaders`] unless lengths, NULs and the end are all where they belong.
+    /// [`MalformedHeaders`], if a length, a NUL or the end is not where it belongs.
     pub fn parse(map: &'a [u8]) -> Result<Self, MalformedHeaders> {
         let headers = Self::frame(map).ok_or(MalformedHeaders)?;
         let mut all = headers.iter();
@@ -84,13 +84,14 @@ impl<'a> Headers<'a> {
         Iter { lengths: self.lengths, bytes: self.bytes }
     }
 
-    /// The values of all copies of one header, in order. The name's case does not matter.
+    /// The values of all copies of one header, in order. The case of `name` does not matter.
     pub fn copies<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// One header's value as Node hands it to the Gateway: copies joined with a comma and a space, cookies with a
-    /// semicolon, and of the headers in [`FIRST_COPY_ONLY`] the first (contract, section 3). `host` is `:authority`.
+    /// One header's value as Node passes it to the Gateway (contract, section 3). Copies are joined with a comma and a
+    /// space, cookies with a semicolon and a space. Of the headers in [`FIRST_COPY_ONLY`], it is the first copy. `host`
+    /// is read from `:authority`.
     #[must_use]
     pub fn joined(&self, name: &[u8]) -> Option<Cow<'a, [u8]>> {
         let name: &[u8] = if name.eq_ignore_ascii_case(b"host") { b":authority" } else { name };
@@ -110,8 +111,8 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Headers of which Node keeps the first copy and drops the others. `set-cookie` is an array there, of which the
-/// Gateway reads the first.
+/// Headers of which Node keeps the first copy and drops the others. Node keeps `set-cookie` as an array, of which the
+/// Gateway reads the first item.
 pub const FIRST_COPY_ONLY: [&[u8]; 20] = [
     b":authority",
     b"age",
@@ -135,7 +136,7 @@ pub const FIRST_COPY_ONLY: [&[u8]; 20] = [
     b"host",
 ];
 
-/// The names of the headers that the rules read of every request: see [`Fields`](crate::request::Fields).
+/// The headers that the rules read from every request: see [`Fields`](crate::request::Fields).
 pub(crate) const FIELD_NAMES: [&str; 11] = [
     ":method",
     ":path",
@@ -150,7 +151,7 @@ pub(crate) const FIELD_NAMES: [&str; 11] = [
     "sec-websocket-protocol",
 ];
 
-/// A header of which a rule needs the first copy and the number of copies.
+/// What a rule needs to know about one header: the first copy and the number of copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Field<'a> {
     first: Option<&'a [u8]>,
@@ -171,13 +172,13 @@ impl<'a> Field<'a> {
         self.first
     }
 
-    /// The value, where there is exactly one copy.
+    /// The value, if there is exactly one copy.
     #[must_use]
     pub const fn only(&self) -> Option<&'a [u8]> {
         if self.copies == 1 { self.first } else { None }
     }
 
-    /// Whether the header is there at all.
+    /// Whether the header is present.
     #[must_use]
     pub const fn is_present(&self) -> bool {
         self.first.is_some()
@@ -189,19 +190,19 @@ impl<'a> Field<'a> {
         self.copies > 1
     }
 
-    /// The value of the header `name`, of which this is the field, as Node hands it to the Gateway: see
-    /// [`Headers::joined`].
+    /// The header's value as Node passes it to the Gateway: see [`Headers::joined`]. `name` is the header of this
+    /// field.
     #[must_use]
     pub fn joined(&self, headers: &Headers<'a>, name: &[u8]) -> Option<Cow<'a, [u8]>> {
         if self.is_repeated() { headers.joined(name) } else { self.first.map(Cow::Borrowed) }
     }
 }
 
-/// Serializes headers as proxy-wasm does: for replies, and for everything that plays a host.
+/// Serializes headers as proxy-wasm does, for replies and for hosts in tests.
 #[must_use]
 pub fn serialize<N: AsRef<[u8]>, V: AsRef<[u8]>>(headers: &[(N, V)]) -> Vec<u8> {
     let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-    // Ten bytes a header, besides its name and value, and four before all.
+    // Four bytes for the count, and ten for each header in addition to its name and value.
     let texts = headers.iter().map(|(name, value)| name.as_ref().len().saturating_add(value.as_ref().len()));
     let mut map =
         Vec::with_capacity(texts.sum::<usize>().saturating_add(headers.len().saturating_mul(10)).saturating_add(4));

@@ -1,12 +1,13 @@
-//! International host names in origins: which `xn--` labels are surely valid.
+//! International host names in origins: which `xn--` labels are certainly valid.
 //!
-//! The URL standard refuses an origin whose `xn--` label decodes to something that IDNA forbids. How far readers
-//! check differs from version to version (the Gateway's Node 24 lets every label pass, Node 20 did not), and the
-//! tables that say what is forbidden would be larger than the rest of the filter. An origin that the operator lists
-//! passes as it is listed; under `*` and by its host alone a label passes only where all that it decodes to comes
-//! from alphabets in which every letter is allowed and stands for itself.
+//! The URL standard rejects an origin whose `xn--` label decodes to something that IDNA forbids. Implementations
+//! differ: the Gateway's Node 24 accepts every label, Node 20 did not. The tables of what is forbidden would be larger
+//! than the rest of the filter.
+//!
+//! An origin that the operator lists passes as it is listed. An origin that passes by `*`, or because it equals the
+//! host, must decode to letters of a few alphabets in which every letter is allowed and normalizes to itself.
 
-/// Whether a label is plain ASCII, or an international one that is surely valid.
+/// Whether a label is plain ASCII, or an international one that is certainly valid.
 pub(super) fn is_plain_or_safe(label: &str) -> bool {
     match label.get(..4) {
         Some(prefix) if prefix.eq_ignore_ascii_case("xn--") => label
@@ -17,7 +18,7 @@ pub(super) fn is_plain_or_safe(label: &str) -> bool {
     }
 }
 
-/// Letters that IDNA allows, that no normalization changes, and that have no rules about their neighbours.
+/// Letters that IDNA allows, that normalization does not change, and that have no rules about adjacent letters.
 fn is_safe(c: char) -> bool {
     matches!(c,
         'a'..='z' | '0'..='9' | '-'
@@ -40,7 +41,7 @@ fn decode(label: &str) -> Option<Vec<char>> {
 
     let label = label.to_ascii_lowercase();
     let (basic, extended) = match label.rsplit_once('-') {
-        // A delimiter with nothing before it is a digit, and a bad one.
+        // A delimiter with nothing before it would be a digit, which it cannot be.
         Some(("", _)) => return None,
         Some(parts) => parts,
         None => ("", &*label),

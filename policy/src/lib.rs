@@ -10,8 +10,8 @@
 //!                                                                    └─> Refusal ──> answer::reply
 //! ```
 //!
-//! Two laws stand above the rules. The policy never admits what the Gateway would refuse, and it refuses whatever
-//! is unclear. The rules are those of the contract, in its order: [`Rule`] lists them.
+//! Two laws come before all rules. The policy never admits what the Gateway would refuse, and it refuses whatever is
+//! unclear. The rules are those of the contract, in its order: [`Rule`] lists them.
 //!
 //! ```
 //! use openclaw_trusted_proxy_policy::config::compile;
@@ -24,7 +24,7 @@
 //! }}"#;
 //! let policy = compile(configuration)?.policy;
 //!
-//! // A host shows who connected, and the headers in the form that proxy-wasm serializes them in.
+//! // A host provides the peer, and the headers as proxy-wasm serializes them.
 //! let peer = Peer::from_connection(b"10.0.0.1:47110");
 //! let map = serialize(&[
 //!     (":path", "/"),
@@ -34,7 +34,7 @@
 //! ]);
 //! let request = policy.read(peer, &map)?;
 //!
-//! // A request that passes has a permit, and the permit carries what is stamped.
+//! // A request that passes gets a permit, which carries what is stamped.
 //! let admission = policy.decide(&request).map_err(|refusal| refusal.to_string())?;
 //! let mut edits = Vec::new();
 //! admission.stamp(&policy, &request, |edit| {
@@ -46,7 +46,7 @@
 //! })?;
 //! assert_eq!(edits, ["no remote-user", "x-openclaw-scopes: operator.write"]);
 //!
-//! // Anybody else is refused with a reason.
+//! // Any other request is refused with a reason.
 //! let stranger = policy.read(Peer::from_connection(b"192.0.2.1:47110"), &map)?;
 //! assert_eq!(policy.decide(&stranger).unwrap_err().reason, Reason::UntrustedSource);
 //! # Ok::<_, Box<dyn std::error::Error>>(())

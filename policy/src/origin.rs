@@ -1,7 +1,7 @@
-//! Rule 10: the browser's origin (contract, section 3; the Gateway's origin check).
+//! Origins of browsers, for rule 10 (contract, section 3; the Gateway's origin check).
 //!
-//! Origins are read as WHATWG URLs, as the Gateway reads them, and a little more narrowly: what is read here is read
-//! there, with the same result.
+//! Origins are read as WHATWG URLs, as the Gateway reads them, but a little more strictly: the Gateway reads every
+//! origin that is read here, with the same result.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -11,14 +11,14 @@ use crate::byte_map::ByteMap;
 use crate::idna;
 use crate::text::trim;
 
-/// An origin in the form in which the Gateway compares it: lower case, without a default port.
+/// An origin in the form that the Gateway compares: in lower case, without a default port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     text: String,
     /// Where `host[:port]` starts in `text`.
     authority: usize,
     host: Host,
-    /// False where an international name is not surely valid: see [`idna`].
+    /// False if an international name is not certainly valid: see [`idna`].
     surely_valid: bool,
 }
 
@@ -32,7 +32,7 @@ enum Host {
 }
 
 impl Origin {
-    /// Reads an origin, trimmed already.
+    /// Reads an origin, which must be trimmed already.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text =
@@ -73,12 +73,13 @@ impl Origin {
         &self.text
     }
 
-    /// `host[:port]`, as it would be in a `Host` header.
+    /// `host[:port]`, as in a `Host` header.
     fn authority(&self) -> &str {
         self.text.get(self.authority..).unwrap_or_default()
     }
 
-    /// Whether the Gateway lets this host vouch for itself: a private address or a local name, never loopback.
+    /// Whether the Gateway accepts this origin if it equals the host: a private address or a local name, never
+    /// loopback.
     fn is_private(&self) -> bool {
         match self.host {
             Host::Address(IpAddr::V6(ip)) => ip.to_ipv4_mapped().map_or_else(|| is_private_v6(ip), is_private_v4),
@@ -90,7 +91,7 @@ impl Origin {
         }
     }
 
-    /// Whether this is the origin of a browser extension by its shape: 32 letters from a to p.
+    /// Whether this looks like the origin of a Chrome extension: 32 letters from a to p.
     fn is_chrome_extension(&self) -> bool {
         self.text
             .strip_prefix("chrome-extension://")
@@ -109,7 +110,7 @@ fn is_private_v6(ip: Ipv6Addr) -> bool {
     UNIQUE_LOCAL.contains(&ip) || LINK_LOCAL.contains(&ip)
 }
 
-/// What the URL standard knows of a scheme.
+/// The kinds of schemes in the URL standard.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     Http,
@@ -154,7 +155,7 @@ fn split_port(authority: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// A port: digits, leading zeros allowed; nothing is not a port.
+/// A port: only digits, with any number of leading zeros. Empty text is no port, and not an error.
 fn parse_port(port: &str) -> Option<Option<u16>> {
     if !port.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -166,7 +167,7 @@ fn parse_port(port: &str) -> Option<Option<u16>> {
     }
 }
 
-/// Appends a host in the form in which the URL standard serializes it, lower-cased as the Gateway does.
+/// Appends a host as the URL standard serializes it, in lower case like the Gateway.
 fn push_host(text: &mut String, host: &str, special: bool) -> Option<Host> {
     if let Some(v6) = host.strip_prefix('[') {
         let ip: Ipv6Addr = v6.strip_suffix(']')?.parse().ok()?;
@@ -180,8 +181,8 @@ fn push_host(text: &mut String, host: &str, special: bool) -> Option<Host> {
         }
         return Some(Host::Address(IpAddr::V6(ip)));
     }
-    // Forbidden in every host: `#/:<>?@[\]^|`; `%` is forbidden in names, and would stay encoded elsewhere. A comma is
-    // allowed by the standard, but here it means that Envoy joined a repeated Origin, which names no page.
+    // The standard forbids `#/:<>?@[\]^|` in every host, and `%` in names; elsewhere, `%` would stay encoded. It allows
+    // a comma, but here that means that Envoy joined a repeated Origin.
     if host.is_empty() || host.bytes().any(|byte| b"#/:<>?@[\\]^|%,".contains(&byte)) {
         return None;
     }
@@ -192,7 +193,7 @@ fn push_host(text: &mut String, host: &str, special: bool) -> Option<Host> {
         return Some(quad.unwrap_or(Host::Name { end }));
     }
     if ends_in_number(host) {
-        // The standard reads `0x7f.1` and the like as addresses; here a dotted quad is the only one.
+        // The standard also reads forms such as `0x7f.1` as addresses. Here, only a dotted quad is one.
         return host.parse().ok().map(|ip| Host::Address(IpAddr::V4(ip)));
     }
     Some(Host::Name { end })
@@ -209,7 +210,7 @@ fn ends_in_number(host: &str) -> bool {
 /// The origins that a policy allows.
 #[derive(Debug, Default, Clone)]
 pub struct Origins {
-    /// Only entries that an origin can equal: each reads as an origin and is in the form in which origins are compared.
+    /// Only entries that an origin can equal: each one reads as an origin, and is in the form that is compared.
     listed: ByteMap,
     any: bool,
     host_fallback: bool,
@@ -222,9 +223,9 @@ impl Origins {
         Self { host_fallback, ..Self::default() }
     }
 
-    /// Adds an entry of `allowedOrigins`, trimmed and in lower case already.
+    /// Adds an entry of `allowedOrigins`, which must be trimmed and in lower case already.
     ///
-    /// Returns false where no origin can ever equal it; it is then left out.
+    /// Returns false if no origin can equal it. The entry is left out then.
     pub fn insert(&mut self, entry: &str) -> bool {
         if entry == "*" {
             self.any = true;
@@ -240,7 +241,7 @@ impl Origins {
     /// Whether an `Origin` header, trimmed and not blank, passes.
     #[must_use]
     pub fn allow(&self, origin: &[u8], host: Option<&[u8]>, upgrade: bool) -> bool {
-        // Browsers send the form that is compared: nothing to parse, since every entry reads as an origin.
+        // Browsers send the form that is compared. There is no need to parse it, because every entry is an origin.
         if self.listed.contains(origin) {
             return true;
         }
@@ -257,13 +258,13 @@ impl Origins {
             || (upgrade && origin.is_chrome_extension())
     }
 
-    /// Whether every origin that can be read passes.
+    /// Whether every valid origin passes.
     #[must_use]
     pub const fn allows_any(&self) -> bool {
         self.any
     }
 
-    /// Whether an origin passes that equals the `Host` header.
+    /// Whether an origin that equals the `Host` header passes.
     #[must_use]
     pub const fn host_fallback(&self) -> bool {
         self.host_fallback

@@ -1,43 +1,43 @@
-//! What a rule says of a request, and what became of the rule in a decision.
+//! The outcome of one rule, and its verdict in a decision.
 
 use crate::reason::{Reason, Refusal};
 
-/// What a rule says of a request.
+/// The outcome of one rule for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome<'a> {
-    /// This policy, or this request, gives the rule nothing to ask.
+    /// The rule does not apply to this policy or this request.
     Skipped,
     /// The rule holds.
     Holds,
-    /// The rule holds, and this is the user, trimmed.
+    /// The rule holds, and names this user, trimmed.
     Names(&'a [u8]),
-    /// The request passes by this rule alone, without identity.
+    /// The request passes by this rule alone, without an identity.
     Admits,
     /// The rule does not hold.
     Broken(Refusal<'a>),
 }
 
 impl Outcome<'_> {
-    /// That of a rule that holds, or is broken for this reason.
+    /// [`Self::Holds`], or [`Self::Broken`] with this reason.
     pub(crate) fn holds_or(holds: bool, reason: Reason) -> Self {
         if holds { Self::Holds } else { Self::Broken(reason.into()) }
     }
 }
 
-/// What became of a rule in a decision.
+/// The verdict about one rule in a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was asked, and holds.
+    /// The rule holds.
     Passed,
     /// The request passes by this rule alone: no later rule is asked.
     Admitted,
     /// The request is refused by this rule.
     Refused,
-    /// The rule does not hold, and is left to the Gateway.
+    /// The rule does not hold, and the decision is left to the Gateway.
     Delegated,
-    /// This policy, or this request, gives the rule nothing to ask.
+    /// The rule does not apply to this policy or this request.
     Skipped,
-    /// An earlier rule settled the request.
+    /// An earlier rule decided the request, or this rule is left to the Gateway.
     NotReached,
 }
 

@@ -1,11 +1,13 @@
-//! Paths that a rule may know: plain ones only (contract, section 4).
+//! Plain paths, the only ones that a rule can match (contract, section 4).
+
+use std::fmt;
 
 use crate::byte_map::ByteMap;
 
-/// Whether a path, query already cut off, can mean only what it says to every parser behind the filter.
+/// Whether every parser behind the filter reads a path alike. The query must be cut off already.
 ///
-/// It begins with a slash and is printable ASCII without `%`, `\`, `#` and `?`. No segment is `.` or `..`, and none
-/// but the last is empty.
+/// A plain path starts with a slash and is printable ASCII without `%`, `\`, `#` and `?`. No segment is `.` or `..`,
+/// and only the last one may be empty.
 #[must_use]
 pub fn is_plain(path: &[u8]) -> bool {
     let Some(segments) = path.strip_prefix(b"/") else { return false };
@@ -24,36 +26,46 @@ const fn is_dots(segment: &[u8]) -> bool {
     matches!(segment, b"." | b"..")
 }
 
-/// A set of plain paths: exact, or everything below one.
+/// A set of plain paths. An entry matches one path exactly, or everything below it.
 #[derive(Debug, Default, Clone)]
 pub struct PathSet {
     exact: ByteMap,
-    /// For each length a bit, if there is a path of that length: most paths are in no set, and this tells most of
-    /// those.
+    /// One bit for each length that an exact path has. This rules out most paths that are not in the set.
     lengths: u64,
     /// Each ends in `/`; at least one byte must follow.
     below: Vec<Box<[u8]>>,
 }
 
-/// The bit of a path's length; that of 63 stands for all beyond.
+/// The bit of a path's length. All lengths of 63 and more share one bit.
 fn length_bit(path: &[u8]) -> u64 {
     1 << path.len().min(63)
 }
 
-/// Why an entry is not a path of a set.
+/// Why an entry cannot be added to a [`PathSet`]. Displays as a problem of a configuration, without the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadPath {
-    /// `/*` would take every path.
+    /// `/*`, which would match every path.
     Everything,
-    /// Not plain, or a `*` anywhere but at the end behind a `/`.
+    /// The path is not plain, or has a `*` that is not a whole last segment.
     NotPlain,
 }
+
+impl fmt::Display for BadPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Everything => "would match every path",
+            Self::NotPlain => "is not a plain path",
+        })
+    }
+}
+
+impl std::error::Error for BadPath {}
 
 impl PathSet {
     /// Adds `/x` or `/x/*`.
     ///
     /// # Errors
-    /// [`BadPath`], which says what is wrong with it.
+    /// [`BadPath`], if the entry is not one of these.
     pub fn insert(&mut self, entry: &str) -> Result<(), BadPath> {
         let below = entry.strip_suffix('*');
         let path = below.unwrap_or(entry);
@@ -72,7 +84,7 @@ impl PathSet {
         Ok(())
     }
 
-    /// Whether the set holds a path that [`is_plain`].
+    /// Whether the set contains a path, which must be one that [`is_plain`].
     #[must_use]
     pub fn contains(&self, plain: &[u8]) -> bool {
         (self.lengths & length_bit(plain) != 0 && self.exact.contains(plain))
@@ -89,23 +101,23 @@ pub struct Endpoints {
     pub responses: bool,
 }
 
-/// The paths of the Gateway's own API, where a missing scopes header means the whole default set to it.
+/// The paths of the Gateway's own API. For these, the Gateway reads a missing scopes header as its whole default set.
 #[derive(Debug, Default, Clone)]
 pub struct OwnPaths {
-    /// The exact ones of this configuration, and the operator's `scopes.ownPaths`.
+    /// The Gateway's exact paths with this configuration, and the operator's `scopes.ownPaths`.
     pub set: PathSet,
-    /// Switched endpoints.
+    /// The endpoints that are switched on.
     pub endpoints: Endpoints,
 }
 
 impl OwnPaths {
-    /// Whether a path that [`is_plain`] is the Gateway's own.
+    /// Whether a path is the Gateway's own. It must be one that [`is_plain`].
     #[must_use]
     pub fn contains(&self, plain: &[u8]) -> bool {
         self.set.contains(plain) || is_session_path(plain) || self.is_model_path(plain)
     }
 
-    /// `/v1/models/` and one segment; the exact paths are in the set.
+    /// `/v1/models/` and one segment. The exact paths are in the set.
     fn is_model_path(&self, path: &[u8]) -> bool {
         (self.endpoints.chat_completions || self.endpoints.responses)
             && path.strip_prefix(b"/v1/models/").is_some_and(is_segment)

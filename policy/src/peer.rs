@@ -1,8 +1,8 @@
-//! Rule 1: the peer's address, known and from the socket (contract, section 2).
+//! The peer's address, which rule 1 requires to come from the socket (contract, section 2).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IP address as the Gateway reads one. IPv4-mapped IPv6 is IPv4, and so is the text `::a.b.c.d`.
+/// An IP address as the Gateway reads it. An IPv4-mapped IPv6 address is IPv4, and so is the text `::a.b.c.d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     ip: IpAddr,
@@ -12,7 +12,7 @@ pub struct Address {
 impl Address {
     /// Reads a bare address in canonical form, with or without a zone.
     ///
-    /// What it reads, the Gateway reads alike; some odd forms that the Gateway knows (`::0x10.0.0.1`) it does not.
+    /// The Gateway reads the same address. It also reads some odd forms that this does not, such as `::0x10.0.0.1`.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         if let Some(v4) = parse_quad(text) {
@@ -49,32 +49,32 @@ impl Address {
         Some((Self::parse(address)?, port))
     }
 
-    /// The address, mapped forms already IPv4.
+    /// The address. Mapped forms are IPv4 already.
     #[must_use]
     pub const fn ip(&self) -> IpAddr {
         self.ip
     }
 
-    /// Whether a zone was named; such an address matches CIDRs, never an exact entry.
+    /// Whether the address has a zone. Such an address matches CIDR blocks, but never an exact entry.
     #[must_use]
     pub const fn has_zone(&self) -> bool {
         self.zone
     }
 
-    /// 127.0.0.0/8 and `::1`.
+    /// Whether this is in 127.0.0.0/8, or is `::1`.
     #[must_use]
     pub const fn is_loopback(&self) -> bool {
         self.ip.is_loopback()
     }
 }
 
-/// Reads a dotted quad in canonical form: four decimal numbers up to 255 without leading zeros. Most addresses of most
-/// requests are these; the standard library's parser takes four times the work.
+/// Reads a dotted quad in canonical form: four decimal numbers up to 255 without leading zeros. Most addresses look
+/// like this, and the standard library's parser takes four times as long.
 pub(super) fn parse_quad(text: &[u8]) -> Option<Ipv4Addr> {
     cut_quad(text).filter(|(_, rest)| rest.is_empty()).map(|(quad, _)| quad)
 }
 
-/// Reads a port: digits alone, however many zeros stand first.
+/// Reads a port: only digits, with any number of leading zeros.
 fn parse_port(digits: &[u8]) -> Option<u16> {
     if digits.is_empty() {
         return None;
@@ -84,7 +84,7 @@ fn parse_port(digits: &[u8]) -> Option<u16> {
         if !digit.is_ascii_digit() {
             return None;
         }
-        // It is below 65,536 before, and so cannot wrap around.
+        // The port was below 65,536, so this cannot wrap around.
         port = port.wrapping_mul(10).wrapping_add(u32::from(digit & 0x0F));
         if port > u32::from(u16::MAX) {
             return None;
@@ -110,7 +110,7 @@ fn cut_octet(text: &[u8]) -> Option<(u32, &[u8])> {
     let digit = |byte: u8| Some(u32::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit < 10);
     let (&first, mut rest) = text.split_first()?;
     let mut octet = digit(first)?;
-    // Two digits more at most, and none behind a zero: this cannot wrap around.
+    // At most two more digits, and none after a zero, so this cannot wrap around.
     for _ in 0..2 {
         let [next, behind @ ..] = rest else { break };
         let Some(next) = digit(*next).filter(|_| octet != 0) else { break };
@@ -125,12 +125,12 @@ impl From<Ipv4Addr> for Address {
     }
 }
 
-/// Who opened the connection, as far as Envoy can tell.
+/// The other end of the connection, as Envoy shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// The address comes from the socket.
     Known(Address),
-    /// Envoy took the address out of a header: it then shows port 0.
+    /// Envoy took the address from a header. It shows port 0 then.
     Unverified,
     /// No address: a Unix socket, an internal listener, or nothing at all.
     Unknown,
@@ -147,7 +147,7 @@ impl Peer {
         }
     }
 
-    /// Reads a filter state that holds a bare address, or one with its port.
+    /// Reads a filter state that holds an address, with or without a port.
     #[must_use]
     pub fn from_filter_state(state: &[u8]) -> Self {
         Address::parse(state).map_or_else(|| Self::from_connection(state), Self::Known)

@@ -1,4 +1,4 @@
-//! A policy: a configuration, compiled, immutable and valid by construction.
+//! A policy: a compiled configuration, immutable and valid by construction.
 
 use crate::byte_map::ByteMap;
 use crate::ceilings::Ceilings;
@@ -14,24 +14,24 @@ use crate::scopes::{Scopes, ScopesHeader};
 /// Whether refusals take effect (`filter.mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// They do.
+    /// Refusals take effect.
     #[default]
     Enforce,
-    /// They are counted and logged, and nothing is touched: for a Gateway that still authenticates by itself.
+    /// They are only counted and logged, and no header is changed: for a Gateway that still authenticates users itself.
     Report,
 }
 
-/// Where the peer's address is read (`filter.peerAddress`).
+/// Where the peer's address is read from (`filter.peerAddress`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum PeerAddress {
     /// The attribute `source.address`.
     #[default]
     Connection,
-    /// A filter state of this key, which Envoy wrote before the filter ran.
+    /// The filter state with this key, which Envoy set before the filter ran.
     FilterState(String),
 }
 
-/// What a refused WebSocket gets (`filter.webSocketRefusal`).
+/// How a refused WebSocket is answered (`filter.webSocketRefusal`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WebSocketRefusal {
     /// 101, then a close frame with 1008 and the reason.
@@ -39,14 +39,14 @@ pub enum WebSocketRefusal {
     Close,
     /// A plain 401.
     Http,
-    /// What rules 6, 7 and 9 would refuse goes to the Gateway without identity; the rest is closed.
+    /// Requests that rules 6, 7 or 9 would refuse go to the Gateway without an identity. All others are closed.
     Delegate,
 }
 
-/// Dynamic metadata in which Envoy holds an identity that it verified (`filter.assertion`).
+/// The dynamic metadata in which Envoy stores an identity that it verified (`filter.assertion`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
-    /// The path of the property, its segments separated by NULs.
+    /// The path of the property. Its segments are separated by NULs.
     pub(crate) path: Box<[u8]>,
     pub(crate) use_as: UseAssertion,
 }
@@ -60,26 +60,26 @@ pub enum UseAssertion {
     Identity,
 }
 
-/// What a peer's certificate is asked for (`filter.trustedPeers`, `filter.peerTrust`).
+/// What the peer's certificate must show (`filter.trustedPeers`, `filter.peerTrust`).
 #[derive(Debug, Clone, Default)]
 pub struct TrustedPeers {
-    /// URI SANs, of which the first of the certificate must be one. Empty: no certificate is asked for.
+    /// The first URI SAN of the certificate must be one of these. If there are none, no certificate is required.
     pub(crate) identities: ByteMap,
     /// The certificate alone is enough: the peer's address need not be in the list of proxies.
     pub(crate) suffice: bool,
 }
 
-/// The users who may come in: `allowUsers`.
+/// The users who are allowed (`allowUsers`).
 #[derive(Debug, Clone, Default)]
 pub enum Users {
-    /// The list was empty: everybody whom the proxy names.
+    /// The list was empty: every user whom the proxy names is allowed.
     #[default]
     Any,
-    /// Exactly these. Entries that no header can carry are left out; the list may so be empty, and match nobody.
+    /// Exactly these. Entries that no header can carry are left out, so this may be empty and match nobody.
     Only(ByteMap),
 }
 
-/// A configuration, compiled: immutable, and valid by construction. [`crate::config::compile`] makes one.
+/// A compiled configuration: immutable, and valid by construction. [`crate::config::compile`] makes one.
 #[derive(Debug, Clone)]
 pub struct Policy {
     pub(crate) mode: Mode,
@@ -87,17 +87,17 @@ pub struct Policy {
     pub(crate) anonymous_upgrades: PathSet,
     pub(crate) peer_address: PeerAddress,
     pub(crate) proxies: Cidrs,
-    /// The Gateway's own list, where the filter has another: rule 5 walks past both.
+    /// The Gateway's own list, if the filter has a different one: rule 5 skips the proxies of both.
     pub(crate) gateway_proxies: Cidrs,
     pub(crate) allow_loopback: bool,
     pub(crate) reject_same_host: bool,
     pub(crate) trusted_peers: TrustedPeers,
-    /// Envoy itself authenticated the user: there is no proxy to be trusted, the peer is the client.
+    /// Envoy itself authenticates users: there is no proxy to trust, and the peer is the client.
     pub(crate) edge: bool,
     pub(crate) assertion: Option<Assertion>,
     pub(crate) attribution_required: bool,
     pub(crate) real_ip_fallback: bool,
-    /// Refusals show them as configured.
+    /// Spelled as configured, because refusals show them.
     pub(crate) required_headers: Vec<String>,
     pub(crate) user_header: Box<[u8]>,
     pub(crate) upstream_user_header: Box<[u8]>,
@@ -106,7 +106,7 @@ pub struct Policy {
     pub(crate) own_paths: OwnPaths,
     pub(crate) default_scopes: Scopes,
     pub(crate) plugin_scopes: Scopes,
-    /// The header's values for both, which most requests get.
+    /// The header values of these two, which most requests get.
     pub(crate) default_headers: [ScopesHeader; 2],
     pub(crate) ceilings: Option<Ceilings>,
     pub(crate) names: Names,
@@ -115,23 +115,23 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a request: its serialized header map, as far as this policy needs to know it.
+    /// Reads what this policy needs to know of a request from its serialized header map.
     ///
     /// # Errors
-    /// [`MalformedHeaders`], where the map is not what a host should hand over.
+    /// [`MalformedHeaders`], if the map is not in the format of proxy-wasm.
     pub fn read<'a>(&self, peer: Peer, map: &'a [u8]) -> Result<Request<'a>, MalformedHeaders> {
         Request::read(&self.names, peer, map)
     }
 
-    /// The same for a request of which no header was read yet.
+    /// The same for a request whose headers were not read yet.
     ///
     /// # Errors
-    /// [`MalformedHeaders`], and then the request is of no use.
+    /// [`MalformedHeaders`]; the request must not be used then.
     pub fn read_into<'a>(&self, request: &mut Request<'a>, map: &'a [u8]) -> Result<(), MalformedHeaders> {
         request.fill(&self.names, map)
     }
 
-    /// Whether the user is whom Envoy verified, whatever the user header says.
+    /// Whether the identity that Envoy verified is the user, whatever the user header says.
     pub(crate) fn takes_verified_user(&self) -> bool {
         self.assertion.as_ref().is_some_and(|assertion| assertion.use_as == UseAssertion::Identity)
     }
@@ -142,25 +142,25 @@ impl Policy {
         self.mode
     }
 
-    /// Whether the rules need to know the certificate that the peer showed.
+    /// Whether the rules need the peer's certificate.
     #[must_use]
     pub fn needs_certificate(&self) -> bool {
         !self.edge && !self.trusted_peers.identities.is_empty()
     }
 
-    /// The path of the property with the verified identity, where the rules need to know it.
+    /// The path of the property that holds the verified identity, if the rules need it.
     #[must_use]
     pub fn assertion_path(&self) -> Option<&[u8]> {
         self.assertion.as_ref().map(|assertion| &*assertion.path)
     }
 
-    /// Where the peer's address is read.
+    /// Where the peer's address is read from.
     #[must_use]
     pub const fn peer_address(&self) -> &PeerAddress {
         &self.peer_address
     }
 
-    /// Whether the rules need to know the address at which the connection was accepted.
+    /// Whether the rules need the address at which the connection was accepted.
     #[must_use]
     pub const fn needs_destination(&self) -> bool {
         self.reject_same_host
@@ -172,7 +172,7 @@ impl Policy {
         self.websocket_refusal != WebSocketRefusal::Http
     }
 
-    /// Whether clients are told no reason.
+    /// Whether the reason is hidden from clients.
     #[must_use]
     pub const fn hides_reasons(&self) -> bool {
         self.hide_reasons
@@ -184,7 +184,7 @@ impl Policy {
         &self.user_header
     }
 
-    /// The headers that must be there, as configured.
+    /// The headers that must be present, spelled as configured.
     #[must_use]
     pub fn required_headers(&self) -> &[String] {
         &self.required_headers

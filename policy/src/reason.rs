@@ -1,4 +1,4 @@
-//! Every reason for which a request is refused, with all that belongs to it. Nothing else in this crate spells a code.
+//! Every reason for a refusal, and everything that depends on it. Reason codes are spelled nowhere else in this crate.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +14,7 @@ macro_rules! reasons {
         fix: $fix:literal,
         advice: $advice:expr,
     })*) => {
-        /// Why a request is refused. The codes are the Gateway's own where it has one.
+        /// Why a request is refused. The code is the Gateway's own, if the Gateway has one for the case.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason { $($(#[$doc])* $name,)* }
 
@@ -22,7 +22,7 @@ macro_rules! reasons {
             /// Every reason.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The code that logs, metrics and clients see; for a required header without the header's name.
+            /// The code in logs, in metrics and for clients, without the name of a missing required header.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
@@ -34,25 +34,25 @@ macro_rules! reasons {
                 match self { $(Self::$name => $status,)* }
             }
 
-            /// The rule that it comes from; `None` where it comes before all rules.
+            /// The rule that is broken; `None` if the request is refused before any rule is asked.
             #[must_use]
             pub const fn rule(self) -> Option<Rule> {
                 match self { $(Self::$name => $rule,)* }
             }
 
-            /// What is the case, for operators, in Markdown.
+            /// What causes it, for operators, in Markdown.
             #[must_use]
             pub const fn cause(self) -> &'static str {
                 match self { $(Self::$name => $cause,)* }
             }
 
-            /// What an operator can do about it, in Markdown.
+            /// How an operator can fix it, in Markdown.
             #[must_use]
             pub const fn fix(self) -> &'static str {
                 match self { $(Self::$name => $fix,)* }
             }
 
-            /// What a person in front of a browser can do about it.
+            /// What the person at the browser can do about it.
             #[must_use]
             pub const fn advice(self) -> &'static str {
                 match self { $(Self::$name => $advice,)* }
@@ -61,86 +61,86 @@ macro_rules! reasons {
     };
 }
 
-// What people are told.
-const SIGN_IN: &str = "This service takes visitors only through its sign-in. Go to the address that you were given for \
+// Advice for people at a browser.
+const SIGN_IN: &str = "You can reach this service only through its sign-in page. Go to the address that you were given for \
     signing in, and come back from there. If that is where you came from, tell the operator.";
-const OPERATOR: &str = "This is not your mistake: the service is not set up completely. Tell the operator.";
-const ASK: &str = "You are signed in, but your account is not on the list of people who may come in here. \
+const OPERATOR: &str = "This is not your mistake: the service is not fully set up. Tell the operator.";
+const ASK: &str = "You are signed in, but your account is not on the list of people who may use this service. \
     Ask the operator to add it, or sign in with another account.";
 const TYPE_ADDRESS: &str =
-    "The page that sent you here may not use this service. Type its address into the address bar yourself.";
+    "The page that sent you here is not allowed to use this service. Type its address into the address bar yourself.";
 
 reasons! {
-    /// The host showed no headers that can be read, or did not take a change of one.
+    /// The host provided no readable headers, or did not accept a change to one.
     NoRequest {
         code: "trusted_proxy_no_request",
         status: 401,
         rule: None,
-        cause: "Envoy did not show the headers, or did not take a change of one",
-        fix: "see Envoy's log at that time; report it if it stays",
+        cause: "Envoy did not provide the headers, or did not accept a change to one",
+        fix: "see Envoy's log at that time; if it happens again, report it",
         advice: OPERATOR,
     }
-    /// There is no policy in force.
+    /// No policy is in force.
     ConfigMissing {
         code: "trusted_proxy_config_missing",
         status: 401,
         rule: None,
-        cause: "no policy is in force: the first one was rejected, or has not come yet",
-        fix: "see Envoy's log for the errors of the policy; check it with `openclaw-trusted-proxy check`",
+        cause: "no policy is in force: the first one was rejected, or has not arrived yet",
+        fix: "see Envoy's log for the errors in the policy; check it with `openclaw-trusted-proxy check`",
         advice: OPERATOR,
     }
-    /// The peer has no IP address that Envoy shows.
+    /// Envoy shows no IP address for the peer.
     PeerUnknown {
         code: "trusted_proxy_peer_unknown",
         status: 401,
         rule: Some(Rule::Peer),
         cause: "the connection has no IP address (a Unix socket, an internal listener), or the filter state of `peerAddress` is empty",
-        fix: "let the peer connect over TCP; write the filter state before this filter",
+        fix: "let the peer connect over TCP; set the filter state before this filter runs",
         advice: SIGN_IN,
     }
-    /// The peer's address was taken out of a header.
+    /// The peer's address was taken from a header.
     PeerUnverified {
         code: "trusted_proxy_peer_unverified",
         status: 401,
         rule: Some(Rule::Peer),
-        cause: "Envoy took the peer's address out of a header",
-        fix: "`use_remote_address: true`, or `peerAddress` with a filter state",
+        cause: "Envoy took the peer's address from a header",
+        fix: "set `use_remote_address: true`, or use `peerAddress` with a filter state",
         advice: SIGN_IN,
     }
-    /// The peer is in no list of proxies.
+    /// The peer is not in the list of proxies.
     UntrustedSource {
         code: "trusted_proxy_untrusted_source",
         status: 401,
         rule: Some(Rule::TrustedProxy),
-        cause: "the peer is in no list of proxies",
-        fix: "if it is your proxy, add its address; if not, find the network path that it came by",
+        cause: "the peer is not in the list of proxies",
+        fix: "if it is your proxy, add its address; if not, find the network path that it used",
         advice: SIGN_IN,
     }
-    /// The peer is a loopback address, without `allowLoopback`.
+    /// The peer has a loopback address, and `allowLoopback` is not set.
     LoopbackSource {
         code: "trusted_proxy_loopback_source",
         status: 401,
         rule: Some(Rule::Loopback),
-        cause: "the peer is 127.0.0.0/8 or ::1",
-        fix: "`allowLoopback: true`, if every process on that host may speak for your users",
+        cause: "the peer's address is in 127.0.0.0/8, or is ::1",
+        fix: "set `allowLoopback: true`, if every process on that host may act for your users",
         advice: SIGN_IN,
     }
-    /// The peer has the address that it connects to.
+    /// The peer has the same address that it connected to.
     LocalInterfaceSource {
         code: "trusted_proxy_local_interface_source",
         status: 401,
         rule: Some(Rule::SameHost),
-        cause: "`rejectSameHost`: the peer has Envoy's own address",
-        fix: "connect from another host, or leave the key out",
+        cause: "`rejectSameHost` is on, and the peer has Envoy's own address",
+        fix: "connect from another host, or remove the key",
         advice: SIGN_IN,
     }
-    /// The peer showed no certificate over mutual TLS, or another than the trusted ones.
+    /// The peer presented no certificate over mutual TLS, or one that is not trusted.
     PeerCertificate {
         code: "trusted_proxy_peer_certificate",
         status: 401,
         rule: Some(Rule::Certificate),
-        cause: "`trustedPeers`: the peer showed no certificate over mutual TLS, or another identity first",
-        fix: "let the proxy connect with its certificate; add its identity as the certificate spells it",
+        cause: "the peer presented no certificate over mutual TLS, or its first identity is not in `trustedPeers`",
+        fix: "have the proxy connect with its certificate; add its identity exactly as the certificate spells it",
         advice: SIGN_IN,
     }
     /// No client address can be attributed.
@@ -148,8 +148,8 @@ reasons! {
         code: "proxy_attribution_required",
         status: 403,
         rule: Some(Rule::Attribution),
-        cause: "X-Forwarded-For names no client but proxies and loopback",
-        fix: "let the first proxy write X-Forwarded-For itself; list only proxies in `trustedProxies`",
+        cause: "X-Forwarded-For names only proxies and loopback addresses, and no client",
+        fix: "have the first proxy write X-Forwarded-For itself; list only proxies in `trustedProxies`",
         advice: OPERATOR,
     }
     /// A required header is missing or blank.
@@ -158,7 +158,7 @@ reasons! {
         status: 401,
         rule: Some(Rule::RequiredHeaders),
         cause: "a required header is missing or blank",
-        fix: "let the proxy set it on every request, WebSockets too",
+        fix: "have the proxy set it on every request, including WebSockets",
         advice: OPERATOR,
     }
     /// The user header is missing or blank.
@@ -167,25 +167,25 @@ reasons! {
         status: 401,
         rule: Some(Rule::User),
         cause: "the user header is missing or blank",
-        fix: "the user is not signed in, or the proxy does not pass the header on",
+        fix: "check that the user is signed in, and that the proxy passes the header on",
         advice: SIGN_IN,
     }
-    /// The user header is there more than once.
+    /// The user header is present more than once.
     UserRepeated {
         code: "trusted_proxy_user_repeated",
         status: 401,
         rule: Some(Rule::Repeated),
-        cause: "the user header came more than once",
-        fix: "let the proxy overwrite it instead of adding to the client's",
+        cause: "the user header appears more than once",
+        fix: "have the proxy overwrite it instead of adding to the client's",
         advice: SIGN_IN,
     }
-    /// The groups header is there more than once.
+    /// The groups header is present more than once.
     GroupsRepeated {
         code: "trusted_proxy_groups_repeated",
         status: 401,
         rule: Some(Rule::Repeated),
-        cause: "the groups header came more than once",
-        fix: "let the proxy overwrite it",
+        cause: "the groups header appears more than once",
+        fix: "have the proxy overwrite it",
         advice: SIGN_IN,
     }
     /// Envoy verified no identity.
@@ -197,13 +197,13 @@ reasons! {
         fix: "put the login (`jwt_authn`, `oauth2`) before this filter on every route; check the path in `assertion.metadata`",
         advice: SIGN_IN,
     }
-    /// The user header names another than the identity that Envoy verified.
+    /// The user header names someone other than the identity that Envoy verified.
     AssertionMismatch {
         code: "trusted_proxy_assertion_mismatch",
         status: 401,
         rule: Some(Rule::Assertion),
-        cause: "the user header names another than the verified identity",
-        fix: "let the proxy name the user as the signed assertion does",
+        cause: "the user header names someone other than the verified identity",
+        fix: "have the proxy name the user exactly as the signed assertion does",
         advice: SIGN_IN,
     }
     /// The user is not in `allowUsers`.
@@ -211,8 +211,8 @@ reasons! {
         code: "trusted_proxy_user_not_allowed",
         status: 401,
         rule: Some(Rule::AllowedUser),
-        cause: "the user is not in `allowUsers` (exact, with case)",
-        fix: "add the user as the proxy spells it",
+        cause: "the user is not in `allowUsers` (exact match, including case)",
+        fix: "add the user exactly as the proxy spells it",
         advice: ASK,
     }
     /// The browser's origin is not allowed.
@@ -221,14 +221,14 @@ reasons! {
         status: 401,
         rule: Some(Rule::Origin),
         cause: "the browser's origin is not allowed",
-        fix: "add the address in the browser's bar to `controlUi.allowedOrigins`",
+        fix: "add the origin in the browser's address bar to `controlUi.allowedOrigins`",
         advice: TYPE_ADDRESS,
     }
 }
 
 impl Reason {
-    /// What the close frame of a refused WebSocket says before the code. The Gateway's Control UI maps these texts to
-    /// its error cards; the word "unauthorized" would make it ask for a token.
+    /// The text before the code in the close frame of a refused WebSocket. The Gateway's Control UI maps these texts to
+    /// its error cards. The word "unauthorized" would make it ask for a token.
     #[must_use]
     pub const fn close_text(self) -> &'static str {
         match self {
@@ -237,21 +237,21 @@ impl Reason {
         }
     }
 
-    /// Whether `webSocketRefusal: "delegate"` passes it on: rules 6, 7 and 9.
+    /// Whether `webSocketRefusal: "delegate"` leaves this refusal to the Gateway (rules 6, 7 and 9).
     #[must_use]
     pub const fn is_delegable(self) -> bool {
         matches!(self.rule(), Some(rule) if rule.is_delegable())
     }
 }
 
-/// A refusal: the reason, and what the operator needs to know of the request.
+/// A refusal: the reason, and what the operator needs to know about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal<'a> {
     /// Why.
     pub reason: Reason,
-    /// The required header that is missing, as configured.
+    /// The required header that is missing, spelled as configured.
     pub header: Option<&'a str>,
-    /// The user, where the request got far enough to have one.
+    /// The user, if an earlier rule found one.
     pub user: Option<&'a [u8]>,
 }
 

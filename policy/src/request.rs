@@ -1,4 +1,4 @@
-//! One request, as far as the rules read it.
+//! What the rules read from one request.
 
 use crate::headers::{Field, Headers, MalformedHeaders};
 use crate::names::{Names, Seen};
@@ -6,7 +6,7 @@ use crate::path::is_plain;
 use crate::peer::{Address, Peer};
 use crate::text::{same, trim};
 
-/// What the rules read of every request.
+/// The headers that the rules read from every request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fields<'a> {
     /// `:method`.
@@ -15,7 +15,7 @@ pub struct Fields<'a> {
     pub path: Field<'a>,
     /// `:authority`, which Envoy fills from `Host`.
     pub authority: Field<'a>,
-    /// `upgrade`; Envoy leaves one only where it is a real upgrade.
+    /// `upgrade`; Envoy keeps it only on a real upgrade.
     pub upgrade: Field<'a>,
     /// `connection`.
     pub connection: Field<'a>,
@@ -34,7 +34,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// By length first: most names are none of these, and one comparison settles that.
+    /// The field of a header. The length is compared first, because that is enough to rule out most names.
     fn slot(&mut self, name: &[u8]) -> Option<&mut Field<'a>> {
         let (field, expected): (_, &[u8]) = match (name.len(), name.first()?) {
             (5, _) => (&mut self.path, b":path"),
@@ -50,35 +50,34 @@ impl<'a> Fields<'a> {
             (22, _) => (&mut self.websocket_protocol, b"sec-websocket-protocol"),
             _ => return None,
         };
-        // Envoy shows names in lower case.
+        // Envoy provides names in lower case.
         (same(name, expected) || name.eq_ignore_ascii_case(expected)).then_some(field)
     }
 }
 
-/// One request, ready to be judged.
+/// One request, ready for a decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// Who opened the connection.
     pub peer: Peer,
-    /// The address at which the connection was accepted; read only where the policy asks for it.
+    /// The address at which the connection was accepted; read only if the policy needs it.
     pub destination: Option<Address>,
-    /// The identity that Envoy verified; read only where the policy asks for it.
+    /// The identity that Envoy verified; read only if the policy needs it.
     pub assertion: Option<&'a [u8]>,
-    /// The first URI SAN of the certificate that the peer showed over mutual TLS; read only where the policy asks
-    /// for it.
+    /// The first URI SAN of the peer's certificate, over mutual TLS; read only if the policy needs it.
     pub certificate: Option<&'a [u8]>,
-    /// All headers, pseudo headers included.
+    /// All headers, including pseudo-headers.
     pub headers: Headers<'a>,
     /// The headers that the rules read by name.
     pub fields: Fields<'a>,
     /// The headers that this policy knows.
     pub(crate) seen: Seen<'a>,
-    /// The path without its query, where it can mean only what it says: any other may be a plugin's.
+    /// The path without its query, if every parser reads it alike. Any other path may be a plugin's.
     pub(crate) plain_path: Option<&'a [u8]>,
 }
 
 impl<'a> Request<'a> {
-    /// A request of which only the peer is known. It has no headers, so no rule finds a user in it.
+    /// A request of which only the peer is known. It has no headers, and so no user.
     #[must_use]
     pub fn from(peer: Peer) -> Self {
         Self {
@@ -100,12 +99,11 @@ impl<'a> Request<'a> {
         Ok(request)
     }
 
-    /// Reads a serialized header map, in one pass: all that a policy that knows these names wants of it. In place,
-    /// since a request is large and is not to be copied about.
+    /// Reads from a serialized header map, in one pass, what a policy with these names needs. This works in place,
+    /// which avoids copying a large struct.
     ///
     /// # Errors
-    /// [`MalformedHeaders`] unless lengths, NULs and the end are all where they belong; what was read by then is of
-    /// no use.
+    /// [`MalformedHeaders`], if a length, a NUL or the end is not where it belongs. The request must not be used then.
     pub(crate) fn fill(&mut self, names: &Names, map: &'a [u8]) -> Result<(), MalformedHeaders> {
         let headers = Headers::frame(map).ok_or(MalformedHeaders)?;
         let Self { fields, seen, .. } = self;
@@ -116,7 +114,7 @@ impl<'a> Request<'a> {
             }
             match fields.slot(name) {
                 Some(field) => field.note(value),
-                // Those fields are nobody's to manage: as managed names they are errors of the configuration.
+                // Fields are never managed headers: the reader of the configuration rejects those names.
                 None => names.note(seen, name, value),
             }
         }
@@ -134,20 +132,20 @@ impl<'a> Request<'a> {
         self.fields.upgrade.is_present()
     }
 
-    /// Whether this is a WebSocket handshake, over whatever version of HTTP.
+    /// Whether this is a WebSocket handshake, over any version of HTTP.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         self.fields.upgrade.only().is_some_and(|value| trim(value).eq_ignore_ascii_case(b"websocket"))
     }
 
-    /// The path without its query; empty where there is none (`CONNECT`).
+    /// The path without its query; empty if there is none (`CONNECT`).
     #[must_use]
     pub fn path(&self) -> &'a [u8] {
         let path = self.fields.path.only().unwrap_or_default();
         path.split(|&byte| byte == b'?').next().unwrap_or_default()
     }
 
-    /// The method; empty where the host shows none.
+    /// The method; empty if the host provides none.
     #[must_use]
     pub fn method(&self) -> &'a [u8] {
         self.fields.method.only().unwrap_or_default()

@@ -1,8 +1,8 @@
-//! The rules of the decision, in the order in which they are asked (contract, section 3).
+//! The rules of a decision, in the order in which they are asked (contract, section 3).
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $question:literal;)*) => {
-        /// A rule of the decision. The order is the one in which the rules are asked.
+        /// A rule of a decision. Rules are asked in this order.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule { $($(#[$doc])* $name,)* }
 
@@ -10,13 +10,13 @@ macro_rules! rules {
             /// Every rule, in order.
             pub const ALL: [Self; [$($number),*].len()] = [$(Self::$name),*];
 
-            /// Its number in the contract.
+            /// The rule's number in the contract.
             #[must_use]
             pub const fn number(self) -> &'static str {
                 match self { $(Self::$name => $number,)* }
             }
 
-            /// What it asks, in a few words.
+            /// What the rule asks, in a few words.
             #[must_use]
             pub const fn question(self) -> &'static str {
                 match self { $(Self::$name => $question,)* }
@@ -26,7 +26,7 @@ macro_rules! rules {
 }
 
 rules! {
-    /// 0: paths that pass without identity.
+    /// 0: paths that pass without an identity.
     Anonymous = "0", "path needs no identity";
     /// 1: the peer's address is known, and comes from the socket.
     Peer = "1", "peer's address is known";
@@ -42,11 +42,11 @@ rules! {
     Attribution = "5", "client address is known";
     /// 6: the required headers are present.
     RequiredHeaders = "6", "required headers";
-    /// 7: there is a user.
+    /// 7: the user header names a user.
     User = "7", "user header";
     /// 7b: the user header and the groups header are not repeated.
     Repeated = "7b", "identity headers are not repeated";
-    /// 8: the identity that Envoy verified.
+    /// 8: Envoy has verified an identity.
     Assertion = "8", "verified identity";
     /// 9: the user is allowed.
     AllowedUser = "9", "user is allowed";

@@ -2,7 +2,7 @@
 
 use crate::text::{same, trim};
 
-/// A scope that the Gateway knows. The order is the one in which the contract lists them.
+/// A scope of the Gateway. The order is that of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// `operator.admin`, which satisfies every other.
@@ -42,11 +42,11 @@ impl Scope {
         Self::SessionsWrite,
     ];
 
-    /// What the Gateway assumes on its own paths where the header is absent.
+    /// What the Gateway assumes on its own paths if the header is absent.
     pub const DEFAULT: &'static [Self] =
         &[Self::Admin, Self::Read, Self::Write, Self::Approvals, Self::Questions, Self::Pairing, Self::TalkSecrets];
 
-    /// What the Gateway assumes on a plugin's path where the header is absent.
+    /// What the Gateway assumes on a plugin's path if the header is absent.
     pub const PLUGIN_DEFAULT: &'static [Self] = &[Self::Write];
 
     /// The scope's name in headers and configuration.
@@ -66,13 +66,13 @@ impl Scope {
         }
     }
 
-    /// Reads a name, byte for byte.
+    /// The scope with this name. Names are compared byte for byte.
     #[must_use]
     pub fn parse(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| same(scope.name().as_bytes(), name))
     }
 
-    /// Whether holding `self` is enough where `wanted` is asked for.
+    /// Whether `self` is enough for a request that needs `wanted`.
     #[must_use]
     pub fn satisfies(self, wanted: Self) -> bool {
         self == wanted
@@ -88,17 +88,17 @@ impl Scope {
 /// A list of scopes without duplicates, in the order in which they were named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scopes {
-    // As many places as there are scopes, and no scope twice: it cannot overflow.
+    // This cannot overflow: there are as many places as scopes, and no scope is in the list twice.
     named: [Scope; Scope::ALL.len()],
     len: usize,
 }
 
 impl Scopes {
-    /// No scopes: the request may do nothing that needs one.
+    /// No scopes: the request may do nothing that requires a scope.
     pub const NONE: Self = Self { named: [Scope::Admin; Scope::ALL.len()], len: 0 };
 
-    /// Reads the header's value, copies joined: split on commas, trimmed; what is empty, unknown or named before is
-    /// dropped.
+    /// Reads the header's value, with its copies joined. Names are separated by commas and trimmed. Empty, unknown and
+    /// repeated names are dropped.
     #[must_use]
     pub fn parse(value: &[u8]) -> Self {
         value.split(|&byte| byte == b',').filter_map(|token| Scope::parse(trim(token))).collect()
@@ -109,13 +109,13 @@ impl Scopes {
         self.named.iter().take(self.len).copied()
     }
 
-    /// Whether one of the scopes is enough where `wanted` is asked for.
+    /// Whether one of the scopes is enough for a request that needs `wanted`.
     #[must_use]
     pub fn satisfies(&self, wanted: Scope) -> bool {
         self.iter().any(|held| held.satisfies(wanted))
     }
 
-    /// Adds a scope at the end, unless it is there.
+    /// Adds a scope at the end, unless it is in the list already.
     pub fn push(&mut self, scope: Scope) {
         if !self.iter().any(|named| named == scope)
             && let Some(place) = self.named.get_mut(self.len)
@@ -125,7 +125,7 @@ impl Scopes {
         }
     }
 
-    /// The header's value: names joined by a comma, nothing else.
+    /// The header's value: the names, separated by commas without spaces.
     #[must_use]
     pub fn header(&self) -> ScopesHeader {
         let mut header = ScopesHeader { text: [0; HEADER_CAPACITY], len: 0 };
@@ -147,10 +147,10 @@ impl FromIterator<Scope> for Scopes {
     }
 }
 
-/// Room for all names and the commas between them; a test holds it against the names.
+/// Room in bytes for all names and the commas between them. A test checks it.
 const HEADER_CAPACITY: usize = 184;
 
-/// A value of `x-openclaw-scopes`, kept off the heap.
+/// A value of `x-openclaw-scopes`. It needs no heap.
 #[derive(Debug, Clone, Copy)]
 pub struct ScopesHeader {
     text: [u8; HEADER_CAPACITY],

@@ -1,4 +1,4 @@
-//! What the upstream sees of a request that passes (contract, section 5).
+//! The header changes of a request that passes (contract, section 5).
 
 use crate::admission::{Admission, Kind};
 use crate::byte_map::ByteMap;
@@ -19,16 +19,16 @@ pub enum Edit<'e> {
     },
     /// Removes every header of this name.
     Remove {
-        /// The name, as it came.
+        /// The name, as it was received.
         name: &'e [u8],
     },
 }
 
 impl Admission<'_> {
-    /// Hands every change that the request needs to `edit`; what is right already needs none.
+    /// Calls `edit` with every change that the request needs. Headers that are right already are not changed.
     ///
     /// # Errors
-    /// The first error of `edit`, at once: the request must not pass then.
+    /// The first error of `edit`. The request must not pass then.
     pub fn stamp<E>(
         &self,
         policy: &Policy,
@@ -70,7 +70,7 @@ impl Admission<'_> {
     }
 }
 
-/// Takes away what must not go on, each name once.
+/// Removes the headers that must not reach the upstream, each name once.
 fn scrub<E>(
     policy: &Policy,
     request: &Request<'_>,
@@ -104,7 +104,8 @@ fn scrub<E>(
     Ok(())
 }
 
-/// Takes the names of managed headers out of `Connection`: a proxy behind us would drop what is nominated there.
+/// Removes the names of managed headers from `Connection`: a proxy behind the filter would drop the headers that are
+/// nominated there.
 fn scrub_connection<E>(
     policy: &Policy,
     request: &Request<'_>,

@@ -1,12 +1,12 @@
-//! Text as Node hands it to the Gateway: header values are bytes, read as Latin-1.
+//! Text as Node passes it to the Gateway: header values are bytes, read as Latin-1.
 
-/// Whether `byte`, as a Latin-1 character, is white space for JavaScript's `trim` and may be in a header value.
+/// Whether `byte`, as a Latin-1 character, is white space to JavaScript's `trim` and is allowed in a header value.
 pub(crate) const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | 0xA0)
 }
 
-/// Whether two texts are the same. A word at a time, the last one over the end of the one before where the length
-/// is not a multiple: WebAssembly has no `memcmp` but a loop over bytes.
+/// Whether two byte strings are equal. WebAssembly's `memcmp` is a loop over bytes, so this compares words of eight or
+/// four bytes. If the length is not a multiple, the last word overlaps the one before.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
@@ -23,7 +23,7 @@ pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
-/// A header value without space, tab and the byte 0xA0 at both ends (contract, section 3).
+/// A header value without spaces, tabs and bytes 0xA0 at both ends (contract, section 3).
 pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = value
         && is_blank(*first)
@@ -38,31 +38,30 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Configured text without the characters that JavaScript's `trim` takes away at both ends.
+/// Configured text without the characters at both ends that JavaScript's `trim` removes.
 pub(crate) fn trim_configured(text: &str) -> &str {
-    // White space as Unicode has it, less U+0085, plus the byte order mark: ECMA-262, `WhiteSpace` and
-    // `LineTerminator`.
+    // Unicode white space without U+0085, plus the byte order mark (ECMA-262, `WhiteSpace` and `LineTerminator`).
     text.trim_matches(|c: char| c == '\u{FEFF}' || (c.is_whitespace() && c != '\u{85}'))
 }
 
-/// Configured text as the Latin-1 bytes that a header can carry, or `None` where a character is above U+00FF.
+/// Configured text as the Latin-1 bytes that a header can carry, or `None` if a character is above U+00FF.
 pub(crate) fn latin1(text: &str) -> Option<Box<[u8]>> {
     text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
 }
 
-/// Bytes of a path, a user or a peer that people are shown.
+/// How many bytes of a path, a user or a peer are shown to people.
 pub(crate) const SHOWN: usize = 256;
 
-/// Bytes in quotes, for people: escaped as [`Escaped`], but for spaces, and cut.
+/// Bytes in quotes, for people. Escaped and cut like [`Escaped`], but spaces are kept.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let words = bytes.split(|&byte| byte == b' ').map(|bytes| Escaped { bytes, limit: SHOWN }.to_string());
     format!("\"{}\"", words.collect::<Vec<_>>().join(" "))
 }
 
-/// Bytes for a log line or a filter state: printable ASCII as it is, everything else escaped; cut at `limit` bytes
-/// of input.
+/// Bytes for a log line or a filter state. Printable ASCII is kept, everything else is escaped. The input is cut after
+/// `limit` bytes.
 ///
-/// A space is escaped as well where `spaces` is false, so that `key=value` stays one word.
+/// Spaces are escaped too, so that `key=value` stays one word.
 pub(crate) struct Escaped<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) limit: usize,

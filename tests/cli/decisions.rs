@@ -27,7 +27,7 @@ impl Configs {
         Self { folder, known: Mutex::default() }
     }
 
-    /// With a key `filter` it is taken for a plugin configuration in any case.
+    /// A key `filter` makes sure that it is read as a plugin configuration.
     fn path(&self, config: &Value) -> PathBuf {
         let mut config = config.clone();
         config.as_object_mut().unwrap().entry("filter").or_insert_with(|| Value::Object(serde_json::Map::new()));
@@ -68,7 +68,7 @@ fn head(method: &str, path: &str, headers: &[(String, Vec<u8>)]) -> Vec<u8> {
     head
 }
 
-/// `explain` about a request as the filter sees it; `None` where it has no answer.
+/// `explain` about a request as the filter sees it; `None` if it has no answer.
 fn explain(config: &Path, peer: &str, more: &[String], head: &[u8]) -> Option<Value> {
     let config = config.to_str().unwrap();
     let mut arguments = vec!["explain", config, "--as-seen", "--json", "--request", "-"];
@@ -97,7 +97,7 @@ fn upstream(answer: &Value) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|pair| (pair[0].as_str().unwrap().to_owned(), bytes(&pair[1]))).collect()
 }
 
-/// The steps agree with the verdict: one of them settles it, nothing behind that is asked, nothing before it fails.
+/// Checks that the steps agree with the verdict: one step settles it, no later one is reached, no earlier one fails.
 fn check_steps(answer: &Value, what: &str) {
     let rules = answer["rules"].as_array().unwrap();
     let words: Vec<&str> = rules.iter().map(|rule| rule["verdict"].as_str().unwrap()).collect();
@@ -191,11 +191,11 @@ fn explain_tells_a_repeated_origin_from_one_that_is_not_listed() {
     }
 }
 
-/// What cannot be in the head of an HTTP/1.1 request, and so cannot be asked about.
+/// A request as arguments and input for `explain`; `None` if the head of an HTTP/1.1 request cannot express it.
 fn can_be_asked(request: &model::Request) -> Option<(String, Vec<u8>, Vec<String>)> {
     let mut more = Vec::new();
     let peer = std::str::from_utf8(request.peer.as_ref()?).ok()?.to_owned();
-    // A bare address is an operator's way of writing one from a socket; an empty one, or one with a NUL, no argument.
+    // `explain` reads a bare address as one from a socket. An empty text, or one with a NUL, cannot be an argument.
     let is_bare = peer.parse::<std::net::IpAddr>().is_ok() || peer.contains('%') && !peer.contains(']');
     if is_bare || peer.is_empty() || peer.contains('\0') {
         return None;
@@ -221,7 +221,7 @@ fn can_be_asked(request: &model::Request) -> Option<(String, Vec<u8>, Vec<String
             ":authority" => headers.push(("host".to_owned(), value.clone())),
             ":scheme" => {}
             pseudo if pseudo.starts_with(':') => return None,
-            // Shown as Envoy would: in lower case, and some copies merged.
+            // Shown as Envoy shows it: in lower case, and with some copies joined.
             name => headers.push((name.to_ascii_lowercase(), value.clone())),
         }
     }
@@ -247,7 +247,7 @@ fn explain_decides_as_the_policy_does_whatever_the_case() {
     let (compared, passed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     each(&cases, |(case, (peer, head, more))| {
         let what = format!("{} {:?}", case.config, case.request);
-        // A name or value that no request on the wire has.
+        // No request on the wire can have this name or value.
         let Some(answer) = explain(&configs.path(&case.config), peer, more, head) else { return };
         check_steps(&answer, &what);
         compared.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! `explain` beside a real Envoy with the module, as `envoy/` sets it up: the same decisions, and what `explain`
-//! says that Envoy adds and drops before the filter looks is what Envoy adds and drops.
+//! `explain` compared with a real Envoy that runs the module, set up as in `envoy/`. The decisions are the same, and so
+//! are the headers that Envoy adds and drops before the filter runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::tool_reading;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
     /// Status, and the code or the close text.
@@ -23,7 +23,7 @@ enum Outcome {
     Passed(BTreeMap<String, Vec<String>>),
 }
 
-/// What differs from one run to the next, or is made when the request leaves Envoy.
+/// Whether a header is compared. Some differ between runs, or are added when the request leaves Envoy.
 fn is_compared(name: &str) -> bool {
     !name.starts_with(':')
         && !name.starts_with("x-envoy-")
@@ -95,7 +95,7 @@ fn explain_says_what_a_real_envoy_does() {
     let example = Example::write(scratch.path(), Ports::default(), &echo.address().to_string(), &policy).unwrap();
     let file = scratch.path().join("policy.json");
     fs::write(&file, &policy).unwrap();
-    // The very listener of envoy/envoy.yaml, but a line before each connection says from where it comes.
+    // The listener of envoy/envoy.yaml, but each connection starts with a PROXY line that names its peer.
     let bootstrap = fs::read_to_string(example.bootstrap()).unwrap();
     let proxy_protocol = "listener_filters: [{ name: proxy_protocol, typed_config: { \"@type\": \
         type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol } }]";

@@ -16,12 +16,12 @@ use std::process::{Command, Stdio};
 use harness::envoy::root;
 use harness::tool::program;
 
-/// The folder with the files that the cases name.
+/// The folder with the files that the tests use.
 fn files() -> PathBuf {
     root().join("tests/cli/files")
 }
 
-/// What a run of the program came to.
+/// The result of a run of the program.
 #[derive(Debug)]
 struct Run {
     code: i32,
@@ -29,7 +29,7 @@ struct Run {
     stderr: String,
 }
 
-/// A command in the folder of files, with nothing of our environment but the path.
+/// A command in the folder of files. From our environment it gets only `PATH`.
 fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(files()).env_clear();
@@ -56,14 +56,14 @@ fn tool<S: AsRef<OsStr>>(arguments: &[S]) -> Run {
     tool_reading(arguments, b"")
 }
 
-/// The same with something on its standard input.
+/// Runs the program with these arguments and this standard input.
 fn tool_reading<S: AsRef<OsStr>>(arguments: &[S], stdin: &[u8]) -> Run {
     let mut command = command(program());
     command.args(arguments);
     run(command, stdin)
 }
 
-/// Runs a line of a shell in which the program is found by its name.
+/// Runs a shell command that finds the program by its name.
 fn shell(line: &str) -> Run {
     let folder = program().parent().unwrap();
     let path = std::env::var("PATH").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Requests as people have them at hand: a head, a HAR entry, a curl command. All say the same as `-H`.
+//! Requests in other forms: the head of a request, a HAR entry, a curl command. Each is equivalent to using `-H`.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ fn explain(arguments: &[&str], stdin: &[u8]) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error} {}", run.stderr))
 }
 
-/// The headers that the upstream gets, `name: value`; of a refused request none.
+/// The headers that the upstream gets, as `name: value`; none if the request is refused.
 fn upstream(answer: &Value) -> Vec<String> {
     let headers = answer["upstream"]["headers"].as_array();
     let line = |pair: &Value| format!("{}: {}", pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
@@ -44,7 +44,7 @@ fn a_curl_command_is_read_as_curl_reads_it() {
         ("curl https://a/ -H $'x-quoted: it\\'s \\u00e9'", &["x-quoted: it's \u{c3}\u{a9}"]),
         ("curl https://a/ -H $'x-both: \\ud83d\\ude00'", &["x-both: \u{f0}\u{9f}\u{98}\u{80}"]),
         ("curl \"https://a/\" \\\n  -H \"x-a: \\\"b\\\"\"", &["x-a: \"b\""]),
-        // As browsers copy it for Windows' command line.
+        // As browsers copy it for the command line of Windows.
         (
             "curl ^\"https://claw.example.com/x?y=1^&z=^%^20^\" ^\r\n  -H ^\"sec-ch-ua: ^\\^\"Chromium^\\^\";v=^\\^\"140^\\^\"^\" ^\r\n  \
              -b ^\"session=s3cr3t^\" ^\r\n  --data-raw ^\"^{^\\^\"a^\\^\":1^}^\"",
@@ -101,7 +101,7 @@ fn the_same_request_is_the_same_however_it_is_described() {
     }
 }
 
-/// `chromium.har` is what Chromium 156 recorded of a page, a request of that page's, and its WebSocket.
+/// `chromium.har` is a recording by Chromium 156 of a page, a request from that page, and its WebSocket.
 #[test]
 fn a_recording_of_a_real_browser_is_read() {
     for (entry, method, path, upgrade) in
@@ -113,7 +113,7 @@ fn a_recording_of_a_real_browser_is_read() {
             (&request["method"], &request["path"], &request["upgrade"]),
             (&method.into(), &path.into(), &upgrade.into())
         );
-        // It was recorded at another address than the Control UI of this configuration has; a page alone has no origin.
+        // The recorded address is not the Control UI's in this configuration. A page load itself sends no origin.
         let reason = if entry == "/chat" { Value::Null } else { "trusted_proxy_origin_not_allowed".into() };
         assert_eq!(answer["reason"], reason, "{entry}");
         assert!(!answer.to_string().contains("s3cr3t"), "{answer}");
@@ -128,7 +128,7 @@ fn headers_on_the_command_line_replace_those_of_a_file() {
     assert_eq!(twice["reason"], "trusted_proxy_user_repeated");
 }
 
-/// What the filter would be asked by an Envoy as `envoy/` sets it up.
+/// The request that the filter sees in an Envoy set up as in `envoy/`.
 #[test]
 fn what_envoy_changes_before_the_filter_is_part_of_it() {
     let socket = ["-H", "upgrade: websocket"];
@@ -143,17 +143,17 @@ fn what_envoy_changes_before_the_filter_is_part_of_it() {
     assert!(!upstream(&seen).iter().any(|line| line.starts_with("x-request-id")), "{seen}");
     // Over HTTP/2 there is no key: one is made for the Gateway, and a refusal is an ordinary response.
     let http2 = explain(&[&["--ws", "--http2"], &IDENTITY[..]].concat(), b"");
-    assert!(upstream(&http2).iter().any(|line| line.starts_with("sec-websocket-key: (a new one)")), "{http2}");
+    assert!(upstream(&http2).iter().any(|line| line.starts_with("sec-websocket-key: (a new key)")), "{http2}");
     let refused = explain(&["--ws", "--http2"], b"");
     assert_eq!((&refused["client"]["status"], &refused["client"]["closeCode"]), (&403.into(), &Value::Null));
 }
 
 #[test]
-fn what_is_given_and_asked_by_no_rule_is_said() {
+fn a_note_says_which_arguments_have_no_effect() {
     for (arguments, note) in [
-        (&["--assertion", "nick@example.com"][..], "--assertion plays no part"),
-        (&["--certificate-uri-san", "spiffe://a/b"], "--certificate-uri-san plays no part"),
-        (&["--destination", "10.0.0.2"], "--destination plays no part"),
+        (&["--assertion", "nick@example.com"][..], "--assertion has no effect"),
+        (&["--certificate-uri-san", "spiffe://a/b"], "--certificate-uri-san has no effect"),
+        (&["--destination", "10.0.0.2"], "--destination has no effect"),
         (&["--path", "/a/../b"], "normalize_path"),
     ] {
         let answer = explain(arguments, b"");

@@ -1,4 +1,4 @@
-//! What the program prints: the transcripts beside this file and in the documentation, each command run again.
+//! What the program prints: each command of the transcripts, here and in the documentation, is run again.
 //!
 //! `CLI_TRANSCRIPTS=write` updates them; read the difference before you commit it.
 
@@ -9,8 +9,8 @@ use harness::envoy::root;
 
 use crate::shell;
 
-/// Runs every command of a transcript: lines that start with `$ `, each followed by what it prints and, unless that
-/// is 0, its exit code. Other lines stay. In Markdown only blocks that are marked `console` count.
+/// Runs every command in a transcript. A command is a line that starts with `$ `, followed by its output and, unless it
+/// is 0, its exit code. Other lines stay. In Markdown, only blocks that are marked `console` count.
 fn again(text: &str, markdown: bool) -> (String, usize) {
     let (mut new, mut commands) = (String::new(), 0);
     let (mut inside, mut skips_output) = (!markdown, false);

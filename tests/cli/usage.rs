@@ -1,4 +1,4 @@
-//! Arguments, exit codes, colour, JSON, and readers that go away.
+//! Arguments, exit codes, colour, JSON, and readers that close the output.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +35,7 @@ fn every_example_of_the_help_runs() {
     assert!(examples > 8, "only {examples} examples");
 }
 
-/// What stands for something of the reader's own in such a command.
+/// Placeholders in such commands, and values for them.
 const PLACEHOLDERS: [(&str, &str); 4] = [
     ("POLICY", "policy.json"),
     ("IP", "10.0.0.2"),
@@ -58,7 +58,7 @@ fn every_command_in_a_sentence_of_the_documentation_runs() {
             used.extend(line.contains(placeholder).then_some(index));
             line = line.replace(placeholder, value);
         }
-        // A subcommand alone names it.
+        // A command with only a subcommand just names it.
         if line.split(' ').count() == 2 {
             line += " --help";
         }
@@ -95,42 +95,46 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (vec!["check", "."], "cannot be read"),
         (vec!["check", policy, "--envoy", "envoy.internal"], "\"envoy.internal\" is not an IP address"),
         (vec!["check", policy, "--env-file", "missing.env"], "missing.env: cannot be read"),
-        (vec!["check", "policy.json", "--filter", "filter.json"], "holds the filter's settings itself"),
+        (vec!["check", "policy.json", "--filter", "filter.json"], "has the filter's settings itself"),
         (vec!["check", policy, "--filter", "openclaw.json"], "gateway block of its own"),
         (vec!["check", "syntax.json5"], "syntax.json5:4:5"),
-        (vec!["check", &latin1], "is not UTF-8"),
-        (vec!["check", &list], "holds no object"),
-        (vec!["check", &block], "looks like a gateway block alone"),
+        (vec!["check", &latin1], "is not valid UTF-8 (byte 12)"),
+        (vec!["check", &list], "is not an object"),
+        (vec!["check", &block], "looks like only the gateway block"),
         (vec!["check", &circle], "includes it in turn"),
         (vec!["check", &outside], "outside the folder"),
         (vec!["check", &number], "not a file name"),
         (vec!["explain", policy], "--peer"),
         (vec!["explain", "wrong.json5", "--peer", "10.0.0.1"], "has host bits set"),
-        (vec!["explain", "split.json5", "--peer", "10.0.0.1"], "CLAW_PROXY, which nothing here sets"),
+        (vec!["explain", "split.json5", "--peer", "10.0.0.1"], "CLAW_PROXY, which is not set"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "no colon"], "has no colon"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a b: c"], "not a header name"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "a: \u{1}"], "control character"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", ":path: /"], "use --method"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/s3cr3t b"], "is not a path"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "--request", "openclaw.json"], "no request line"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--path", "/s3cr3t b"], "the path is not valid"),
+        (
+            vec!["explain", policy, "--peer", "10.0.0.1", "--request", "openclaw.json"],
+            "does not start with a request line",
+        ),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--request", &folded], "folded"),
+        (vec!["explain", "-", "--peer", "10.0.0.1", "--request", "-"], "both the policy and the request"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", &har], "has no log.entries"),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "recording.har"], "2 entries that this could be"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "recording.har"], "2 entries to choose from"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "recording.har", "--entry", "7"], "has no entry 7"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--entry", "7"], "--har"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "a", "--curl", "b"], "cannot be used with"),
         (curl("wget https://a/"), "is not curl"),
         (curl("curl"), "no URL"),
         (curl("curl https://a/ https://b/"), "more than one URL"),
-        (curl("curl https://a/ --proxy http://b"), "--proxy is not an option"),
-        (curl("curl -Z https://a/"), "-Z is not an option"),
-        (curl("curl https://a/ --header=authorization:s3cr3t"), "--header is not an option"),
-        (curl("curl https://?s3cr3t"), "names no host"),
+        (curl("curl https://a/ --proxy http://b"), "--proxy is not a supported option"),
+        (curl("curl -Z https://a/"), "-Z is not a supported option"),
+        (curl("curl https://a/ --header=authorization:s3cr3t"), "--header is not a supported option"),
+        (curl("curl https://?s3cr3t"), "has no host"),
         (curl("curl https://a/ -H"), "--header has no value"),
-        (curl("curl https://a/ -b jar"), "file of cookies"),
+        (curl("curl https://a/ -b jar"), "names a cookie file"),
         (curl("curl 'https://a/"), "quote is not closed"),
         (curl("curl https://a/ | sh"), "more than one command"),
-        (curl("curl ftp://a/"), "not a scheme of HTTP"),
+        (curl("curl ftp://a/"), "not an HTTP scheme"),
     ];
     for (arguments, expected) in cases {
         let run = tool(&arguments);
@@ -221,7 +225,7 @@ fn a_reader_that_goes_away_ends_it_quietly() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_said() {
+fn an_output_that_cannot_be_written_is_reported() {
     let run = shell("openclaw-trusted-proxy check policy.json > /dev/full");
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("standard output: cannot be written"), "{}", run.stderr);
@@ -234,10 +238,10 @@ fn a_configuration_is_read_from_standard_input() {
     assert_eq!(read.code, 0, "{}", read.stderr);
     assert!(read.stdout.starts_with("standard input: the Gateway's configuration"), "{}", read.stdout);
     let include = tool_reading(&["check", "-"], b"{$include: './a.json'}");
-    assert!(include.code == 2 && include.stderr.contains("standard input lies in no folder"), "{}", include.stderr);
+    assert!(include.code == 2 && include.stderr.contains("standard input has no folder"), "{}", include.stderr);
 }
 
-/// From the environment itself, an env file, the `.env` beside the configuration, and its env block.
+/// In the environment itself, in an env file, in the `.env` next to the configuration, and in its env block.
 #[test]
 fn the_gateways_secrets_are_found_wherever_they_are_set_and_never_shown() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-secrets");
@@ -291,7 +295,7 @@ fn a_file_cannot_speak_to_the_terminal() {
     assert!(!run.stdout.chars().any(|c| c.is_control() && c != '\n'), "{:?}", run.stdout);
 }
 
-/// The ids of this tool's own checks, wherever they stand in a text.
+/// The ids of this tool's own checks that appear in a text.
 fn ids(text: &str) -> std::collections::BTreeSet<String> {
     let starts = text.match_indices("check.").map(|(at, _)| &text[at..]);
     let word = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.')).collect();
@@ -309,7 +313,7 @@ fn the_documentation_lists_every_check_of_the_tool() {
 }
 
 #[test]
-fn every_check_of_the_tool_is_made_where_it_belongs_and_not_beside() {
+fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
     const GATEWAY: &str = r#"trustedProxies: ["10.0.0.2"], bind: "lan", auth: { mode: "trusted-proxy", trustedProxy: { userHeader: "x-user" } }"#;
     let openclaw = |more: &str| format!("{{ gateway: {{ {GATEWAY}, {more} }}, agents: {{}} }}");
     let plugin = |gateway: &str, filter: &str| {

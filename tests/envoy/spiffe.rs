@@ -402,7 +402,7 @@ fn the_audit_says_that_only_the_listener_verifies() {
     let clusters = vec![parts::cluster(parts::UPSTREAM, echo.address())];
     let envoy = Envoy::start(&parts::bootstrap(listeners, clusters).to_string());
     let line = envoy.line(Source::Log, |line| line.contains("filter.trusted_peers"));
-    assert!(line.contains("the filter cannot tell"), "{line}");
+    assert!(line.contains("the filter cannot check"), "{line}");
     // Without TLS there is no certificate.
     let response = wire::get(envoy.address("plain"), "/", &[("x-forwarded-user", "nick@example.com")]).unwrap();
     assert_ne!(response.status, 200, "{response:?}");

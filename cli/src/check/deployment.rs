@@ -1,4 +1,4 @@
-//! What neither the filter nor the Gateway can see alone: variables, and how the two fit together.
+//! Checks that neither the filter nor the Gateway can do alone: variables, and whether the two fit together.
 
 use ipnet::IpNet;
 use policy::peer::Address;
@@ -7,7 +7,7 @@ use super::finding::{Finding, Level};
 use crate::input::{Configuration, Kind, has_reference};
 use crate::json5::{Member, Node, Value};
 
-/// Adds what there is to say.
+/// Adds the findings.
 pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut Vec<Finding>) {
     let mut report = Report { configuration, findings };
     report.secrets();
@@ -45,7 +45,7 @@ impl Report<'_> {
         self.configuration.at(path)
     }
 
-    /// Shared secrets of the Gateway, wherever they are set. Their values are never shown.
+    /// The Gateway's shared secrets, wherever they are set. Their values are never shown.
     fn secrets(&mut self) {
         let source = |name: &str| self.configuration.environment.get(name).map(|(_, source)| source.to_owned());
         if let Some(source) = source("OPENCLAW_GATEWAY_TOKEN") {
@@ -53,8 +53,8 @@ impl Report<'_> {
                 "mixed_trusted_proxy_token",
                 Level::Error,
                 "OPENCLAW_GATEWAY_TOKEN",
-                format!("is set in {source}: with it the Gateway refuses to start in this mode"),
-                "unset it for the Gateway; if the environment of this command is not the Gateway's, use --ignore-environment",
+                format!("is set in {source}: the Gateway refuses to start in this mode when it is set"),
+                "unset it for the Gateway; if the Gateway runs in a different environment, add --ignore-environment",
             );
         }
         let password = self.at(&["gateway", "auth", "password"]).filter(|node| node.value != Value::Null);
@@ -71,13 +71,13 @@ impl Report<'_> {
                 "check.local_password",
                 Level::Info,
                 path,
-                format!("{problem}: callers that go round the proxy may use it"),
-                "keep the Gateway's port closed to everybody but Envoy and internal callers; leave it out if there are none",
+                format!("{problem}: callers that bypass the proxy can use it"),
+                "keep the Gateway's port closed to everyone except Envoy and internal callers; without such callers, remove it",
             );
         }
     }
 
-    /// Who is trusted on which hop.
+    /// Who is trusted on each hop.
     fn lists(&mut self, envoy: Option<Address>) {
         const THEIRS: &str = "gateway.trustedProxies";
         const OURS: &str = "filter.trustedProxies";
@@ -97,7 +97,8 @@ impl Report<'_> {
                 Level::Warn,
                 OURS,
                 "is the same as gateway.trustedProxies",
-                "name Envoy in the Gateway's list, and Envoy's peer, your proxy, in the filter's; if both have the same address, leave the filter's out",
+                "put Envoy in the Gateway's list, and your proxy (Envoy's peer) in the filter's; if both have the same address, \
+                 remove the filter's list",
             );
         } else if ours.is_none()
             && self.at(&["filter", "edge"]).is_none_or(|node| node.value != Value::Bool(true))
@@ -107,8 +108,8 @@ impl Report<'_> {
                 "check.one_list",
                 Level::Info,
                 THEIRS,
-                "serves both hops: the Gateway looks for Envoy in it, and the filter for Envoy's peer",
-                "right where both have the same address; else name Envoy here, and your proxy in filter.trustedProxies",
+                "is used for both hops: the Gateway looks for Envoy in it, and the filter looks for Envoy's peer",
+                "keep it if both have the same address; otherwise put Envoy here, and your proxy in filter.trustedProxies",
             );
         }
         let Some(envoy) = envoy else {
@@ -116,8 +117,8 @@ impl Report<'_> {
                 "check.envoy_unknown",
                 Level::Info,
                 THEIRS,
-                "may or may not name Envoy",
-                "give the address from which Envoy connects to the Gateway with --envoy, to have that checked",
+                "may or may not include Envoy",
+                "to check that, add --envoy with the address from which Envoy connects to the Gateway",
             );
             return;
         };
@@ -125,9 +126,9 @@ impl Report<'_> {
         if !theirs.iter().any(|entry| holds(entry, &envoy)) {
             let (level, remedy) = match self.configuration.kind {
                 Kind::OpenClaw => (Level::Error, format!("add \"{ip}\"")),
-                Kind::Plugin => (Level::Warn, format!("see to it that the Gateway's own list has \"{ip}\"")),
+                Kind::Plugin => (Level::Warn, format!("make sure that the Gateway's own list has \"{ip}\"")),
             };
-            let problem = format!("does not name Envoy, {ip}: the Gateway refuses all that Envoy sends");
+            let problem = format!("does not include Envoy ({ip}): the Gateway refuses everything that Envoy sends");
             self.add("check.envoy_not_trusted", level, THEIRS, problem, remedy);
         }
         let allows = self.at(&["gateway", "auth", "trustedProxy", "allowLoopback"]);
@@ -136,13 +137,13 @@ impl Report<'_> {
                 "check.envoy_on_loopback",
                 Level::Error,
                 "gateway.auth.trustedProxy.allowLoopback",
-                format!("is not true, and Envoy connects from {ip}: the Gateway refuses all that Envoy sends"),
+                format!("is not true, but Envoy connects from {ip}: the Gateway refuses everything that Envoy sends"),
                 "set it to true, or let Envoy connect from another host",
             );
         }
     }
 
-    /// Proxies, not networks.
+    /// Lists should name proxies, not networks.
     fn networks(&mut self) {
         for list in [["gateway", "trustedProxies"], ["filter", "trustedProxies"]] {
             let is_network = |entry: &&String| {
@@ -160,7 +161,7 @@ impl Report<'_> {
                     Level::Info,
                     &list.join("."),
                     format!("trusts whole networks: {first}{more}"),
-                    "list the proxies themselves where their addresses stay the same",
+                    "list the individual proxies if their addresses do not change",
                 );
             }
         }
@@ -181,13 +182,14 @@ impl Report<'_> {
                 "check.bind_loopback",
                 Level::Warn,
                 "gateway.bind",
-                "lets the Gateway listen on the loopback address alone, and gateway.trustedProxies names no loopback address",
-                "for an Envoy on another host set bind to \"lan\" and close the port to everybody else; for one on this host list 127.0.0.1 and set allowLoopback",
+                "makes the Gateway listen on loopback only, but gateway.trustedProxies has no loopback address",
+                "if Envoy is on another host, set bind to \"lan\" and close the port to everyone else; if it is on this host, \
+                 list 127.0.0.1 and set allowLoopback",
             );
         }
     }
 
-    /// TLS ends at the proxy: what is served over plain HTTP, and what Envoy must speak to the Gateway.
+    /// TLS ends at the proxy: origins without TLS, and a Gateway that serves TLS to Envoy.
     fn tls(&mut self) {
         let origins = texts(self.at(&["gateway", "controlUi", "allowedOrigins"]));
         for (at, origin) in origins.iter().enumerate() {
@@ -197,8 +199,10 @@ impl Report<'_> {
                     "check.origin_without_tls",
                     Level::Warn,
                     &format!("gateway.controlUi.allowedOrigins[{at}]"),
-                    format!("{origin:?} is served without TLS: whoever is on the way can read and change the page"),
-                    "let the proxy end TLS, and list the https origin",
+                    format!(
+                        "{origin:?} is served without TLS: anyone on the network path can read and change the page"
+                    ),
+                    "terminate TLS at the proxy, and list the https origin",
                 );
             }
         }
@@ -207,27 +211,27 @@ impl Report<'_> {
                 "check.gateway_tls",
                 Level::Info,
                 "gateway.tls.enabled",
-                "lets the Gateway speak TLS",
-                "give Envoy's cluster a transport socket with TLS that verifies the Gateway's certificate",
+                "makes the Gateway serve TLS",
+                "give Envoy's cluster a TLS transport socket that verifies the Gateway's certificate",
             );
         }
     }
 
-    /// The filter reads plain JSON, and substitutes nothing.
+    /// The filter reads plain JSON, and resolves no variables or includes.
     fn plugin_is_plain_json(&mut self) {
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(self.configuration.text()) {
             self.add(
                 "check.not_plain_json",
                 Level::Warn,
                 "",
-                format!("is JSON5, and the filter reads plain JSON: {error}"),
-                "write plain JSON where Envoy hands the file over as it is: no comments, no trailing commas, all keys in quotes",
+                format!("is JSON5, but the filter reads plain JSON: {error}"),
+                "if Envoy passes this file on unchanged, write plain JSON: no comments, no trailing commas, all keys in quotes",
             );
         }
         self.templates(&["gateway", "filter"]);
     }
 
-    /// Variables and includes where nobody resolves them.
+    /// Variables and includes in places where they are not resolved.
     fn templates(&mut self, blocks: &[&str]) {
         let mut found = Vec::new();
         for block in blocks {
@@ -240,13 +244,13 @@ impl Report<'_> {
                 "check.not_substituted",
                 Level::Error,
                 &path,
-                format!("has {what}, which the filter takes as it is"),
-                "write the value itself: only the Gateway resolves this, in its own openclaw.json",
+                format!("has {what}, which the filter does not resolve"),
+                "write the value itself: only the Gateway resolves this, and only in its openclaw.json",
             );
         }
     }
 
-    /// A block that is not read because of its spelling.
+    /// A block that is not read because its key is misspelled.
     fn misspelled_keys(&mut self) {
         let keys: Vec<String> = self.configuration.document.members().iter().map(|member| member.key.clone()).collect();
         for key in keys {
@@ -256,14 +260,14 @@ impl Report<'_> {
                     Level::Warn,
                     &key,
                     "is never used",
-                    "write \"gateway\" or \"filter\" if that is what is meant",
+                    "did you mean \"gateway\" or \"filter\"?",
                 );
             }
         }
     }
 }
 
-/// The texts of a list, trimmed.
+/// The strings in a list, trimmed.
 fn texts(list: Option<&Node>) -> Vec<String> {
     match list.map(|node| &node.value) {
         Some(Value::List(items)) => items.iter().filter_map(Node::text).map(|text| text.trim().to_owned()).collect(),
@@ -271,7 +275,7 @@ fn texts(list: Option<&Node>) -> Vec<String> {
     }
 }
 
-/// Whether an entry of a list of proxies, a good one, holds an address.
+/// Whether a valid entry of a list of proxies covers an address.
 fn holds(entry: &str, address: &Address) -> bool {
     let bare = entry.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(entry);
     Address::parse(bare.as_bytes()).is_some_and(|exact| exact.ip() == address.ip())
@@ -281,7 +285,7 @@ fn holds(entry: &str, address: &Address) -> bool {
 /// Includes and variables, with their paths.
 fn find_templates(node: &Node, path: &str, found: &mut Vec<(String, String)>) {
     match &node.value {
-        Value::String(text) if has_reference(text) => found.push((path.to_owned(), "a variable, ${…}".to_owned())),
+        Value::String(text) if has_reference(text) => found.push((path.to_owned(), "a variable (${…})".to_owned())),
         Value::List(items) => {
             for (at, item) in items.iter().enumerate() {
                 find_templates(item, &format!("{path}[{at}]"), found);
@@ -302,7 +306,7 @@ fn find_templates(node: &Node, path: &str, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Whether a key is another one but for its case or one letter.
+/// Whether a key differs from another one only in case or in one letter.
 fn is_alike(key: &str, known: &str) -> bool {
     let key = &*key.to_ascii_lowercase();
     if key == known {

@@ -1,4 +1,4 @@
-//! One thing that `check` has to say.
+//! A finding of `check`.
 
 use policy::config::Severity;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::input::Configuration;
 use crate::output::{Problem, Style};
 
-/// How bad it is: the audit's severities, and above them what cannot work.
+/// How severe a finding is: the audit's severities, and errors above them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Info,
@@ -47,20 +47,20 @@ impl From<Severity> for Level {
 /// A finding.
 #[derive(Debug)]
 pub struct Finding {
-    /// The check: the Gateway's own id where it has one, `filter.…` for what the filter itself says, `check.…` for what
-    /// only this tool looks at; none where a value is simply wrong.
+    /// The id of the check: the Gateway's own id if it has one, `filter.…` for the filter's own findings, `check.…` for
+    /// those of this tool alone. Values that are simply wrong have none.
     pub id: Option<&'static str>,
     pub level: Level,
     pub problem: Problem,
 }
 
 impl Finding {
-    /// What cannot work.
+    /// An error: something that cannot work.
     pub const fn error(id: Option<&'static str>, problem: Problem) -> Self {
         Self { id, level: Level::Error, problem }
     }
 
-    /// A finding about a place of the configuration; of one that is not there, about what is around it.
+    /// A finding about a path in the configuration. If the path does not exist, the excerpt shows what encloses it.
     pub fn new(
         configuration: &Configuration,
         id: &'static str,

@@ -1,4 +1,4 @@
-//! What the Gateway's own audit says: by way of the filter's code where that knows it, else from here.
+//! The findings of the Gateway's own audit: those that the filter's code computes, and the others, computed here.
 
 use policy::config::Finding as Audit;
 
@@ -7,10 +7,10 @@ use crate::input::{Configuration, Kind};
 use crate::json5::{Node, Value};
 use crate::output::Problem;
 
-/// The finding that is always there.
+/// The finding that is always reported.
 pub const REMINDER: &str = "gateway.trusted_proxy_auth";
 
-/// Where a finding of the audit is that does not say so itself.
+/// The paths of audit findings whose text does not start with one.
 const PLACES: [(&str, &str); 19] = [
     (REMINDER, "gateway.auth.mode"),
     ("gateway.trusted_proxy_no_allowlist", "gateway.auth.trustedProxy.allowUsers"),
@@ -33,7 +33,7 @@ const PLACES: [(&str, &str); 19] = [
     ("filter.required_headers", "gateway.auth.trustedProxy.requiredHeaders"),
 ];
 
-/// The id under which the Gateway's audit has what is an error to the filter.
+/// The id that the Gateway's audit has for an error of the filter.
 pub fn id_of(problem: &Problem) -> Option<&'static str> {
     match (problem.place.as_str(), problem.problem.as_str()) {
         (_, text) if text.contains("mixed_trusted_proxy_token") => Some("mixed_trusted_proxy_token"),
@@ -45,10 +45,10 @@ pub fn id_of(problem: &Problem) -> Option<&'static str> {
     }
 }
 
-/// The filter's audit findings, each with its place.
+/// The filter's audit findings, each with its path.
 pub fn add_audit(configuration: &Configuration, audit: &[Audit], findings: &mut Vec<Finding>) {
     for Audit { id, severity, text } in audit {
-        // Nothing was pasted: that the Gateway has a password is its own business.
+        // A password is out of place only in a plugin configuration: this is the Gateway's own file.
         if configuration.kind == Kind::OpenClaw && *id == "filter.password_in_configuration" {
             continue;
         }
@@ -61,7 +61,7 @@ pub fn add_audit(configuration: &Configuration, audit: &[Audit], findings: &mut 
     }
 }
 
-/// What the Gateway's audit says of the gateway block, and the filter does not read.
+/// Findings of the Gateway's audit about keys that the filter does not read.
 pub fn add_gateways_own(configuration: &Configuration, findings: &mut Vec<Finding>) {
     let at = |path: &[&str]| configuration.at(path);
     let approve = ["gateway", "auth", "trustedProxy", "deviceAutoApprove"];
@@ -72,8 +72,8 @@ pub fn add_gateways_own(configuration: &Configuration, findings: &mut Vec<Findin
             "gateway.trusted_proxy_device_auto_approve",
             Level::Warn,
             "gateway.auth.trustedProxy.deviceAutoApprove",
-            "new devices are approved by the proxy's word alone",
-            "make sure that the proxy is the only way in, and that allowUsers names who may come",
+            "new devices are approved on the proxy's word alone",
+            "make sure that the proxy is the only way in, and that allowUsers lists who may sign in",
         ));
         let is_admin = |node: &Node| node.text().is_some_and(|text| text.trim() == "operator.admin");
         let scopes = at(&[&approve[..], &["scopes"]].concat());
@@ -83,8 +83,8 @@ pub fn add_gateways_own(configuration: &Configuration, findings: &mut Vec<Findin
                 "gateway.trusted_proxy_device_auto_approve_admin",
                 Level::Critical,
                 "gateway.auth.trustedProxy.deviceAutoApprove.scopes",
-                "every user whom the proxy names can approve a device with operator.admin",
-                "take operator.admin out, and approve such devices by hand",
+                "any user that the proxy names can approve a device with operator.admin",
+                "remove operator.admin, and approve such devices by hand",
             ));
         }
     }
@@ -94,16 +94,16 @@ pub fn add_gateways_own(configuration: &Configuration, findings: &mut Vec<Findin
             "gateway.tailscale_funnel",
             Level::Critical,
             "gateway.tailscale.mode",
-            "Tailscale Funnel opens the Gateway to the internet, past Envoy and the filter",
-            "set it to \"off\": with a proxy that authenticates there must be no other way in",
+            "Tailscale Funnel exposes the Gateway to the internet, bypassing Envoy and the filter",
+            "set it to \"off\": the authenticating proxy must be the only way in",
         )),
         Some("serve") => findings.push(Finding::new(
             configuration,
             "gateway.tailscale_serve",
             Level::Info,
             "gateway.tailscale.mode",
-            "Tailscale Serve opens the Gateway to the tailnet, past Envoy and the filter",
-            "set it to \"off\", unless the tailnet is meant to come that way",
+            "Tailscale Serve exposes the Gateway to the tailnet, bypassing Envoy and the filter",
+            "set it to \"off\", unless the tailnet is meant to have direct access",
         )),
         _ => {}
     }

@@ -1,4 +1,4 @@
-//! The decision, and everything that follows from it.
+//! The decision on one request, and everything that follows from it.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use super::sent::{Header, Sent};
 use crate::input::{Configuration, is_secret};
 use crate::output::{Failure, Outcome, Output, Style, visible};
 
-/// All that there is to say about one request.
+/// The full answer about one request.
 pub struct Answer<'a> {
     policy: &'a Policy,
     request: &'a Request<'a>,
@@ -20,12 +20,12 @@ pub struct Answer<'a> {
     http2: bool,
     steps: Vec<Step>,
     verdict: &'static str,
-    /// What was refused, or would be, or is left to the Gateway.
+    /// The refusal: in force, only reported, or left to the Gateway.
     refusal: Option<Refusal<'a>>,
     user: Option<&'a [u8]>,
     scopes: Option<String>,
     scopes_because: Option<String>,
-    /// The request's headers as they came to the filter, and as they go on.
+    /// The headers that the upstream gets, if the request goes on.
     upstream: Option<Upstream>,
     client: Option<Reply>,
     fixes: Vec<String>,
@@ -41,7 +41,7 @@ struct Upstream {
 }
 
 impl<'a> Answer<'a> {
-    /// Has the policy decide.
+    /// Decides with the policy.
     pub fn new(
         configuration: &Configuration,
         policy: &'a Policy,
@@ -84,7 +84,7 @@ impl<'a> Answer<'a> {
                         Ok::<(), Infallible>(())
                     });
                     if sent.http2 && request.is_websocket() && !request.fields.websocket_key.is_present() {
-                        upstream.apply(Edit::Set { name: b"sec-websocket-key", value: b"(a new one)" });
+                        upstream.apply(Edit::Set { name: b"sec-websocket-key", value: b"(a new key)" });
                     }
                 }
                 answer.upstream = Some(upstream);
@@ -106,13 +106,13 @@ impl<'a> Answer<'a> {
             }
         }
         if !enforces {
-            notes.push("filter.mode is \"report\": nothing is refused, and no header is touched".to_owned());
+            notes.push("filter.mode is \"report\": nothing is refused, and no header is changed".to_owned());
         }
         answer.notes = notes;
         answer
     }
 
-    /// Writes it, and says whether the request passes.
+    /// Writes the answer, and returns whether the request passes.
     pub fn write(&self, out: &mut Output) -> Result<Outcome, Failure> {
         if out.is_json() {
             out.json(&self.to_json())?;
@@ -175,6 +175,7 @@ impl<'a> Answer<'a> {
         let what = if self.request.is_websocket() { ", a WebSocket handshake" } else { "" };
         let head = format!("{method} {path} from {} over {}{what}", self.peer, self.protocol());
         writeln!(out, "{}\n", out.paint(Style::Strong, visible(&head)))?;
+        let width = self.steps.iter().map(|step| step.rule.question().len()).max().unwrap_or_default();
         for Step { rule, verdict, saw } in &self.steps {
             let style = match verdict {
                 Verdict::Passed | Verdict::Admitted => Style::Good,
@@ -183,7 +184,7 @@ impl<'a> Answer<'a> {
                 Verdict::Skipped | Verdict::NotReached => Style::Faint,
             };
             let word = format!("{:<11}", verdict.word());
-            let line = format!("{:>3}  {:<27} {} {saw}", rule.number(), rule.question(), out.paint(style, word));
+            let line = format!("{:>3}  {:<width$}  {} {saw}", rule.number(), rule.question(), out.paint(style, word));
             writeln!(out, "{}", line.trim_end())?;
         }
         writeln!(out)?;
@@ -195,7 +196,7 @@ impl<'a> Answer<'a> {
         let verdict = match (&self.refusal, &self.user) {
             (Some(refusal), _) => format!("{}: {refusal}", self.verdict.replace('_', " ")),
             (None, Some(user)) => format!("{} as {}", self.verdict, visible(&text_of(user))),
-            (None, None) => format!("{}: passes without identity", self.verdict),
+            (None, None) => format!("{}: passes without an identity", self.verdict),
         };
         writeln!(out, "{}", out.paint(style, verdict))?;
         if let Some(because) = &self.scopes_because {
@@ -218,7 +219,7 @@ impl<'a> Answer<'a> {
         Ok(())
     }
 
-    /// As a difference: what came, what goes.
+    /// The headers as a difference: what came in, and what goes out.
     fn write_upstream(&self, out: &mut Output, upstream: &Upstream) -> Result<(), Failure> {
         writeln!(out, "\n{}", out.paint(Style::Strong, "What the upstream gets (- removed, + set):"))?;
         let changed = |name: &str| {
@@ -240,19 +241,19 @@ impl<'a> Answer<'a> {
         Ok(())
     }
 
-    /// A header's value, unless it may be a secret.
+    /// The value of a header, or asterisks if it may be a secret.
     fn shown(&self, name: &str, value: &[u8]) -> String {
         let is_hidden = matches!(name, "authorization" | "proxy-authorization" | "cookie")
             || is_secret(name)
             || name.contains("jwt")
             || name.contains("assertion")
-            // Proxies prove themselves with such headers; X-Forwarded-* and the user's own are not proof.
+            // Proxies authenticate with such headers. X-Forwarded-* and the user header are not credentials.
             || (!name.starts_with("x-forwarded-")
                 && name.as_bytes() != self.policy.user_header()
                 && self.policy.required_headers().iter().any(|required| required.eq_ignore_ascii_case(name)));
         match text_of(value) {
             text if is_hidden && !text.is_empty() => "***".to_owned(),
-            // A query may hold one too.
+            // A query may contain a secret too.
             text if matches!(name, ":path" | "referer") && text.contains('?') => {
                 format!("{}?***", text.split('?').next().unwrap_or_default())
             }
@@ -280,7 +281,7 @@ fn headers_of(request: &Request<'_>) -> Vec<Header> {
     request.headers.iter().map(|(name, value)| (text_of(name), value.to_vec())).collect()
 }
 
-/// What the client sees of a refusal.
+/// The refusal as the client sees it.
 fn write_client(out: &mut Output, reply: &Reply) -> Result<(), Failure> {
     writeln!(out, "\n{}", out.paint(Style::Strong, "What the client sees:"))?;
     if let Some((code, reason)) = close_text(reply) {
@@ -288,12 +289,12 @@ fn write_client(out: &mut Output, reply: &Reply) -> Result<(), Failure> {
     } else if content_type(reply).is_some_and(|kind| kind.contains("json")) {
         writeln!(out, "  HTTP {}: {}", reply.status, text_of(&reply.body))?;
     } else {
-        writeln!(out, "  HTTP {}: a page that says so", reply.status)?;
+        writeln!(out, "  HTTP {}: a page that explains the refusal", reply.status)?;
     }
     Ok(())
 }
 
-/// Code and reason, where the reply is a WebSocket that is closed at once.
+/// The close code and reason, if the reply is a WebSocket that is closed immediately.
 fn close_text(reply: &Reply) -> Option<(u16, String)> {
     match &*reply.body {
         [_, _, high, low, reason @ ..] if reply.status == 101 => {

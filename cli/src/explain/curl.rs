@@ -1,91 +1,85 @@
-//! A curl command, as people have it at hand and browsers copy it.
+//! A request from a curl command, as people write it and browsers copy it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::sent::{Malformed, Sent, parse_header};
 
-/// Options with a value that changes nothing which the filter sees.
-const WITH_VALUE: [&str; 26] = [
-    "--output",
-    "--max-time",
-    "--connect-timeout",
-    "--resolve",
-    "--connect-to",
-    "--cacert",
-    "--capath",
-    "--cert",
-    "--key",
-    "--cert-type",
-    "--key-type",
-    "--pass",
-    "--write-out",
-    "--dump-header",
-    "--retry",
-    "--retry-delay",
-    "--interface",
-    "--tls-max",
-    "--ciphers",
-    "--trace-ascii",
-    "--trace",
-    "--stderr",
-    "--limit-rate",
-    "--max-redirs",
-    "--cookie-jar",
-    "--noproxy",
-];
-/// Options without a value that change nothing which the filter sees.
-const WITHOUT_VALUE: [&str; 20] = [
-    "--insecure",
-    "--silent",
-    "--show-error",
-    "--include",
-    "--verbose",
-    "--location",
-    "--fail",
-    "--fail-with-body",
-    "--no-buffer",
-    "--progress-bar",
-    "--path-as-is",
-    "--globoff",
-    "--no-keepalive",
-    "--tlsv1.2",
-    "--tlsv1.3",
-    "--ipv4",
-    "--ipv6",
-    "--remote-name",
-    "--http1.1",
-    "--no-progress-meter",
-];
-/// Short options, and what they are in full.
-const SHORT: [(char, &str); 27] = [
-    ('H', "--header"),
-    ('X', "--request"),
-    ('u', "--user"),
-    ('b', "--cookie"),
-    ('A', "--user-agent"),
-    ('e', "--referer"),
-    ('d', "--data"),
-    ('F', "--form"),
-    ('G', "--get"),
-    ('I', "--head"),
-    ('k', "--insecure"),
-    ('s', "--silent"),
-    ('S', "--show-error"),
-    ('i', "--include"),
-    ('v', "--verbose"),
-    ('L', "--location"),
-    ('f', "--fail"),
-    ('N', "--no-buffer"),
-    ('#', "--progress-bar"),
-    ('g', "--globoff"),
-    ('4', "--ipv4"),
-    ('6', "--ipv6"),
-    ('O', "--remote-name"),
-    ('o', "--output"),
-    ('m', "--max-time"),
-    ('w', "--write-out"),
-    ('D', "--dump-header"),
+/// An option of curl: its letter, its name, and whether it takes a value.
+type Known = (Option<char>, &'static str, bool);
+
+/// The options that are understood. The first ones are applied by [`Command::apply`]; the others change nothing that
+/// the filter sees.
+const OPTIONS: [Known; 69] = [
+    (None, "--url", true),
+    (Some('X'), "--request", true),
+    (Some('H'), "--header", true),
+    (Some('u'), "--user", true),
+    (None, "--oauth2-bearer", true),
+    (Some('b'), "--cookie", true),
+    (Some('A'), "--user-agent", true),
+    (Some('e'), "--referer", true),
+    (Some('d'), "--data", true),
+    (None, "--data-raw", true),
+    (None, "--data-ascii", true),
+    (None, "--data-binary", true),
+    (None, "--data-urlencode", true),
+    (None, "--json", true),
+    (Some('F'), "--form", true),
+    (None, "--form-string", true),
+    (None, "--upload-file", true),
+    (Some('G'), "--get", false),
+    (Some('I'), "--head", false),
+    (None, "--http2", false),
+    (None, "--http2-prior-knowledge", false),
+    (None, "--http3", false),
+    (None, "--compressed", false),
+    (Some('o'), "--output", true),
+    (Some('m'), "--max-time", true),
+    (None, "--connect-timeout", true),
+    (None, "--resolve", true),
+    (None, "--connect-to", true),
+    (None, "--cacert", true),
+    (None, "--capath", true),
+    (None, "--cert", true),
+    (None, "--key", true),
+    (None, "--cert-type", true),
+    (None, "--key-type", true),
+    (None, "--pass", true),
+    (Some('w'), "--write-out", true),
+    (Some('D'), "--dump-header", true),
+    (None, "--retry", true),
+    (None, "--retry-delay", true),
+    (None, "--interface", true),
+    (None, "--tls-max", true),
+    (None, "--ciphers", true),
+    (None, "--trace-ascii", true),
+    (None, "--trace", true),
+    (None, "--stderr", true),
+    (None, "--limit-rate", true),
+    (None, "--max-redirs", true),
+    (None, "--cookie-jar", true),
+    (None, "--noproxy", true),
+    (Some('k'), "--insecure", false),
+    (Some('s'), "--silent", false),
+    (Some('S'), "--show-error", false),
+    (Some('i'), "--include", false),
+    (Some('v'), "--verbose", false),
+    (Some('L'), "--location", false),
+    (Some('f'), "--fail", false),
+    (None, "--fail-with-body", false),
+    (Some('N'), "--no-buffer", false),
+    (Some('#'), "--progress-bar", false),
+    (None, "--path-as-is", false),
+    (Some('g'), "--globoff", false),
+    (None, "--no-keepalive", false),
+    (None, "--tlsv1.2", false),
+    (None, "--tlsv1.3", false),
+    (Some('4'), "--ipv4", false),
+    (Some('6'), "--ipv6", false),
+    (Some('O'), "--remote-name", false),
+    (None, "--http1.1", false),
+    (None, "--no-progress-meter", false),
 ];
 
 /// Reads a curl command.
@@ -104,29 +98,28 @@ pub fn parse(command: &str) -> Result<Sent, Malformed> {
         } else if word == "--" {
             only_urls = true;
         } else if word.starts_with("--") {
-            command.option(&word, &mut words, None)?;
+            let option = OPTIONS.iter().find(|(_, name, _)| *name == word).ok_or_else(|| unknown(&word))?;
+            command.option(option, String::new(), &mut words)?;
         } else {
-            // `-sSk`, `-XPOST`: letters, and what follows one with a value is that value.
-            let mut letters = word.get(1..).unwrap_or_default().chars();
+            // `-sSk`, `-XPOST`: letters. What follows the letter of an option with a value is that value.
+            let mut letters = word.chars().skip(1);
             while let Some(letter) = letters.next() {
-                let known = SHORT.iter().find(|(short, _)| *short == letter);
-                let (_, name) = known.ok_or_else(|| unknown(&format!("-{letter}")))?;
-                let attached = Some(letters.as_str().to_owned()).filter(|rest| !rest.is_empty());
-                if command.option(name, &mut words, attached)? {
-                    break;
-                }
+                let option = OPTIONS.iter().find(|(short, ..)| *short == Some(letter));
+                let option = option.ok_or_else(|| unknown(&format!("-{letter}")))?;
+                let attached = if option.2 { letters.by_ref().collect() } else { String::new() };
+                command.option(option, attached, &mut words)?;
             }
         }
     }
     command.into_sent()
 }
 
-/// What is behind an equals sign may be a secret.
+/// Does not show what follows an equals sign, because it may be a secret.
 fn unknown(option: &str) -> Malformed {
     let option = option.split('=').next().unwrap_or_default();
     Malformed::new(
-        format!("{option} is not an option of curl that is known here"),
-        "leave it out if it changes nothing that is sent, or describe the request with --method, --path and -H",
+        format!("{option} is not a supported option of curl"),
+        "remove it if it does not change the request, or describe the request with --method, --path and -H",
     )
 }
 
@@ -134,7 +127,7 @@ fn unknown(option: &str) -> Malformed {
 struct Command {
     url: Option<String>,
     method: Option<String>,
-    /// In order; `None` takes one away that curl adds by itself.
+    /// In order; `None` removes a header that curl adds by itself.
     headers: Vec<(String, Option<Vec<u8>>)>,
     data: Vec<String>,
     content_type: Option<&'static str>,
@@ -147,7 +140,7 @@ struct Command {
 impl Command {
     fn url(&mut self, url: &str) -> Result<(), Malformed> {
         if self.url.is_some() {
-            return Err(Malformed::new("there is more than one URL", "give the command for one request"));
+            return Err(Malformed::new("there is more than one URL", "give a command for one request"));
         }
         self.url = Some(url.to_owned());
         Ok(())
@@ -157,93 +150,65 @@ impl Command {
         self.headers.push((name.to_owned(), Some(value.into())));
     }
 
-    /// Reads one option; true where it took the value that is attached to it.
+    /// Reads one option. A value that is not attached to it is the next word.
     fn option(
         &mut self,
-        name: &str,
+        &(_, name, takes_value): &Known,
+        attached: String,
         words: &mut impl Iterator<Item = String>,
-        attached: Option<String>,
-    ) -> Result<bool, Malformed> {
+    ) -> Result<(), Malformed> {
+        let value = if takes_value && attached.is_empty() { words.next() } else { Some(attached) };
+        let missing = || Malformed::new(format!("{name} has no value"), format!("write a value after {name}"));
+        self.apply(name, value.ok_or_else(missing)?)
+    }
+
+    fn apply(&mut self, name: &str, value: String) -> Result<(), Malformed> {
         match name {
+            "--url" => self.url(&value)?,
+            "--request" => self.method = Some(value),
+            "--header" => self.header(&value)?,
+            "--user" => self.set("Authorization", format!("Basic {}", STANDARD.encode(value))),
+            "--oauth2-bearer" => self.set("Authorization", format!("Bearer {value}")),
+            "--cookie" if !value.contains('=') => {
+                return Err(Malformed::new("-b names a cookie file", "write the cookies: -b 'name=value'"));
+            }
+            "--cookie" => self.set("Cookie", value),
+            "--user-agent" => self.set("User-Agent", value),
+            "--referer" => self.set("Referer", value),
+            "--data" | "--data-raw" | "--data-ascii" | "--data-binary" | "--data-urlencode" => {
+                self.data.push(value);
+                self.has_body = true;
+                self.content_type.get_or_insert("application/x-www-form-urlencoded");
+            }
+            "--json" => {
+                self.data.push(value);
+                self.has_body = true;
+                self.content_type = Some("application/json");
+                self.set("Accept", "application/json");
+            }
+            "--form" | "--form-string" => {
+                self.has_body = true;
+                self.content_type = Some("multipart/form-data");
+            }
+            "--upload-file" => {
+                self.has_body = true;
+                self.method.get_or_insert_with(|| "PUT".to_owned());
+            }
             "--get" => self.is_get = true,
             "--head" => self.is_head = true,
             "--http2" | "--http2-prior-knowledge" | "--http3" => self.http2 = true,
             "--compressed" => self.set("Accept-Encoding", "deflate, gzip"),
-            name if WITHOUT_VALUE.contains(&name) => {}
-            name => {
-                let mut value = || {
-                    attached.clone().or_else(|| words.next()).ok_or_else(|| {
-                        Malformed::new(format!("{name} has no value"), format!("write the value behind {name}"))
-                    })
-                };
-                match name {
-                    "--url" => {
-                        let url = value()?;
-                        self.url(&url)?;
-                    }
-                    "--request" => self.method = Some(value()?),
-                    "--header" => self.header(&value()?)?,
-                    "--user" => {
-                        let encoded = STANDARD.encode(value()?);
-                        self.set("Authorization", format!("Basic {encoded}"));
-                    }
-                    "--oauth2-bearer" => {
-                        let token = value()?;
-                        self.set("Authorization", format!("Bearer {token}"));
-                    }
-                    "--cookie" => {
-                        let cookies = value()?;
-                        if !cookies.contains('=') {
-                            return Err(Malformed::new("-b names a file of cookies", "write them: -b 'name=value'"));
-                        }
-                        self.set("Cookie", cookies);
-                    }
-                    "--user-agent" => {
-                        let agent = value()?;
-                        self.set("User-Agent", agent);
-                    }
-                    "--referer" => {
-                        let referer = value()?;
-                        self.set("Referer", referer);
-                    }
-                    "--data" | "--data-raw" | "--data-ascii" | "--data-binary" | "--data-urlencode" => {
-                        self.data.push(value()?);
-                        self.has_body = true;
-                        self.content_type.get_or_insert("application/x-www-form-urlencoded");
-                    }
-                    "--json" => {
-                        self.data.push(value()?);
-                        self.has_body = true;
-                        self.content_type = Some("application/json");
-                        self.set("Accept", "application/json");
-                    }
-                    "--form" | "--form-string" => {
-                        value()?;
-                        self.has_body = true;
-                        self.content_type = Some("multipart/form-data");
-                    }
-                    "--upload-file" => {
-                        value()?;
-                        self.has_body = true;
-                        self.method.get_or_insert_with(|| "PUT".to_owned());
-                    }
-                    name if WITH_VALUE.contains(&name) => {
-                        value()?;
-                    }
-                    name => return Err(unknown(name)),
-                }
-                return Ok(attached.is_some());
-            }
+            _ => {}
         }
-        Ok(false)
+        Ok(())
     }
 
     fn header(&mut self, text: &str) -> Result<(), Malformed> {
         if text.starts_with('@') {
-            return Err(Malformed::new("-H names a file of headers", "write them: -H 'name: value'"));
+            return Err(Malformed::new("-H names a file of headers", "write the headers: -H 'name: value'"));
         }
         match text.split_once(':') {
-            // `Name:` takes a header away that curl would send by itself.
+            // `Name:` removes a header that curl adds by itself.
             Some((name, value)) if value.trim_ascii().is_empty() => self.headers.push((name.to_owned(), None)),
             _ => {
                 let (name, value) = parse_header(text)?;
@@ -254,7 +219,7 @@ impl Command {
     }
 
     fn into_sent(self) -> Result<Sent, Malformed> {
-        let url = self.url.ok_or_else(|| Malformed::new("there is no URL", "write it as in curl https://host/path"))?;
+        let url = self.url.ok_or_else(|| Malformed::new("there is no URL", "add one, as in curl https://host/path"))?;
         let method = self.method.unwrap_or_else(|| {
             let sends_body = self.has_body && !self.is_get;
             if self.is_head {
@@ -287,12 +252,13 @@ impl Command {
     }
 }
 
-/// Browsers copy for Windows' command line as well: every quote that opens or closes an argument has a caret before it.
+/// Browsers also copy for the command line of Windows: a caret comes before each quote that starts or ends an
+/// argument.
 fn is_for_windows(command: &str) -> bool {
     command.split_ascii_whitespace().take_while(|word| !word.contains('\'')).any(|word| word.starts_with("^\""))
 }
 
-/// What is left once that command line has read it: a caret takes its meaning from the character behind it.
+/// The command after that command line has read it: a caret escapes the character after it.
 fn without_carets(command: &str) -> String {
     let mut chars = command.chars();
     std::iter::from_fn(|| match chars.next()? {
@@ -302,7 +268,7 @@ fn without_carets(command: &str) -> String {
     .collect()
 }
 
-/// Splits a command as a shell does: blanks, backslashes, both quotes, and `$'…'`, in which browsers copy.
+/// Splits a command as a shell does: white space, backslashes, both quotes, and `$'…'`, which browsers use.
 fn words(command: &str) -> Result<Vec<String>, Malformed> {
     let unclosed = || Malformed::new("a quote is not closed", "quote the whole command, and each argument in it");
     let (mut words, mut word) = (Vec::new(), None::<String>);
@@ -347,7 +313,7 @@ fn words(command: &str) -> Result<Vec<String>, Malformed> {
                     }
                 }
             }
-            // Behind a backslash, or the caret of Windows' command line, a line goes on.
+            // After a backslash, or the caret of Windows, the line continues.
             '\\' | '^' if matches!(chars.peek(), Some('\n' | '\r')) => {
                 while chars.next_if(|c| matches!(c, '\n' | '\r')).is_some() {}
             }
@@ -356,7 +322,7 @@ fn words(command: &str) -> Result<Vec<String>, Malformed> {
             c @ ('|' | ';' | '&' | '<' | '>' | '`') => {
                 return Err(Malformed::new(
                     format!("{c:?} is outside quotes: this is more than one command"),
-                    "give the curl command alone",
+                    "give only the curl command",
                 ));
             }
             c => word.get_or_insert_default().push(c),
@@ -366,9 +332,9 @@ fn words(command: &str) -> Result<Vec<String>, Malformed> {
     Ok(words)
 }
 
-/// Behind a backslash in `$'…'`.
+/// After a backslash in `$'…'`.
 fn ansi_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<char, Malformed> {
-    let bad = || Malformed::new("an escape in $'…' is none that is known here", "write the character itself");
+    let bad = || Malformed::new("an escape in $'…' is not supported", "write the character itself");
     match chars.next().ok_or_else(bad)? {
         'n' => Ok('\n'),
         'r' => Ok('\r'),
@@ -382,7 +348,7 @@ fn ansi_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<c
                 number = Some(number.unwrap_or(0_u32).wrapping_mul(16) | digit);
             }
             let number = number.ok_or_else(bad)?;
-            // Browsers write what is beyond U+FFFF as two halves.
+            // Browsers write characters above U+FFFF as two surrogates.
             let rest: String = chars.clone().take(6).collect();
             let low = rest.strip_prefix("\\u").and_then(|low| u16::from_str_radix(low, 16).ok());
             let units = [u16::try_from(number).ok(), low];

@@ -1,4 +1,4 @@
-//! How a refusal can be mended: by the operator, at the proxy, or not at all.
+//! How to fix a refusal: in the configuration or at the proxy. Some refusals are correct.
 
 use policy::origin::Origin;
 use policy::{Peer, Policy, Reason, Refusal, Request};
@@ -6,7 +6,7 @@ use policy::{Peer, Policy, Reason, Refusal, Request};
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
 
-/// What can be done about a refusal, the likeliest first.
+/// Ways to fix a refusal, the most likely first.
 pub fn fixes(
     configuration: &Configuration,
     policy: &Policy,
@@ -28,79 +28,85 @@ pub fn fixes(
     match refusal.reason {
         Reason::NoRequest | Reason::ConfigMissing => Vec::new(),
         Reason::PeerUnknown => vec![
-            "Let the proxy connect to Envoy over TCP: a Unix socket or an internal listener shows no IP address.".into(),
-            "In front of an Istio waypoint, have Envoy write the peer into filter state and set filter.peerAddress.".into(),
+            "Have the proxy connect to Envoy over TCP: a Unix socket or an internal listener has no IP address.".into(),
+            "In an Istio waypoint, have Envoy write the peer to filter state, and set filter.peerAddress.".into(),
         ],
         Reason::PeerUnverified => vec![
-            "Set use_remote_address: true in the HTTP connection manager, and leave xff_num_trusted_hops and original_ip_detection_extensions out.".into(),
-            "Where that cannot be (a sidecar), write %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% into filter state and set filter.peerAddress.".into(),
+            "Set use_remote_address: true in the HTTP connection manager, and remove xff_num_trusted_hops and \
+             original_ip_detection_extensions.".into(),
+            "If that is not possible (in a sidecar), write %DOWNSTREAM_DIRECT_REMOTE_ADDRESS% to filter state, and set \
+             filter.peerAddress.".into(),
         ],
         Reason::UntrustedSource => {
             let mut fixes = vec![
                 format!("If {peer} is your authenticating proxy, add \"{peer}\" to {}.", place(list)),
-                format!("If {peer} is anybody else, this refusal is right: whoever comes that way goes round the proxy."),
+                format!("If {peer} is anything else, the refusal is correct: the request bypassed the proxy."),
             ];
             if configuration.at(&["filter", "trustedProxies"]).is_some() && is_listed(configuration.at(&["gateway", "trustedProxies"]), &peer) {
                 fixes.insert(0, format!(
-                    "{peer} is in gateway.trustedProxies, but the filter has a list of its own, {}: Envoy's peers belong there.",
+                    "{peer} is in gateway.trustedProxies, but the filter has its own list, {}: put Envoy's peers there.",
                     place(list),
                 ));
             }
             fixes
         }
         Reason::LoopbackSource => vec![format!(
-            "If the proxy runs on Envoy's own host, set allowLoopback: true in {}; that trusts every process on that host.",
+            "If the proxy runs on the same host as Envoy, set allowLoopback: true in {}. This trusts every process on that host.",
             place("gateway.auth.trustedProxy"),
         )],
         Reason::LocalInterfaceSource => vec![
-            "Let the proxy connect from another host, or from a loopback address with allowLoopback.".into(),
-            format!("Or take rejectSameHost out of {}.", place("filter")),
+            "Have the proxy connect from another host, or from a loopback address with allowLoopback.".into(),
+            format!("Or remove rejectSameHost from {}.", place("filter")),
         ],
         Reason::PeerCertificate => match request.certificate {
             Some(identity) => vec![format!(
-                "If this is your proxy's identity, add \"{}\" to {}; only the first URI SAN counts.",
+                "If this is your proxy's identity, add \"{}\" to {}. Only the first URI SAN counts.",
                 identity.escape_ascii(),
                 place("filter.trustedPeers"),
             )],
-            None => vec!["Let the listener ask for client certificates (require_client_certificate, trusted_ca), and the proxy show one with a URI SAN.".into()],
+            None => vec!["Have the listener require client certificates (require_client_certificate, trusted_ca), and give the proxy one \
+             with a URI SAN.".into()],
         },
         Reason::AttributionRequired => vec![
-            "Let your proxy write the client's address into X-Forwarded-For itself; entries that are loopback or in a list of proxies count as no client.".into(),
-            format!("If a client's own address is in {}, the list is too wide: it should name the proxies alone.", place("gateway.trustedProxies")),
+            "Have your proxy write the client's address to X-Forwarded-For. Loopback addresses and entries of the lists of \
+             proxies do not count as clients.".into(),
+            format!("If the client's own address is in {}, that list is too broad: it should contain only proxies.", place("gateway.trustedProxies")),
             "For Gateways older than 2026.8, set filter.attribution to \"off\".".into(),
         ],
         Reason::MissingHeader => {
             let header = refusal.header.unwrap_or_default();
             vec![format!(
-                "Let your proxy send {header} with every request, WebSocket handshakes too; or take it out of {}.",
+                "Have your proxy send {header} with every request, including WebSocket handshakes, or remove it from {}.",
                 place("gateway.auth.trustedProxy.requiredHeaders"),
             )]
         }
         Reason::UserMissing => {
             let mut fixes = vec![format!(
-                "Let your proxy send {user_header} once the user is signed in, on WebSocket handshakes too; {} names that header.",
+                "Have your proxy send {user_header} once the user is signed in, including on WebSocket handshakes. The name of \
+                 the header is set in {}.",
                 place("gateway.auth.trustedProxy.userHeader"),
             )];
-            fixes.extend(another_identity(request, policy).map(|name| format!("The request has {name}: if that is where your proxy names the user, configure it.")));
+            fixes.extend(another_identity(request, policy).map(|name| format!("The request has {name}. If that is your proxy's header for the user, set userHeader to it.")));
             fixes
         }
         Reason::UserRepeated | Reason::GroupsRepeated => vec![
-            "Let your proxy overwrite the header instead of adding one: a copy that came from the client must not go on.".into(),
+            "Have your proxy overwrite the header instead of adding another: a copy from the client must not be passed on.".into(),
         ],
         Reason::AssertionMissing => vec![format!(
-            "Let jwt_authn (or oauth2) run before this filter, require the token on this route, and write the payload where {} reads it.",
+            "Run jwt_authn (or oauth2) before this filter, require the token on this route, and write the payload where {} \
+             reads it.",
             place("filter.assertion"),
         )],
         Reason::AssertionMismatch => vec![
-            format!("Let the proxy name in {user_header} whom it names in the signed token: the two must be the same, byte for byte."),
-            "Or set filter.assertion.as to \"identity\": then the token alone counts.".into(),
+            format!("Have the proxy send the same name in {user_header} as in the signed token. The two must match byte for byte."),
+            "Or set filter.assertion.as to \"identity\": then only the token counts.".into(),
         ],
         Reason::UserNotAllowed => {
             let list = "gateway.auth.trustedProxy.allowUsers";
-            let mut fixes = vec![format!("If \"{user}\" may come in, add exactly that to {}.", place(list))];
+            let mut fixes = vec![format!("If \"{user}\" should have access, add exactly that to {}.", place(list))];
             let entries = configuration.at(&["gateway", "auth", "trustedProxy", "allowUsers"]);
             if let Some(alike) = texts(entries).find(|entry| entry.trim().to_lowercase() == user.to_lowercase()) {
-                fixes.insert(0, format!("The list has \"{alike}\": users are compared byte for byte, with their case."));
+                fixes.insert(0, format!("The list has \"{alike}\": users are compared byte for byte, so case matters."));
             }
             fixes
         }
@@ -113,29 +119,37 @@ fn origin_fixes(configuration: &Configuration, request: &Request<'_>) -> Vec<Str
     let field = &request.fields.origin;
     let sent = field.first().unwrap_or_default().trim_ascii();
     if field.is_repeated() || sent.contains(&b',') {
-        return vec!["Origin is there more than once (Envoy joins copies with a comma): a page sends one, so find what adds the other.".into()];
+        return vec![
+            "Origin appears more than once (Envoy joins copies with a comma). A browser sends one, so find what adds the other."
+                .into(),
+        ];
     }
     let Some(origin) = Origin::parse(sent) else {
         return vec![format!(
-            "\"{}\" is not an origin of a page that can be listed: open the Control UI by its address, not from a file or a sandboxed frame.",
+            "\"{}\" cannot be listed as an origin: open the Control UI by its address, not from a file or a sandboxed frame.",
             sent.escape_ascii(),
         )];
     };
     let mut fixes =
-        vec![format!("If \"{}\" is where your Control UI is served, add exactly that to {list}.", origin.as_str())];
+        vec![format!("If your Control UI is served from \"{}\", add exactly that to {list}.", origin.as_str())];
     let host = |text: &str| {
         text.split_once("://").map(|(_, rest)| rest.split([':', '/']).next().unwrap_or_default().to_lowercase())
     };
     let entries = configuration.at(&["gateway", "controlUi", "allowedOrigins"]);
     if let Some(alike) = texts(entries).find(|entry| host(entry).is_some() && host(entry) == host(origin.as_str())) {
-        fixes.insert(0, format!("The list has \"{alike}\": scheme and port count too, and an entry has no path."));
+        fixes.insert(
+            0,
+            format!("The list has \"{alike}\": the scheme and the port must match too, and an entry has no path."),
+        );
     }
-    fixes
-        .push("If it is another site, this refusal is right: that page may not use a signed-in user's browser.".into());
+    fixes.push(
+        "If it is another site, the refusal is correct: that site must not act through a signed-in user's browser."
+            .into(),
+    );
     fixes
 }
 
-/// A header of the request in which proxies name users, other than the one that is configured.
+/// A header in the request that proxies commonly use for the user, other than the configured one.
 fn another_identity<'a>(request: &Request<'a>, policy: &Policy) -> Option<&'a str> {
     const USUAL: [&str; 8] = [
         "x-forwarded-user",
@@ -151,7 +165,7 @@ fn another_identity<'a>(request: &Request<'a>, policy: &Policy) -> Option<&'a st
     names.filter(|name| name.as_bytes() != policy.user_header()).find(|name| USUAL.contains(name))
 }
 
-/// A path, and where it is in the file.
+/// A path, with its location in the file.
 fn place(configuration: &Configuration, path: &str) -> String {
     configuration
         .excerpt(path)

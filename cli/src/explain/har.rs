@@ -1,16 +1,16 @@
-//! A request out of a HAR file, as the developer tools of browsers save it.
+//! A request from a HAR file, as the developer tools of browsers save it.
 
 use serde_json::Value;
 
 use super::sent::{Malformed, Sent};
 
-/// Entries that are named where none was chosen.
+/// How many entries a message lists.
 const SHOWN: usize = 10;
 
-/// Reads one entry: by its number, from 1, by a part of its URL, or the only one there is.
+/// Reads one entry: by its number (starting at 1), by part of its URL, or the only one in the file.
 pub fn read(text: &str, wanted: Option<&str>) -> Result<Sent, Malformed> {
     let har: Value = serde_json::from_str(text.trim_start_matches('\u{FEFF}'))
-        .map_err(|error| Malformed::new(format!("is not JSON: {error}"), "save it again from the developer tools"))?;
+        .map_err(|error| Malformed::new(format!("is not JSON: {error}"), "save it again in the developer tools"))?;
     let entries = har.pointer("/log/entries").and_then(Value::as_array).ok_or_else(|| {
         Malformed::new("has no log.entries", "give a HAR file: in the developer tools, save the network log")
     })?;
@@ -32,19 +32,19 @@ pub fn read(text: &str, wanted: Option<&str>) -> Result<Sent, Malformed> {
     };
     match found[..] {
         [entry] => read_entry(entry),
-        [] if all.is_empty() => Err(Malformed::new("holds no request", "record one, and save the file again")),
+        [] if all.is_empty() => Err(Malformed::new("has no requests", "record one, and save the file again")),
         [] => Err(Malformed::new(
             format!("has no entry {}", wanted.unwrap_or_default()),
-            format!("choose one with --entry, by number or URL, of these {}: {}", all.len(), list(&all)),
+            format!("use --entry to choose one of these {} by number or URL: {}", all.len(), list(&all)),
         )),
         _ => Err(Malformed::new(
-            format!("has {} entries that this could be: {}", found.len(), list(&found)),
-            "choose one with --entry: its number, from 1, or a part of its URL",
+            format!("has {} entries to choose from: {}", found.len(), list(&found)),
+            "use --entry to choose one: its number, starting at 1, or part of its URL",
         )),
     }
 }
 
-/// Queries may hold secrets.
+/// Queries may contain secrets.
 fn without_query(url: &str) -> String {
     url.split(['?', '#']).next().unwrap_or_default().to_owned()
 }
@@ -53,7 +53,7 @@ fn read_entry(entry: &Value) -> Result<Sent, Malformed> {
     let request = entry.get("request").unwrap_or(&Value::Null);
     let text = |key: &str| request.get(key).and_then(Value::as_str);
     let missing =
-        |what: &str| Malformed::new(format!("has an entry without {what}"), "save it again from the developer tools");
+        |what: &str| Malformed::new(format!("has an entry without {what}"), "save it again in the developer tools");
     let version = text("httpVersion").unwrap_or_default().to_ascii_lowercase();
     let mut sent = Sent {
         method: text("method").ok_or_else(|| missing("request.method"))?.to_owned(),
@@ -70,7 +70,7 @@ fn read_entry(entry: &Value) -> Result<Sent, Malformed> {
         };
         match name {
             ":authority" => sent.headers.insert(0, ("host".to_owned(), value.as_bytes().to_vec())),
-            // Told by method and URL.
+            // Method and URL already say this.
             pseudo if pseudo.starts_with(':') => {}
             name => sent.headers.push((name.to_owned(), value.as_bytes().to_vec())),
         }

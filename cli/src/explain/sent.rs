@@ -1,4 +1,4 @@
-//! A request as the peer sends it, and what Envoy makes of it before the filter looks.
+//! A request as the peer sends it, and how Envoy changes it before the filter runs.
 
 use policy::Peer;
 
@@ -11,10 +11,10 @@ pub type Header = (String, Vec<u8>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     pub method: String,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
     pub scheme: String,
-    /// In order, every copy of its own; the host among them.
+    /// In order, with each copy as its own entry. The host is one of them.
     pub headers: Vec<Header>,
     pub http2: bool,
 }
@@ -31,7 +31,7 @@ impl Default for Sent {
     }
 }
 
-/// What is wrong with a description of a request, and what to do.
+/// What is wrong with the description of a request, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     pub problem: String,
@@ -43,16 +43,16 @@ impl Malformed {
         Self { problem: problem.into(), remedy: remedy.into() }
     }
 
-    /// Says where.
+    /// Adds the place of the problem.
     pub fn at(self, place: &str) -> Failure {
         Failure::new(place, self.problem, self.remedy)
     }
 }
 
-/// Names of which Envoy hands on copies as one value.
+/// Headers whose copies Envoy joins into one value.
 const MERGED: [&str; 6] = ["x-forwarded-for", "x-forwarded-host", "origin", "authorization", "referer", "user-agent"];
 
-/// A key with which a handshake can be answered: that of the example in RFC 6455.
+/// A valid key for a handshake: the one from the example in RFC 6455.
 const KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
 
 impl Sent {
@@ -61,7 +61,7 @@ impl Sent {
         self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
-    /// Puts method, path and host of a URL in.
+    /// Sets the scheme, the path and the host from a URL.
     pub fn set_url(&mut self, url: &str) -> Result<(), Malformed> {
         let url = url.split('#').next().unwrap_or_default();
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
@@ -69,13 +69,13 @@ impl Sent {
         let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         if host.is_empty() {
-            return Err(Malformed::new("the URL names no host", "write https://host/path"));
+            return Err(Malformed::new("the URL has no host", "write https://host/path"));
         }
         self.scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => "http".to_owned(),
             "https" | "wss" => "https".to_owned(),
             other => {
-                return Err(Malformed::new(format!("{other:?} is not a scheme of HTTP"), "write http:// or https://"));
+                return Err(Malformed::new(format!("{other:?} is not an HTTP scheme"), "use http:// or https://"));
             }
         };
         self.path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -85,13 +85,13 @@ impl Sent {
         Ok(())
     }
 
-    /// What no request on the wire can have.
+    /// Rejects what no request on the wire can contain.
     pub fn check(&self) -> Result<(), Malformed> {
         for (what, text) in [("method", &self.method), ("path", &self.path)] {
             if text.is_empty() || text.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
                 return Err(Malformed::new(
-                    format!("what is given is not a {what}"),
-                    "leave spaces and control characters out",
+                    format!("the {what} is not valid"),
+                    "it must not be empty, or contain spaces or control characters",
                 ));
             }
         }
@@ -113,8 +113,8 @@ impl Sent {
         }
     }
 
-    /// The header map that Envoy shows the filter, and in `notes` what it changed. Also brings `self` to what goes on.
-    pub fn as_the_filter_sees_it(&mut self, peer: Peer, as_seen: bool, notes: &mut Vec<String>) -> Vec<Header> {
+    /// The header map that Envoy shows the filter. Changes by Envoy are added to `notes`.
+    pub fn as_the_filter_sees_it(&self, peer: Peer, as_seen: bool, notes: &mut Vec<String>) -> Vec<Header> {
         let mut map: Vec<Header> = vec![
             (":method".to_owned(), self.method.clone().into_bytes()),
             (":path".to_owned(), self.path.clone().into_bytes()),
@@ -142,7 +142,7 @@ impl Sent {
     }
 }
 
-/// What Envoy does to a request with `use_remote_address: true`, as in the configurations of `envoy/`.
+/// Changes a request as Envoy does with `use_remote_address: true`, as in the configurations in `envoy/`.
 fn add_what_envoy_adds(map: &mut Vec<Header>, peer: Peer, scheme: &str, notes: &mut Vec<String>) {
     let has_token = |map: &[Header]| {
         let copies = map.iter().filter(|(name, _)| name == "connection");
@@ -152,7 +152,7 @@ fn add_what_envoy_adds(map: &mut Vec<Header>, peer: Peer, scheme: &str, notes: &
     };
     if map.iter().any(|(name, _)| name == "upgrade") && !has_token(map) {
         map.retain(|(name, _)| name != "upgrade");
-        notes.push("Envoy drops Upgrade, since Connection does not name it".to_owned());
+        notes.push("Envoy drops Upgrade, because Connection does not name it".to_owned());
     }
     if let Peer::Known(address) = peer {
         let ip = address.ip().to_string();
@@ -166,11 +166,11 @@ fn add_what_envoy_adds(map: &mut Vec<Header>, peer: Peer, scheme: &str, notes: &
             None => map.push(("x-forwarded-for".to_owned(), ip.clone().into_bytes())),
         }
         notes.push(format!(
-            "Envoy adds the peer, {ip}, to X-Forwarded-For (use_remote_address; --as-seen leaves this out)"
+            "Envoy adds the peer, {ip}, to X-Forwarded-For (use_remote_address; --as-seen turns this off)"
         ));
         if address.is_loopback() {
             notes.push(
-                "Envoy may write its own address for a loopback peer: where it has one, that counts as a client"
+                "for a loopback peer, Envoy may write its own address instead, if it has one; that counts as a client"
                     .to_owned(),
             );
         }
@@ -201,19 +201,19 @@ pub fn parse_header(text: &str) -> Result<Header, Malformed> {
     Ok(header)
 }
 
-/// Values are not shown: they may be secrets.
+/// Does not show values, because they may be secrets.
 fn check_header(name: &str, value: &[u8]) -> Result<(), Malformed> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.starts_with(':') {
         return Err(Malformed::new(format!("{name:?} is not a header"), "use --method, --path and -H 'host: …'"));
     }
     if name.is_empty() || !name.bytes().all(is_token) {
-        return Err(Malformed::new(format!("{name:?} is not a header name"), "write letters, digits and hyphens"));
+        return Err(Malformed::new(format!("{name:?} is not a header name"), "use letters, digits and hyphens"));
     }
     if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
         return Err(Malformed::new(
             format!("the value of {name:?} has a control character"),
-            "leave it out: no proxy sends such a value",
+            "remove it: no proxy sends such a value",
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The variables that the Gateway sees, as far as they can be known from here, and `${NAME}` in its configuration.
+//! The variables that the Gateway sees, as far as they are known here, and `${NAME}` in its configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::output::Failure;
 const OWN: &str = "the environment";
 const BLOCK: &str = "the env block";
 
-/// Variables, each with where it was set. Values are never shown.
+/// Variables, by the source that sets them. Values are never shown.
 #[derive(Debug, Default)]
 pub struct Environment {
     sources: Vec<Source>,
@@ -22,7 +22,7 @@ struct Source {
 }
 
 impl Environment {
-    /// This process' own variables, and over them nothing: files only add what is missing.
+    /// Reads this process's own variables, then files. The first source that sets a variable wins.
     pub(super) fn read(files: &[PathBuf], ignore_own: bool) -> Result<Self, Failure> {
         let own =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -36,9 +36,9 @@ impl Environment {
         Ok(Self { sources })
     }
 
-    /// What the Gateway reads besides: the `.env` in its state folder, and the `env` block of its configuration.
+    /// Adds what else the Gateway reads: the `.env` in its state folder, and the `env` block of its configuration.
     pub(super) fn add_of_openclaw(&mut self, path: &Path, document: &Node) -> Result<(), Failure> {
-        // Its state folder is where its configuration is, unless it was told otherwise.
+        // By default its state folder is the folder of its configuration.
         let state = self.get("OPENCLAW_STATE_DIR").map(|(folder, _)| Path::new(folder).join(".env"));
         let beside = Some(path.with_file_name(".env")).filter(|_| path.as_os_str() != "-");
         for file in state.into_iter().chain(beside) {
@@ -48,14 +48,14 @@ impl Environment {
         }
         let vars = document.member("env").and_then(|env| env.member("vars"));
         let text = |member: &crate::json5::Member| Some((member.key.clone(), member.node.text()?.to_owned()));
-        // Literal values only: the Gateway substitutes nothing here.
+        // Literal values only: the Gateway resolves no variables in this block.
         let variables = vars.into_iter().flat_map(Node::members).filter_map(text);
         let variables = variables.filter(|(_, value)| !has_reference(value)).collect();
         self.sources.push(Source { name: BLOCK.to_owned(), variables });
         Ok(())
     }
 
-    /// A variable that is set and not empty, and where.
+    /// The value of a variable that is set and not empty, and the name of its source.
     pub fn get(&self, name: &str) -> Option<(&str, &str)> {
         self.sources.iter().find_map(|source| {
             let (_, value) = source.variables.iter().find(|(other, value)| other == name && !value.is_empty())?;
@@ -63,18 +63,18 @@ impl Environment {
         })
     }
 
-    /// The files among what was looked at.
+    /// The sources that are files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.sources().filter(|name| ![OWN, BLOCK].contains(name))
     }
 
-    /// What was looked at.
+    /// The names of all sources.
     pub fn sources(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().map(|source| source.name.as_str())
     }
 
-    /// Puts values in for `${NAME}` in every text; `$${NAME}` becomes `${NAME}`. Notes what nothing sets, and
-    /// leaves it.
+    /// Replaces `${NAME}` in every string by the variable's value, and `$${NAME}` by `${NAME}`. Variables that are not
+    /// set stay, and are added to `unresolved`.
     pub(super) fn substitute(&self, node: &mut Node, unresolved: &mut Vec<(String, String)>) {
         self.substitute_below(node, "", unresolved);
     }
@@ -106,7 +106,7 @@ impl Environment {
             whole.push_str(rest.get(..at).unwrap_or_default());
             rest = rest.get(at..).unwrap_or_default();
             if let Some((name, behind)) = rest.strip_prefix('$').and_then(reference) {
-                // Escaped: one dollar less.
+                // Escaped: drop one dollar sign.
                 whole.push_str(&format!("${{{name}}}"));
                 rest = behind;
             } else if let Some((name, behind)) = reference(rest) {
@@ -128,12 +128,12 @@ impl Environment {
     }
 }
 
-/// Whether a text has a `${NAME}` in it.
+/// Whether a text contains a `${NAME}`.
 pub fn has_reference(text: &str) -> bool {
     text.match_indices('$').any(|(at, _)| text.get(at..).and_then(reference).is_some())
 }
 
-/// `${NAME}` at the front of a text: the name, and what is behind it.
+/// `${NAME}` at the start of a text: the name, and the rest of the text.
 fn reference(text: &str) -> Option<(&str, &str)> {
     let (name, behind) = text.strip_prefix("${")?.split_once('}')?;
     let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
@@ -141,8 +141,8 @@ fn reference(text: &str) -> Option<(&str, &str)> {
     is_name.then_some((name, behind))
 }
 
-/// Reads assignments as dotenv does, which the Gateway reads its files with: `NAME=value` or `NAME: value`,
-/// `export` before them, quotes around the value, comments behind it. Where a name appears twice the last counts.
+/// Reads assignments as dotenv does, which the Gateway uses: `NAME=value` or `NAME: value`, optionally with `export` in
+/// front, quotes around the value, and a comment after it. If a name appears twice, the last one wins.
 fn parse(text: &str) -> Vec<(String, String)> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let mut variables = Vec::new();
@@ -160,7 +160,8 @@ fn parse(text: &str) -> Vec<(String, String)> {
     variables
 }
 
-/// One assignment at the front of a text, and what is behind its line. Blanks around the parts may be line breaks.
+/// One assignment at the start of a text, and the text after its line. White space between the parts may include line
+/// breaks.
 fn assignment(text: &str) -> Option<(&str, String, &str)> {
     let start = text.trim_start_matches(is_blank);
     let start = start.strip_prefix("export").filter(|rest| rest.starts_with(is_blank)).unwrap_or(start);
@@ -188,7 +189,7 @@ fn assignment(text: &str) -> Option<(&str, String, &str)> {
     Some((name, quoted.unwrap_or(plain).to_owned(), next))
 }
 
-/// The text up to a quote that no backslash is before, and what is behind it.
+/// The text up to the first quote without a backslash before it, and the text after that quote.
 fn cut_quoted(text: &str, quote: char) -> Option<(&str, &str)> {
     let mut before = ' ';
     for (at, c) in text.char_indices() {
@@ -205,7 +206,7 @@ fn cut_quoted(text: &str, quote: char) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    /// A file, and what a variable `A` is in it.
+    /// The text of a file, and the value of the variable `A` in it.
     const FILES: [(&str, Option<&str>); 38] = [
         ("A=b", Some("b")),
         ("A = b ", Some("b")),

@@ -1,11 +1,11 @@
-//! A line of a source, fit to be shown: no secrets, no control characters, no longer than a screen is wide.
+//! A line of a source file that is safe to show: no secrets, no control characters, and no wider than a screen.
 
 use crate::json5::Span;
 use crate::output::{Excerpt, is_hostile};
 
-/// Characters of a line that are shown.
+/// The most characters of a line that are shown.
 const WIDTH: usize = 110;
-/// Of a longer line, those before the mark.
+/// The characters before the mark in a longer line.
 const BEFORE: usize = 50;
 
 /// The line in which a part of a text starts.
@@ -25,7 +25,7 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
         }
         let hidden = secrets.iter().find(|secret| secret.contains(&at));
         let visible: Vec<char> = match hidden {
-            // As many stars for every secret, so that not even its length is told.
+            // Every secret gets the same number of asterisks, so that its length is not shown either.
             Some(secret) if secret.start == at => vec!['*'; 3],
             Some(_) => Vec::new(),
             None if c == '\t' => vec![' '],
@@ -53,7 +53,7 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
     }
 }
 
-/// Whether a key's value is nobody's to read.
+/// Whether the value of a key is a secret, judged by the key's name.
 pub fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["token", "password", "passwd", "passphrase", "secret", "apikey", "api_key", "api-key", "credential", "privatekey"]
@@ -61,7 +61,7 @@ pub fn is_secret(key: &str) -> bool {
         .any(|word| key.contains(word))
 }
 
-/// The parts of a line that are the texts of secret keys: also in comments, and where the line is not good JSON5.
+/// The parts of a line that are values of secret keys. They are also found in comments, and in invalid JSON5.
 fn secrets(line: &str) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
@@ -77,7 +77,7 @@ fn secrets(line: &str) -> Vec<std::ops::Range<usize>> {
         let start = from.saturating_add(value.len().saturating_sub(value.trim_start().len()));
         let value = line.get(start..).unwrap_or_default();
         let end = match value.chars().next() {
-            // An object or a list hides all that is behind it in this line.
+            // For an object or a list, hide the rest of the line.
             Some('{' | '[') => line.len(),
             Some(quote @ ('"' | '\'')) => {
                 let inner = start.saturating_add(1);
@@ -94,7 +94,7 @@ fn secrets(line: &str) -> Vec<std::ops::Range<usize>> {
     found
 }
 
-/// Where a text in quotes ends.
+/// Where a quoted string ends.
 fn end_of_text(text: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices() {
@@ -116,13 +116,13 @@ mod tests {
 
     use super::*;
 
-    /// The excerpt of the first place where `marked` is.
+    /// The excerpt for the first occurrence of `marked`.
     fn excerpt(text: &str, marked: &str) -> Excerpt {
         let start = text.find(marked).unwrap();
         of("a.json", text, Span { file: 0, start, end: start + marked.len() })
     }
 
-    /// The part of the line that is marked.
+    /// The marked part of the line.
     fn marked(excerpt: &Excerpt) -> String {
         let (start, length) = excerpt.mark;
         excerpt.text.chars().skip(start).take(length).collect()

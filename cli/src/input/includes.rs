@@ -2,30 +2,30 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{SourceFile, name_of, read_document};
+use super::{SourceFile, is_stdin, name_of, read_document};
 use crate::json5::{Member, Node, Value};
 use crate::output::Failure;
 
 const INCLUDE: &str = "$include";
-/// As many includes may include each other.
+/// How deeply includes may be nested.
 const MAX_DEPTH: usize = 10;
 
-/// Replaces every object that includes files by the result: the files one over the other, and its other keys
-/// over them.
+/// Replaces every object that has an include. The included files are merged in order, and the object's other keys are
+/// merged on top.
 pub(super) fn resolve(document: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Result<(), Failure> {
     let folder = absolute(path).parent().map(Path::to_owned).unwrap_or_default();
     let extra = std::env::var_os("OPENCLAW_INCLUDE_ROOTS").unwrap_or_default();
     let mut roots = vec![folder];
     roots.extend(std::env::split_paths(&extra).filter(|root| root.is_absolute()).map(|root| normal(&root)));
-    let mut resolver = Resolver { roots, files, chain: vec![absolute(path)], from_stdin: path.as_os_str() == "-" };
+    let mut resolver = Resolver { roots, files, chain: vec![absolute(path)], from_stdin: is_stdin(path) };
     resolver.resolve(document)
 }
 
 struct Resolver<'f> {
-    /// Folders in which included files may lie; the first is that of the document.
+    /// Folders that may contain included files; the first is the document's own.
     roots: Vec<PathBuf>,
     files: &'f mut Vec<SourceFile>,
-    /// The document, and the files that include each other down to where we are.
+    /// The chain of includes: the document, and each file down to the current one.
     chain: Vec<PathBuf>,
     from_stdin: bool,
 }
@@ -54,9 +54,10 @@ impl Resolver<'_> {
                     let span = node.span;
                     *node = merge(all, Node { span, value: Value::Object(own) });
                 } else {
-                    return Err(
-                        self.error("includes a file that holds no object beside keys of its own", "remove either")
-                    );
+                    return Err(self.error(
+                        "has an $include next to other keys, but the included file is not an object",
+                        "remove the other keys, or include an object",
+                    ));
                 }
                 Ok(())
             }
@@ -67,29 +68,29 @@ impl Resolver<'_> {
     fn load(&mut self, name: &str) -> Result<Node, Failure> {
         if self.from_stdin {
             return Err(self.error(
-                &format!("includes {name:?}, and standard input lies in no folder"),
-                "give the file by its name",
+                &format!("includes {name:?}, but standard input has no folder"),
+                "give the configuration as a file",
             ));
         }
         let folder = self.chain.last().and_then(|file| file.parent()).unwrap_or(Path::new(""));
         let path = normal(&folder.join(name));
-        let lies_in = |path: &Path, roots: &[PathBuf]| roots.iter().any(|root| path.starts_with(root));
+        let is_below = |path: &Path, roots: &[PathBuf]| roots.iter().any(|root| path.starts_with(root));
         let real_roots: Vec<_> = self.roots.iter().filter_map(|root| root.canonicalize().ok()).collect();
         let escapes =
-            !lies_in(&path, &self.roots) || path.canonicalize().is_ok_and(|real| !lies_in(&real, &real_roots));
+            !is_below(&path, &self.roots) || path.canonicalize().is_ok_and(|real| !is_below(&real, &real_roots));
         if escapes {
             return Err(self.error(
-                &format!("includes {name:?}, which lies outside the folder of the configuration"),
-                "move it there, or name its folder in OPENCLAW_INCLUDE_ROOTS",
+                &format!("includes {name:?}, which is outside the folder of the configuration"),
+                "move it there, or add its folder to OPENCLAW_INCLUDE_ROOTS",
             ));
         }
         if self.chain.contains(&path) {
-            return Err(self.error(&format!("includes {name:?}, which includes it in turn"), "break the circle"));
+            return Err(self.error(&format!("includes {name:?}, which includes it in turn"), "break the cycle"));
         }
         if self.chain.len() > MAX_DEPTH {
-            return Err(self.error(&format!("includes more than {MAX_DEPTH} levels of files"), "nest less deeply"));
+            return Err(self.error(&format!("nests includes more than {MAX_DEPTH} levels deep"), "use fewer levels"));
         }
-        // Shown as the operator would write it.
+        // Shown relative to the current folder, as an operator would write it.
         let shown = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(&path);
         let mut node = read_document(shown, self.files)?;
         self.chain.push(path);
@@ -103,7 +104,7 @@ impl Resolver<'_> {
     }
 }
 
-/// One name, or a list of names.
+/// The file names of an include: one, or a list.
 fn names(include: &Member, resolver: &Resolver<'_>) -> Result<Vec<String>, Failure> {
     let one = |node: &Node| node.text().map(str::to_owned);
     let names = match &include.node.value {
@@ -115,7 +116,7 @@ fn names(include: &Member, resolver: &Resolver<'_>) -> Result<Vec<String>, Failu
     })
 }
 
-/// The second over the first: objects key by key, lists one behind the other.
+/// Merges the second into the first: objects key by key, lists one after the other.
 fn merge(below: Node, above: Node) -> Node {
     let value = match (below.value, above.value) {
         (Value::Object(mut members), Value::Object(more)) => {
@@ -143,7 +144,7 @@ fn absolute(path: &Path) -> PathBuf {
     normal(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
-/// A path without `.` and `..`, as it is written.
+/// A path without `.` and `..`; symbolic links are not resolved.
 fn normal(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

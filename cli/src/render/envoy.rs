@@ -1,4 +1,4 @@
-//! A bootstrap in the shape of `envoy/envoy.yaml` with one listener, and the file that it reads by ECDS.
+//! A bootstrap like `envoy/envoy.yaml` with one listener, and the file that it reads by ECDS.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,15 @@ use super::policy::Plugin;
 use super::template::Template;
 use super::yaml::{indented, member, quoted};
 use super::{NotRendered, Proxies, Rendered, Rendering, Source, socket};
+use crate::input::Input;
 use crate::output::Failure;
 use crate::record::{self, Inputs};
 
 const BOOTSTRAP: &str = include_str!("../../../envoy/envoy.yaml");
 const FILTER: &str = include_str!("../../../envoy/filter.yaml");
-/// The filter state of `--peer filter-state`, where the policy names none.
+/// The filter state of `--peer filter-state`, if the policy names none.
 const PEER: &str = "openclaw.peer";
-/// Where the connection manager is in a filter chain.
+/// The start of the connection manager in a filter chain.
 const MANAGER: &str = "            - name: envoy.filters.network.http_connection_manager\n";
 
 #[derive(Debug, clap::Args)]
@@ -24,40 +25,40 @@ pub struct Args {
     pub(super) source: Source,
     #[command(flatten)]
     proxies: Proxies,
-    /// Where Envoy listens
+    /// The address on which Envoy listens
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10000")]
     listen: String,
-    /// The Gateway
+    /// The address of the Gateway
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:18789")]
     upstream: String,
-    /// Envoy's administration interface
+    /// The address of Envoy's administration interface
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
     admin: String,
-    /// The filter
+    /// The file with the filter's module
     #[arg(long, value_name = "PATH", default_value = "/etc/envoy/openclaw-trusted-proxy.wasm")]
     module: PathBuf,
-    /// The folder in which Envoy finds its files [default: that of --out, else /etc/envoy]
+    /// The folder where Envoy finds these files [default: the folder of --out, or /etc/envoy]
     #[arg(long, value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// The certificate, for TLS
+    /// The certificate for TLS
     #[arg(long, value_name = "PEM", requires = "key")]
     cert: Option<PathBuf>,
-    /// Its private key
+    /// The private key of the certificate
     #[arg(long, value_name = "PEM", requires = "cert")]
     key: Option<PathBuf>,
-    /// Strict-Transport-Security, in seconds: 300 at first, 31536000 (a year) when all works
+    /// Strict-Transport-Security, in seconds: start with 300; use 31536000 (a year) once all works
     #[arg(long, value_name = "SECONDS", requires = "cert")]
     hsts: Option<u32>,
     /// Where the peer's address comes from
     #[arg(long, value_enum, default_value_t, value_name = "FROM")]
     peer: PeerFrom,
-    /// What becomes of X-Forwarded-For; keep: behind a proxy that writes it itself
+    /// What Envoy does with X-Forwarded-For; use keep behind a proxy that writes it itself
     #[arg(long, value_enum, default_value_t, value_name = "DO")]
     xff: Forwarded,
     /// Log what `replay` needs
     #[arg(long)]
     record: bool,
-    /// Log what `replay --against` this configuration needs besides; may be given more than once
+    /// Also log what `replay --against` this configuration needs; may be repeated
     #[arg(long, value_name = "FILE", requires = "record")]
     record_for: Vec<PathBuf>,
 }
@@ -69,7 +70,7 @@ enum PeerFrom {
     Connection,
     /// The PROXY protocol line that every connection must start with
     ProxyProtocol,
-    /// A filter state, written before any header is read; X-Forwarded-For stays as it comes
+    /// A filter state, written before any header is read; X-Forwarded-For is not changed
     FilterState,
 }
 
@@ -78,7 +79,7 @@ enum Forwarded {
     /// Envoy adds its peer
     #[default]
     Append,
-    /// It goes on as it came
+    /// Envoy passes it on unchanged
     Keep,
 }
 
@@ -95,7 +96,7 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     let policy = plugin.policy()?;
     let mut inputs = vec![Inputs::of(&plugin.json(), &policy)];
     for file in &args.record_for {
-        let other = Plugin::read(file, &crate::input::Options::default())?.map_err(NotRendered::Policy)?;
+        let other = Plugin::read(&Input { file: file.clone(), ..Input::default() })?.map_err(NotRendered::Policy)?;
         inputs.push(Inputs::of(&other.json(), &other.policy()?));
     }
 
@@ -113,22 +114,25 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
 
     if args.cert.is_none() {
         todo.push(
-            "this listener takes plain HTTP: let the proxy before it do TLS, or give --cert and --key".to_owned(),
+            "this listener accepts plain HTTP: terminate TLS at the proxy in front of it, or add --cert and --key"
+                .to_owned(),
         );
     } else if args.hsts.is_none() {
         todo.push("add --hsts 300 once HTTPS works, and raise it later".to_owned());
     }
-    if plugin.says("edge", true) {
+    if plugin.has("edge", true) {
         todo.push(
-            "put the login (jwt_authn, oauth2) before the filter in http_filters: docs/gateway.md, placement A"
+            "put the login (jwt_authn, oauth2) before the filter in http_filters (docs/gateway.md, placement A)"
                 .to_owned(),
         );
     }
     if plugin.filter.contains_key("trustedPeers") {
-        todo.push("let the listener verify client certificates: require_client_certificate, and trusted_ca".to_owned());
+        todo.push("have the listener verify client certificates (require_client_certificate, trusted_ca)".to_owned());
     }
     if args.peer == PeerFrom::ProxyProtocol {
-        todo.push("let nothing but the load balancer reach this port: whoever does can claim any address".to_owned());
+        todo.push(
+            "allow only the load balancer to reach this port: anyone who reaches it can claim any address".to_owned(),
+        );
     }
     todo.push(format!("put the filter's module at {}", args.module.display()));
     Ok(Rendering {
@@ -142,17 +146,17 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
 }
 
 const HEAD_OF_FILTER: &str = "\
-# The filter and its policy, as Envoy reads them by ECDS. Replace this file by `mv`, which is what Envoy notices. If the filter does not
-# accept a new policy, Envoy keeps the old one, says why in its log, and counts
-# extension_config_discovery.http_filter.openclaw_trusted_proxy.update_rejected. At its first start there is no old one: then it
-# answers 500 to everybody.
+# The filter and its policy, which Envoy reads by ECDS. Replace this file with `mv`: Envoy watches for renames. If the
+# filter rejects a new policy, Envoy keeps the old one, logs the reason, and counts it in
+# extension_config_discovery.http_filter.openclaw_trusted_proxy.update_rejected. At its first start Envoy has no old
+# policy, and answers every request with 500.
 ";
 
 const HEAD_OF_BOOTSTRAP: &str = "\
-# Envoy in front of an OpenClaw Gateway, with the filter that admits or refuses: `envoy -c envoy.yaml`.
+# Envoy in front of an OpenClaw Gateway, with the filter that admits or refuses requests: `envoy -c envoy.yaml`.
 #
-# The policy is not in here. It comes from a file of its own (ECDS), so that an edit reaches the next request, also on
-# connections that are already open, and leaves open WebSockets alone.
+# The policy is in a file of its own, which Envoy reads by ECDS. A change applies to the next request, also on
+# connections that are already open. It does not affect open WebSockets.
 
 ";
 
@@ -170,14 +174,14 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
         HEAD_OF_BOOTSTRAP,
     )?;
     file.replace_lines("    # The same with TLS.", "  clusters:", "")?;
-    // What the second listener took from the first.
+    // Anchors that the second listener used.
     for name in ["internal", "limits", "upgrades", "access_log", "filters", "virtual_hosts"] {
         file.replace(&format!(": &{name}\n"), ":\n")?;
     }
     file.replace_lines(
         "      # Only this machine. Listen on",
         "      address:",
-        "      # Whoever may connect here is named in the policy.\n",
+        "      # The policy lists the proxies that may connect here.\n",
     )?;
     file.replace(&place("127.0.0.1", 10000), &place(&quoted(&listen.ip().to_string()), listen.port()))?;
     file.replace(&place("127.0.0.1", 9901), &place(&quoted(&admin.ip().to_string()), admin.port()))?;
@@ -186,7 +190,7 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
     file.replace(".run/policy/filter.yaml", &path(&policy.join("filter.yaml")))?;
     file.replace(".run/policy }", &format!("{} }}", path(&policy)))?;
 
-    // The order matters: each of these looks for lines that the others leave alone.
+    // The order matters: each step looks for lines that the steps before it must leave unchanged.
     match args.peer {
         PeerFrom::Connection => {}
         PeerFrom::ProxyProtocol => file.insert_before("      filter_chains:", PROXY_PROTOCOL)?,
@@ -201,7 +205,7 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
         file.replace("never what a header says, and is appended to X-Forwarded-For.", "never what a header says.")?;
         file.replace(
             "                use_remote_address: true\n",
-            "                use_remote_address: true\n                # The proxy's word for its client goes on as it is.\n                skip_xff_append: true\n",
+            "                use_remote_address: true\n                # The proxy writes X-Forwarded-For itself: pass it on unchanged.\n                skip_xff_append: true\n",
         )?;
     }
     if let Some(inputs) = record {
@@ -213,24 +217,25 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
     Ok(file.into_text())
 }
 
-const PROXY_PROTOCOL: &str = "\x20     # Every connection starts with a PROXY line, and the address in it is the peer.
+const PROXY_PROTOCOL: &str = "\x20     # Every connection starts with a PROXY line. The address in it is the peer.
       listener_filters:
         - name: envoy.filters.listener.proxy_protocol
           typed_config:
             \"@type\": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol
 ";
 
-/// The peer is kept before any header is read, so that Envoy's own view of it does not matter.
+/// Stores the peer before any header is read, so that Envoy's own idea of the peer does not matter.
 fn write_peer_into_state(file: &mut Template, state: &str) -> Result<(), Failure> {
     file.replace_lines(
         "                # The peer is whoever opened the connection",
         "                # Envoy would take orders",
-        "                # X-Forwarded-For goes on as it came, and Envoy believes it. The filter does not: it reads the filter state above.\n                use_remote_address: false\n",
+        "                # X-Forwarded-For is passed on unchanged, and Envoy trusts it. The filter does not: it reads the filter\n                # state above.\n                use_remote_address: false\n",
     )?;
     file.insert_before(
         MANAGER.trim_end(),
         &format!(
-            "\x20           # The peer is whoever opened the connection. It is kept where no header can change it: `peerAddress` names the key.
+            "\x20           # The peer is the address that opened the connection. It is stored where no header can change it, under the
+            # key that `peerAddress` names.
             - name: envoy.filters.network.set_filter_state
               typed_config:
                 \"@type\": type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config
@@ -245,7 +250,7 @@ fn write_peer_into_state(file: &mut Template, state: &str) -> Result<(), Failure
     )
 }
 
-/// The pieces of the listener `https` that make it one.
+/// The parts of the listener `https` that differ from plain HTTP.
 struct Tls {
     socket: String,
     http2: String,
@@ -277,28 +282,29 @@ impl Tls {
         file.replace("                  name: http\n", "                  name: https\n")?;
         if let Some(seconds) = hsts {
             let header = self.hsts.replace("max-age=300", &format!("max-age={seconds}"));
-            let why = "                  # Browsers that were here once come back over TLS only. Add includeSubDomains only if every\n                  # subdomain speaks TLS.\n";
+            let why = "                  # After one visit, browsers use only HTTPS here. Add includeSubDomains only if every subdomain uses\n                  # HTTPS.\n";
             file.insert_before("                  virtual_hosts:", &format!("{why}{header}"))?;
         }
         Ok(())
     }
 }
 
-/// Keeps what the filter is about to see, and logs it.
+/// Stores what the filter is about to see, and logs it.
 fn add_recorder(file: &mut Template, inputs: &[Inputs]) -> Result<(), Failure> {
     let format = record::format(inputs).map_err(|(place, name)| {
         Failure::new(
             place,
-            format!("{name:?} cannot be recorded: Envoy's formats have other uses for its characters"),
-            "leave out --record, or use a name of letters, digits and hyphens",
+            format!("{name:?} cannot be recorded: some of its characters have a special meaning in Envoy's formats"),
+            "remove --record, or use a name of letters, digits and hyphens",
         )
     })?;
     let fields: String = format.iter().map(|(name, value)| member(name, value, 30)).collect();
     file.insert_before(
         "                  - name: openclaw_trusted_proxy\n".trim_end(),
         &format!(
-            "\x20                 # What the filter is about to see, for the access log and `openclaw-trusted-proxy replay`. It must be right before
-                  # the filter. Of a required header it keeps only whether it is there: its value may be a secret.
+            "\x20                 # What the filter is about to see, for the access log and `openclaw-trusted-proxy replay`. This must
+                  # come right before the filter. For a required header it stores only whether the header is present,
+                  # because its value may be a secret.
                   - name: openclaw_recorder
                     typed_config:
                       \"@type\": type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config
@@ -317,13 +323,13 @@ fn add_recorder(file: &mut Template, inputs: &[Inputs]) -> Result<(), Failure> {
     )
 }
 
-/// `host:port`, where an IPv6 address is in brackets.
+/// `host:port`, with an IPv6 address in brackets.
 fn upstream(text: &str) -> Result<(&str, u16), Failure> {
     let failure = || {
         Failure::new(
             "--upstream",
-            format!("{text:?} is not a HOST:PORT"),
-            "write for example 127.0.0.1:18789, gateway:18789 or [::1]:18789",
+            format!("{text:?} is not in the form HOST:PORT"),
+            "use, for example, 127.0.0.1:18789, gateway:18789 or [::1]:18789",
         )
     };
     let (host, port) = text.rsplit_once(':').ok_or_else(failure)?;

@@ -1,4 +1,4 @@
-//! The gateway block that belongs behind the filter.
+//! The gateway block for a Gateway behind the filter.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use super::{NotRendered, Rendered, Rendering, Source, address};
 pub struct Args {
     #[command(flatten)]
     pub(super) source: Source,
-    /// The address of an Envoy with the filter, as the Gateway sees it; may be given more than once
+    /// The address of an Envoy with the filter, as the Gateway sees it; may be repeated
     #[arg(long, value_name = "IP", required = true)]
     envoy: Vec<String>,
 }
@@ -42,20 +42,19 @@ pub fn render(args: &Args, plugin: &Plugin) -> Result<Rendering, NotRendered> {
     }
 
     let mut todo = vec![
-        "put this over the same keys of your openclaw.json; what is not here stays as it is".to_owned(),
-        "remove auth.token, remote.token and OPENCLAW_GATEWAY_TOKEN: the Gateway refuses to start with one".to_owned(),
+        "replace the same keys in your openclaw.json with these; keep all other keys".to_owned(),
+        "remove auth.token, remote.token and OPENCLAW_GATEWAY_TOKEN: the Gateway refuses to start with any of them"
+            .to_owned(),
         if only_loopback {
-            "keep everything but the Gateway and Envoy off this host: every process on it is believed".to_owned()
+            "run nothing but the Gateway and Envoy on this host: every process on it is trusted".to_owned()
         } else {
             "close the Gateway's port to everything but Envoy".to_owned()
         },
-        "say what users may do: auth.identityScopes, or deviceAutoApprove".to_owned(),
+        "configure what users may do: auth.identityScopes or deviceAutoApprove".to_owned(),
     ];
     let origins = read.get("controlUi").and_then(|ui| ui.get("allowedOrigins")).and_then(Value::as_array);
     if origins.is_none_or(Vec::is_empty) {
-        todo.push(
-            "list the address in the browser's bar in controlUi.allowedOrigins, here and in the policy".to_owned(),
-        );
+        todo.push("list the Control UI's origin in controlUi.allowedOrigins, here and in the policy".to_owned());
     }
     let text = serde_json::to_string_pretty(&json!({"gateway": gateway})).unwrap_or_default() + "\n";
     Ok(Rendering { files: vec![Rendered { name: "openclaw.json", text }], todo, comment: "//" })

@@ -1,4 +1,4 @@
-//! Manifests in the shape of `envoy/istio/` and `envoy/envoy-gateway/`, with the operator's policy in them.
+//! The manifests in `envoy/istio/` and `envoy/envoy-gateway/`, with the operator's policy.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ const SIDECAR: &str = include_str!("../../../envoy/istio/sidecar.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../../envoy/envoy-gateway/gateway.yaml");
 /// The filter state that the EnvoyFilter of the manifests writes.
 const PEER: &str = "openclaw.peer";
-/// What is in the manifests for the names that differ everywhere.
+/// Placeholders in the manifests.
 const HOST: &str = "claw.example.com";
 const IMAGE: &str = "registry.example.com/openclaw-trusted-proxy@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -23,10 +23,11 @@ pub struct Istio {
     pub(super) source: Source,
     #[command(flatten)]
     common: Common,
-    /// Where the filter stands
+    /// Where the filter runs
     #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
     placement: Placement,
-    /// Strict-Transport-Security at the ingress gateway, in seconds: 300 at first, 31536000 (a year) when all works
+    /// Strict-Transport-Security at the ingress gateway, in seconds: start with 300; use 31536000 (a year) once all
+    /// works
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     hsts: u32,
 }
@@ -43,7 +44,7 @@ pub struct EnvoyGateway {
 struct Common {
     #[command(flatten)]
     proxies: Proxies,
-    /// The OCI image with the filter, by digest, without oci://
+    /// The filter's OCI image, by digest and without oci://
     #[arg(long, value_name = "IMAGE@sha256:DIGEST")]
     image: Option<String>,
     /// The host name that browsers use
@@ -68,17 +69,20 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     };
     let mut todo = Vec::new();
     if args.placement == Placement::Sidecar && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
-        // The ingress gateway's Envoy would make 502 of a 101 with a close frame.
+        // The ingress gateway's Envoy would turn a 101 with a close frame into a 502.
         plugin.set("webSocketRefusal", json!("http"));
     }
     put_policy(&mut file, 4, &mut plugin, &args.common, &json!({"filterState": PEER}))?;
     args.common.put_names(&mut file, args.placement == Placement::Ingress, &mut todo)?;
     if args.placement == Placement::Ingress {
         file.replace("max-age=300", &format!("max-age={}", args.hsts))?;
-        todo.push("put your provider's address for id.example.com, and its keys' for jwksUri".to_owned());
+        todo.push(
+            "replace id.example.com with your provider's address, and jwksUri with the address of its keys".to_owned(),
+        );
     }
     todo.push(
-        "see that the Gateway's trustedProxies names its sidecar, 127.0.0.1 or 127.0.0.6: `render gateway --envoy 127.0.0.6` prints that block"
+        "make sure that the Gateway's trustedProxies has its sidecar, 127.0.0.1 or 127.0.0.6: `render gateway --envoy \
+         127.0.0.6` prints that block"
             .to_owned(),
     );
     todo.push("check namespaces, labels and service accounts".to_owned());
@@ -91,14 +95,15 @@ pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Renderin
     let mut todo = Vec::new();
     put_policy(&mut file, 8, &mut plugin, &args.common, &json!("connection"))?;
     args.common.put_names(&mut file, true, &mut todo)?;
-    todo.push("put your provider's address for id.example.com, and its endpoints".to_owned());
+    todo.push("replace id.example.com with your provider's address, and its endpoints with your provider's".to_owned());
     todo.push(
-        "see that the Gateway's trustedProxies names Envoy's pods, and nothing but them reaches its port".to_owned(),
+        "make sure that the Gateway's trustedProxies has Envoy's pods, and that nothing else can reach its port"
+            .to_owned(),
     );
     Ok(Rendering { files: vec![Rendered { name: "gateway.yaml", text: file.into_text() }], todo, comment: "#" })
 }
 
-/// Puts the policy in. Where the operator says nothing about the filter, what the manifest says stays.
+/// Inserts the policy. If the operator has no settings for the filter, those of the manifest stay.
 fn put_policy(
     file: &mut Template,
     indent: usize,
@@ -125,20 +130,20 @@ impl Common {
         match &self.image {
             Some(image) => file.replace(IMAGE, checked_image(image)?)?,
             None => {
-                todo.push("push the filter's image to your registry, and give --image IMAGE@sha256:DIGEST".to_owned())
+                todo.push("push the filter's image to your registry, and add --image IMAGE@sha256:DIGEST".to_owned())
             }
         }
         match &self.host {
             Some(host) if !is_host(host) => Err(Failure::new(
                 "--host",
                 format!("{host:?} is not a host name"),
-                "write for example claw.example.org",
+                "use, for example, claw.example.org",
             )),
             Some(host) if has_host => file
                 .replace_all(HOST, host)
                 .and_then(|()| file.replace_all(&HOST.replace('.', "-"), &host.replace('.', "-"))),
             None if has_host => {
-                todo.push(format!("put the name that browsers use for {HOST}: --host NAME"));
+                todo.push(format!("replace {HOST} with the host name that browsers use: --host NAME"));
                 Ok(())
             }
             _ => Ok(()),
@@ -167,8 +172,8 @@ fn checked_image(image: &str) -> Result<&str, Failure> {
     } else {
         Err(Failure::new(
             "--image",
-            format!("{image:?} names no image by its digest"),
-            "write IMAGE@sha256: and 64 hexadecimal digits: a tag can be moved to another module",
+            format!("{image:?} does not name an image by its digest"),
+            "use IMAGE@sha256: and 64 hexadecimal digits: a tag can be moved to another module",
         ))
     }
 }

@@ -1,14 +1,11 @@
-//! The plugin configuration that is printed: what the filter reads of the operator's configuration, and no more.
-
-use std::path::Path;
+//! The plugin configuration that is printed: the part of the operator's configuration that the filter reads.
 
 use policy::Policy;
-
 use policy::config::{Key, compile, keys};
 use serde_json::{Map, Value, json};
 
 use super::NotRendered;
-use crate::input;
+use crate::input::Input;
 use crate::output::{Failure, Problem};
 
 /// A plugin configuration that compiles.
@@ -17,14 +14,14 @@ pub struct Plugin {
     pub gateway: Map<String, Value>,
     /// The filter's own settings.
     pub filter: Map<String, Value>,
-    /// The operator said something under `filter`.
+    /// Whether the operator has settings under `filter`.
     pub has_filter: bool,
 }
 
-/// Read by the filter only to refuse them, or not at all, and often secret.
+/// Keys that the filter rejects or does not read, and that are often secret.
 const LEFT_OUT: [&str; 4] = ["token", "password", "remote", "deviceAutoApprove"];
 
-/// The tables of the objects of which only a part is read.
+/// The keys of the objects that are read only in part.
 fn table(path: &[&str]) -> Option<&'static [Key]> {
     Some(match path {
         ["gateway"] => keys::GATEWAY,
@@ -38,7 +35,7 @@ fn table(path: &[&str]) -> Option<&'static [Key]> {
     })
 }
 
-/// What the filter reads of a value.
+/// The part of a value that the filter reads.
 fn read_part<'k>(value: &'k Value, path: &mut Vec<&'k str>) -> Value {
     let (Value::Object(members), Some(table)) = (value, table(path)) else { return value.clone() };
     let mut part = Map::new();
@@ -53,9 +50,9 @@ fn read_part<'k>(value: &'k Value, path: &mut Vec<&'k str>) -> Value {
 }
 
 impl Plugin {
-    /// Reads the operator's configuration; the inner error is what is wrong with it, as `check` says it.
-    pub fn read(file: &Path, options: &input::Options) -> Result<Result<Self, Vec<Problem>>, Failure> {
-        let configuration = input::read(file, options)?;
+    /// Reads the operator's configuration. The inner error has the problems in it, as `check` reports them.
+    pub fn read(input: &Input) -> Result<Result<Self, Vec<Problem>>, Failure> {
+        let configuration = input.read()?;
         let unresolved = configuration.unresolved_problems();
         if !unresolved.is_empty() {
             return Ok(Err(unresolved));
@@ -77,27 +74,27 @@ impl Plugin {
         json!({"gateway": self.gateway, "filter": self.filter})
     }
 
-    /// Puts a setting of the filter.
+    /// Sets a setting of the filter.
     pub fn set(&mut self, key: &str, value: Value) {
         self.filter.insert(key.to_owned(), value);
     }
 
     /// Whether a setting of the filter has this value.
-    pub fn says(&self, key: &str, value: impl Into<Value>) -> bool {
+    pub fn has(&self, key: &str, value: impl Into<Value>) -> bool {
         self.filter.get(key) == Some(&value.into())
     }
 
-    /// Where the filter's peers are named: `--proxy`, the operator's file, or nowhere.
+    /// Sets the filter's peers from `--proxy`. If nothing names them, this is left to be done.
     pub fn add_proxies(&mut self, proxies: &[String], todo: &mut Vec<String>) {
         if !proxies.is_empty() {
             self.set("trustedProxies", json!(proxies));
         } else if !self.filter.contains_key("trustedProxies")
-            && !self.says("edge", true)
-            && !self.says("peerTrust", "certificate")
+            && !self.has("edge", true)
+            && !self.has("peerTrust", "certificate")
         {
             todo.push(
-                "name the proxies that connect to this Envoy with --proxy IP: until then the filter takes the Gateway's list, which names \
-                 Envoy itself, and refuses them with trusted_proxy_untrusted_source"
+                "name the proxies that connect to this Envoy with --proxy IP: without it the filter uses the Gateway's list, \
+                 which names Envoy itself, and refuses the proxies with trusted_proxy_untrusted_source"
                     .to_owned(),
             );
         }

@@ -1,4 +1,4 @@
-//! A shipped file in which texts are replaced, each in the one place where it is.
+//! A shipped file in which texts are replaced. Each text must occur exactly once.
 
 use crate::output::Failure;
 
@@ -16,8 +16,8 @@ impl Template {
     fn failure(&self, wanted: &str, count: usize) -> Failure {
         Failure::new(
             self.name,
-            format!("has {wanted:?} {count} times instead of once, in the file that this program was built with"),
-            "report this: it is a mistake of this program",
+            format!("contains {wanted:?} {count} times instead of once, in the copy that is built into this program"),
+            "please report this: it is a bug in this program",
         )
     }
 
@@ -28,7 +28,7 @@ impl Template {
         }
     }
 
-    /// Where the lines from the one with `first` to the one before that with `end` are.
+    /// The range from the line with `first` up to, but not including, the next line with `end`.
     fn lines(&self, first: &str, end: &str) -> Result<std::ops::Range<usize>, Failure> {
         let at = self.place(first)?;
         let start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |line| line.saturating_add(1));
@@ -39,14 +39,14 @@ impl Template {
         Ok(start..stop.max(start))
     }
 
-    /// Puts `to` where `from` is.
+    /// Replaces `from`, which must occur once, with `to`.
     pub fn replace(&mut self, from: &str, to: &str) -> Result<(), Failure> {
         let at = self.place(from)?;
         self.text.replace_range(at..at.saturating_add(from.len()), to);
         Ok(())
     }
 
-    /// Puts `to` wherever `from` is.
+    /// Replaces every `from` with `to`.
     pub fn replace_all(&mut self, from: &str, to: &str) -> Result<(), Failure> {
         if !self.text.contains(from) {
             return Err(self.failure(from, 0));
@@ -55,26 +55,26 @@ impl Template {
         Ok(())
     }
 
-    /// Takes the lines from the one with `first` to the one before the next one with `end` out, and puts `to` there.
+    /// Replaces the lines from the one with `first` up to, but not including, the next one with `end`.
     pub fn replace_lines(&mut self, first: &str, end: &str, to: &str) -> Result<(), Failure> {
         let lines = self.lines(first, end)?;
         self.text.replace_range(lines, to);
         Ok(())
     }
 
-    /// Puts lines before the one with `mark`.
+    /// Inserts lines before the line with `mark`.
     pub fn insert_before(&mut self, mark: &str, lines: &str) -> Result<(), Failure> {
         let at = self.lines(mark, mark)?.start;
         self.text.insert_str(at, lines);
         Ok(())
     }
 
-    /// The lines from the one with `first` to the one before the next one with `end`.
+    /// The lines from the one with `first` up to, but not including, the next one with `end`.
     pub fn cut(&self, first: &str, end: &str) -> Result<String, Failure> {
         Ok(self.text.get(self.lines(first, end)?).unwrap_or_default().to_owned())
     }
 
-    /// From the line with `first` to the end.
+    /// Replaces everything from the line with `first` to the end.
     pub fn replace_rest(&mut self, first: &str, to: &str) -> Result<(), Failure> {
         let at = self.lines(first, first)?.start;
         self.text.truncate(at);

@@ -1,8 +1,8 @@
-//! JSON as people write it in YAML: objects in blocks, everything else in one line.
+//! JSON as readable YAML: objects in block style, everything else on one line.
 
 use serde_json::{Map, Value};
 
-/// A text as YAML takes it in any place: JSON strings are YAML strings.
+/// A text as a quoted YAML string. JSON strings are valid YAML strings.
 pub fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
@@ -17,7 +17,7 @@ fn key(name: &str) -> String {
     if plain && !word { name.to_owned() } else { quoted(name) }
 }
 
-/// The members of an object, one below the other; those that are objects themselves with their own members below.
+/// The members of an object, one per line. Nested objects are indented below their key.
 pub fn block(members: &Map<String, Value>, indent: usize) -> String {
     members.iter().map(|(name, value)| member(name, value, indent)).collect()
 }
@@ -31,7 +31,7 @@ pub fn member(name: &str, value: &Value, indent: usize) -> String {
     }
 }
 
-/// Text, each of its lines indented.
+/// A text with each line indented.
 pub fn indented(text: &str, indent: usize) -> String {
     let space = " ".repeat(indent);
     text.lines().map(|line| format!("{space}{line}\n")).collect()

@@ -1,4 +1,4 @@
-//! Reads a log in blocks of whole lines, which all processors judge, and puts what they counted together in order.
+//! Reads a log in blocks of whole lines, judges them on all processors, and adds up the counts in order.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -11,18 +11,18 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::Judge;
 use super::tally::Tally;
 
-/// A block grows until its last line is whole.
+/// The size of a block. A block grows until its last line is complete.
 const BLOCK: usize = 1 << 20;
-/// No line of an access log is as long as this: headers have 60 KiB at most.
+/// The longest line that is judged. Lines of access logs are shorter: headers have at most 60 KiB.
 const LONGEST: usize = 4 << 20;
 
-/// Some whole lines, or the mark of one that is too long.
+/// Complete lines, or a mark for a line that is too long.
 enum Block {
     Lines(Vec<u8>),
     TooLong,
 }
 
-/// Judges every line of a log; `length` is the log's in bytes, 0 where nobody knows it.
+/// Judges every line of a log. `length` is the length of the log in bytes, or 0 if it is not known.
 pub fn tally(
     mut log: impl Read + Send,
     length: u64,
@@ -82,7 +82,7 @@ fn next(waiting: &Mutex<Receiver<(usize, Block)>>) -> Option<(usize, Block)> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// Cuts the log into blocks. Nobody listens any more where sending fails.
+/// Cuts the log into blocks. If sending fails, there is no receiver any more.
 fn read(log: &mut impl Read, blocks: &SyncSender<(usize, Block)>) -> io::Result<()> {
     let (mut pending, mut number, mut skipping) = (Vec::new(), 0_usize, false);
     let mut send = |block: Block| {
@@ -126,7 +126,7 @@ fn read(log: &mut impl Read, blocks: &SyncSender<(usize, Block)>) -> io::Result<
     }
 }
 
-/// On standard error, and only if that is a terminal.
+/// The progress bar: on standard error, and only if that is a terminal.
 fn progress(length: u64) -> ProgressBar {
     const BAR: &str = "{wide_bar} {percent:>3} %  {bytes} of {total_bytes}  {eta} left";
     const UNKNOWN: &str = "{spinner} {bytes}  {bytes_per_sec}";

@@ -1,4 +1,4 @@
-//! What `replay` found, for people and for programs.
+//! The report of `replay`, as text and as JSON.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use super::tally::{Example, Group, Tally, Verdict};
 use crate::output::{Output, Style};
 use crate::record::Unjudged;
 
-/// Writes everything.
+/// Writes the report.
 pub fn write(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()> {
     if out.is_json() { out.json(&to_json(tally, compared)) } else { write_text(tally, compared, out) }
 }
@@ -27,7 +27,7 @@ fn style(verdict: &Verdict) -> Style {
     }
 }
 
-/// The most frequent first; those that are alike in the order of their names.
+/// Sorts groups by count, the largest first; groups of the same size are sorted by name.
 fn by_count<K>(groups: impl Iterator<Item = (K, u64)>) -> Vec<K> {
     let mut groups: Vec<_> = groups.collect();
     groups.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -56,7 +56,7 @@ fn lines(count: u64) -> String {
 
 fn write_doubts(tally: &Tally, out: &mut Output) -> io::Result<()> {
     if tally.otherwise.count > 0 {
-        let name = out.paint(Style::Doubtful, "decided otherwise when it was logged: by another policy?").to_string();
+        let name = out.paint(Style::Doubtful, "decided differently when logged (by another policy?)").to_string();
         write_group(out, &tally.otherwise, &name)?;
     }
     if tally.is_complete() {
@@ -65,10 +65,10 @@ fn write_doubts(tally: &Tally, out: &mut Output) -> io::Result<()> {
     let heading = out.paint(Style::Bad, "not judged:").to_string();
     writeln!(out, "\n{heading}")?;
     if tally.broken.count > 0 {
-        write_group(out, &tally.broken, "no JSON objects")?;
+        write_group(out, &tally.broken, "not a JSON object")?;
     }
     if tally.unrecorded.count > 0 {
-        write_group(out, &tally.unrecorded, "without \"recorded\": log as `render envoy --record` does")?;
+        write_group(out, &tally.unrecorded, "without \"recorded\": configure the log as `render envoy --record` does")?;
     }
     for (why, group) in &tally.lacking {
         write_group(out, group, &explained(why))?;
@@ -79,10 +79,12 @@ fn write_doubts(tally: &Tally, out: &mut Output) -> io::Result<()> {
 fn explained(why: &Unjudged) -> String {
     match why {
         Unjudged::Lacks(field) => {
-            format!("without \"recorded\".{field}, which the policy reads: log as `render envoy --record` does for it")
+            format!(
+                "without \"recorded\".{field}, which the policy reads: configure the log as `render envoy --record` does"
+            )
         }
-        Unjudged::UnclearCopies(name) => format!("unclear how many copies of {name} there were"),
-        Unjudged::Unreadable => "with a \"recorded\" that is not a record".to_owned(),
+        Unjudged::UnclearCopies(name) => format!("with an unclear number of copies of {name}"),
+        Unjudged::Unreadable => "with a \"recorded\" that is not a valid record".to_owned(),
     }
 }
 
@@ -171,7 +173,7 @@ fn to_json(tally: &Tally, compared: bool) -> Value {
     report
 }
 
-/// Empty texts are null.
+/// An empty text becomes null.
 fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }

@@ -1,4 +1,4 @@
-//! Judges lines, and counts what becomes of them.
+//! Judges lines, and counts the results.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,72 +10,72 @@ use serde::Deserialize;
 use super::Judge;
 use crate::record::{Record, Unjudged, as_latin1};
 
-/// What a policy decides; the results are those of the filter's counter.
+/// The decision of a policy. The results have the same names as in the filter's counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Verdict {
     /// `admitted`, `anonymous`, `delegated`, `refused` or `would_refuse`.
     pub result: &'static str,
-    /// The reason's code; empty where the request is admitted.
+    /// The code of the reason; empty if the request is admitted.
     pub reason: String,
 }
 
 impl Verdict {
-    /// What the filter leaves in the access log: the reason of a refusal.
+    /// The reason that the filter writes to the access log, which is that of a refusal.
     fn logged(&self) -> Option<&str> {
         matches!(self.result, "refused" | "would_refuse").then_some(&self.reason)
     }
 }
 
-/// A verdict, and what an admitted request gets.
+/// A verdict, with the user and the scopes of an admitted request.
 struct Judged {
     verdict: Verdict,
     user: Option<Vec<u8>>,
     scopes: Option<Scopes>,
 }
 
-/// A request, for people.
+/// A request, as shown to people.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// The line in the log, from 1.
+    /// The line in the log, starting at 1.
     pub line: u64,
     pub peer: String,
     pub method: String,
     pub path: String,
     pub user: String,
-    /// What else there is to say.
+    /// Anything else.
     pub note: String,
 }
 
-/// A number of requests, and the first of them.
+/// The number of requests in a group, and the first of them.
 #[derive(Debug, Default)]
 pub struct Group {
     pub count: u64,
     pub examples: Vec<Example>,
 }
 
-/// From what to what another policy changes a verdict; the word says what an admitted request gets else.
+/// A change by another policy: the old verdict, the new one, and what else an admitted request gets.
 pub type Change = (Verdict, Verdict, &'static str);
 
-/// All that was counted.
+/// All counts.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub lines: u64,
     pub verdicts: BTreeMap<Verdict, Group>,
-    /// By what the other policy decides instead.
+    /// Decisions that the other policy changes.
     pub changes: BTreeMap<Change, Group>,
-    /// Requests that both judged.
+    /// Requests that both policies judged.
     pub compared: u64,
-    /// Requests that the log has another reason for than the policy.
+    /// Requests for which the log has another reason than the policy.
     pub otherwise: Group,
     /// Requests that Envoy answered before the filter, by status.
     pub unseen: BTreeMap<String, Group>,
-    /// What the policies read and the log lacks.
+    /// Lines that lack something that a policy reads.
     pub lacking: BTreeMap<Unjudged, Group>,
     /// Lines without a record.
     pub unrecorded: Group,
     /// Lines that are not JSON objects.
     pub broken: Group,
-    /// How many examples are kept of each.
+    /// How many examples are kept for each group.
     pub most: usize,
 }
 
@@ -87,7 +87,7 @@ impl Group {
         }
     }
 
-    /// Takes over what was counted behind `lines` other lines.
+    /// Adds counts from later lines; `lines` is the number of lines before them.
     fn take(&mut self, other: Self, most: usize, lines: u64) {
         self.count = self.count.saturating_add(other.count);
         let room = most.saturating_sub(self.examples.len());
@@ -96,7 +96,7 @@ impl Group {
     }
 }
 
-/// One line of the log, as far as it matters here.
+/// One line of the log, with the fields that are read here.
 #[derive(Deserialize)]
 struct Line<'a> {
     #[serde(default, borrow, deserialize_with = "present")]
@@ -110,12 +110,12 @@ struct Line<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Tells a key that is there with `null` from one that is not there.
+/// Distinguishes a key with the value `null` from a missing key.
 fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'a>>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// Bytes as people read them: what is not printable ASCII is escaped, what is long is cut.
+/// Bytes as shown to people: other than printable ASCII is escaped, and long values are cut.
 fn shown(bytes: &[u8]) -> String {
     const SHOWN: usize = 200;
     let text: String = bytes.iter().take(SHOWN).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
@@ -123,12 +123,12 @@ fn shown(bytes: &[u8]) -> String {
 }
 
 impl Tally {
-    /// Whether every line was judged, or never reached the filter.
+    /// Whether every line was judged, except requests that never reached the filter.
     pub fn is_complete(&self) -> bool {
         self.broken.count == 0 && self.unrecorded.count == 0 && self.lacking.is_empty()
     }
 
-    /// Takes over what was counted in the lines behind these.
+    /// Adds the counts of the lines after these.
     pub fn append(&mut self, other: Self) {
         let (most, lines) = (self.most, self.lines);
         fn all<K: Ord>(mine: &mut BTreeMap<K, Group>, theirs: BTreeMap<K, Group>, most: usize, lines: u64) {
@@ -147,7 +147,7 @@ impl Tally {
         self.lines = self.lines.saturating_add(other.lines);
     }
 
-    /// Counts a line that is none: too long, or no JSON object.
+    /// Counts a line that cannot be read: it is too long, or is not a JSON object.
     pub fn broken(&mut self, why: &str) {
         self.lines = self.lines.saturating_add(1);
         let line = self.lines;
@@ -161,11 +161,11 @@ impl Tally {
             return;
         }
         if !text.trim_ascii_start().starts_with(b"{") {
-            return self.broken("no object");
+            return self.broken("not an object");
         }
         let line = match serde_json::from_slice::<Line<'_>>(text) {
             Ok(line) => line,
-            // The error counts lines of its own: there is one.
+            // The error adds its own line number, which is always 1.
             Err(error) => {
                 let said = error.to_string();
                 return self.broken(said.split(" at line ").next().unwrap_or_default());

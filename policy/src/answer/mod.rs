@@ -1,4 +1,4 @@
-//! What a refusal looks like: the reply to the client, its page for browsers, and what the operator reads of it.
+//! How a refusal is answered: the reply to the client, the page for browsers, and the log line for the operator.
 
 mod page;
 pub mod reply;

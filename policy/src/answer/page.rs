@@ -1,12 +1,13 @@
-//! The page that a browser shows of a refused navigation (contract, section 6).
+//! The page that a browser shows for a refused navigation (contract, section 6).
 //!
-//! No script, nothing from elsewhere, and nothing of the request in it.
+//! It has no script, no external resources, and no part of the request.
 
 use crate::reason::{Reason, Refusal};
 use crate::request::Request;
 use crate::text::trim;
 
-/// Headers that only the page has. The policy allows the one style sheet below, by its hash, and nothing else.
+/// Headers that only the page has. The content security policy allows the style sheet below, by its hash, and nothing
+/// else.
 pub(super) const HEADERS: [(&str, &[u8]); 4] = [
     ("content-type", b"text/html; charset=utf-8"),
     (
@@ -34,7 +35,7 @@ a{color:var(--link)}\n\
 code{font:1rem ui-monospace,monospace;overflow-wrap:anywhere;user-select:all}\n\
 @media (max-width:30rem){main{padding:1.25rem}code{font-size:.875rem}}";
 
-/// Whether the client would rather have HTML than anything else, as browsers do where they navigate.
+/// Whether the client prefers HTML to anything else, as browsers do when they navigate.
 pub(super) fn is_wanted(request: &Request<'_>) -> bool {
     let Some(accept) = request.headers.joined(b"accept") else { return false };
     let (mut html, mut others, mut json) = (0, 0, 0);
@@ -54,7 +55,7 @@ pub(super) fn is_wanted(request: &Request<'_>) -> bool {
     html > json && html >= others
 }
 
-/// A weight such as `0.8` in thousandths; what is not a weight is 0 (RFC 9110, section 12.4.2).
+/// A weight such as `0.8` in thousandths (RFC 9110, section 12.4.2). Anything that is not a weight is 0.
 fn thousandths(weight: &[u8]) -> u32 {
     match weight {
         [b'1'] | [b'1', b'.', ..] => 1000,
@@ -81,12 +82,12 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
     let reason = if hide_reason {
         "<p class=\"soft\">The reason is in the log of the Envoy that guards this service.</p>".to_owned()
     } else {
-        // Of what a header's name may hold, only the ampersand means something to HTML.
+        // The ampersand is the only character of header names that has a meaning in HTML.
         let code = refusal.code().replace('&', "&amp;");
         format!(
-            "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason is in the log of the Envoy that \
-             guards this service too, with the address that the request came from. The README of openclaw-trusted-proxy \
-             says what to change.</p>"
+            "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason is also in the log of the Envoy \
+             that guards this service, with the address that the request came from. The documentation of \
+             openclaw-trusted-proxy says what to change.</p>"
         )
     };
     format!(
@@ -94,7 +95,7 @@ pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"robots\" content=\"noindex\">\n<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
          <body>\n<main>\n<p class=\"status\">{status}</p>\n<h1>{title}</h1>\n\
-         <p>The OpenClaw Gateway behind this address is guarded, and this request was not let through.</p>\n\
+         <p>Access to the OpenClaw Gateway at this address is restricted, and this request was refused.</p>\n\
          <h2>What you can do</h2>\n<p>{advice} <a href=\"\">Try again</a></p>\n\
          <h2>For the operator</h2>\n{reason}\n</main>\n</body>\n</html>\n"
     )

@@ -1,4 +1,4 @@
-//! What a refused client sees (contract, section 6).
+//! The reply to a refused client (contract, section 6).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,13 +16,13 @@ use crate::text::trim;
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// Headers besides those that Envoy adds.
+    /// The headers, without those that Envoy adds.
     pub headers: Vec<(&'static str, Cow<'static, [u8]>)>,
-    /// The body; of a WebSocket its first and last frame.
+    /// The body. For a WebSocket, this is its first and last frame.
     pub body: Vec<u8>,
 }
 
-/// Behind a WebSocket key, before it is hashed (RFC 6455, section 1.3).
+/// What is appended to a WebSocket key before it is hashed (RFC 6455, section 1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The close code "policy violation".
 const POLICY_VIOLATION: u16 = 1008;
@@ -30,8 +30,8 @@ const POLICY_VIOLATION: u16 = 1008;
 const MAX_CLOSE_REASON: usize = 123;
 
 impl Reply {
-    /// The refusal of a plain request: a page for a browser that navigates, JSON for everything else. Envoy itself
-    /// leaves the body out where the method is `HEAD`. Without a request nothing is known of the client.
+    /// The refusal of a plain request: a page for a browser that navigates, and JSON for everything else. Envoy itself
+    /// leaves out the body if the method is `HEAD`. If the request could not be read, `request` is `None`.
     #[must_use]
     pub fn http(refusal: &Refusal<'_>, request: Option<&Request<'_>>, hide_reason: bool) -> Self {
         let known = |value: &'static [u8]| Cow::Borrowed(value);
@@ -50,8 +50,8 @@ impl Reply {
         Self { status: refusal.reason.status(), headers, body: body.into_bytes() }
     }
 
-    /// The refusal of a WebSocket: its handshake is accepted, and one close frame follows, since a browser shows its
-    /// page nothing of a handshake that fails. `None` where the handshake is none that could be accepted.
+    /// The refusal of a WebSocket: the handshake is accepted, and one close frame follows. If the handshake failed, the
+    /// browser would not show its page the reason. `None` if the handshake cannot be accepted.
     #[must_use]
     pub fn websocket(refusal: &Refusal<'_>, request: &Request<'_>, hide_reason: bool) -> Option<Self> {
         let version = request.fields.websocket_version.only().map(trim);
@@ -77,7 +77,7 @@ impl Reply {
     }
 }
 
-/// The body for everything that is not a browser.
+/// The body for every client that is not a browser.
 fn json(refusal: &Refusal<'_>, hide_reason: bool) -> String {
     let (message, kind) = if refusal.reason == Reason::AttributionRequired {
         (
@@ -114,7 +114,7 @@ pub fn websocket_key(nonce: [u8; 16]) -> String {
     STANDARD.encode(nonce)
 }
 
-/// An unmasked close frame; the reason is ASCII, so that it can be cut anywhere.
+/// An unmasked close frame. The reason is ASCII, so it can be cut anywhere.
 fn close_frame(code: u16, reason: &[u8]) -> Vec<u8> {
     const CLOSE: u8 = 0x88;
     let reason = reason.get(..MAX_CLOSE_REASON).unwrap_or(reason);

@@ -1,4 +1,4 @@
-//! What an operator reads of a refusal: the log line, and the values for access logs (contract, section 7).
+//! A refusal for the operator: the log line, and the values for access logs (contract, section 7).
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ const fn shown(bytes: &[u8]) -> Escaped<'_> {
     Escaped { bytes, limit: SHOWN }
 }
 
-/// The user of a refusal for an access log, escaped, where the request got far enough to have one.
+/// The user of a refusal for an access log, escaped. `None` if no rule found a user.
 #[must_use]
 pub fn user(refusal: &Refusal<'_>) -> Option<String> {
     refusal.user.map(|user| shown(user).to_string())
 }
 
-/// The log line of a refusal. The query is left out, it may hold secrets.
+/// The log line of a refusal. The query is left out because it may contain secrets.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
     /// What was refused.

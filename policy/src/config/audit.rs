@@ -1,5 +1,6 @@
-//! What a configuration allows, but an operator should know (contract, section 7). Ids that
-//! start with `gateway.` are the Gateway's own, with its severities; those that start with `filter.` are ours.
+//! Findings about settings that are allowed, but that an operator should know about (contract, section 7).
+//!
+//! Ids that start with `gateway.` are the Gateway's own, with its severities. Ids that start with `filter.` are ours.
 
 use std::fmt;
 
@@ -14,9 +15,9 @@ use crate::scopes::Scopes;
 pub enum Severity {
     /// Worth knowing.
     Info,
-    /// Should be mended, or be deliberate.
+    /// Should be fixed, or be deliberate.
     Warn,
-    /// Opens a door.
+    /// May let an attacker in.
     Critical,
 }
 
@@ -33,11 +34,11 @@ impl fmt::Display for Severity {
 /// One audit finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The check: the Gateway's own id where it has one, else `filter.…`.
+    /// The id of the check: the Gateway's own if it has one, otherwise `filter.…`.
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// Where, what, and what to do.
+    /// Where it is, what it is, and what to do about it.
     pub text: String,
 }
 
@@ -47,14 +48,14 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Entries of one kind that are shown one by one; the rest is counted.
+/// How many findings of one kind are listed. The rest are counted.
 const SHOWN: usize = 10;
 
 /// Collects findings while a configuration is read.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     findings: Vec<Finding>,
-    /// The Gateway listens beyond loopback, by its own `bind`.
+    /// Whether the Gateway's `bind` is set to anything other than loopback.
     exposed: bool,
     useless: usize,
     broad: usize,
@@ -65,18 +66,18 @@ impl Audit {
         self.findings.push(Finding { id, severity, text: text.into() });
     }
 
-    /// The severity that the Gateway gives to what matters more where it is exposed.
+    /// The severity of findings that matter more if the Gateway is exposed.
     const fn by_exposure(&self) -> Severity {
         if self.exposed { Severity::Critical } else { Severity::Warn }
     }
 
-    /// To be called first: other findings weigh more on an exposed Gateway.
+    /// Must be called first: other findings are more severe if the Gateway is exposed.
     pub(super) fn note_exposure(&mut self, bind: Option<&str>) {
         self.exposed = bind.is_some_and(|bind| bind != "loopback");
         self.add(
             "gateway.trusted_proxy_auth",
             Severity::Critical,
-            "authentication is the proxy's: keep every other network path to the Gateway closed",
+            "authentication is left to the proxy: close every other network path to the Gateway",
         );
     }
 
@@ -85,7 +86,7 @@ impl Audit {
             self.add(
                 "filter.report_mode",
                 Severity::Critical,
-                "nothing is refused and no header is touched: only for a Gateway that still authenticates by itself",
+                "no request is refused and no header is changed: only for a Gateway that still authenticates users itself",
             );
         }
     }
@@ -95,7 +96,7 @@ impl Audit {
             self.add(
                 "filter.trusted_peers",
                 Severity::Warn,
-                "the listener must verify certificates (require_client_certificate, trusted_ca): the filter cannot tell whether it does",
+                "the listener must verify certificates (require_client_certificate, trusted_ca): the filter cannot check that it does",
             );
         }
         if peers.suffice {
@@ -112,7 +113,7 @@ impl Audit {
             self.add(
                 "filter.default_ceiling",
                 Severity::Info,
-                "scopes.users[\"*\"] allows what some entry does not: to take that entry out gives its users more",
+                "scopes.users[\"*\"] allows scopes that some entry does not: removing that entry would give its users more",
             );
         }
     }
@@ -123,7 +124,7 @@ impl Audit {
             self.add(
                 "filter.removed_proxies",
                 Severity::Info,
-                "a proxy that is taken out of trustedProxies counts as a client in X-Forwarded-For from then on",
+                "a proxy that is removed from trustedProxies counts as a client in X-Forwarded-For from then on",
             );
         }
     }
@@ -143,7 +144,7 @@ impl Audit {
             self.add(
                 "gateway.trusted_proxy_allow_loopback",
                 Severity::Warn,
-                "allowLoopback trusts every process on this host like the proxy: keep the host to the proxy",
+                "allowLoopback trusts every process on this host as it trusts the proxy: run nothing else on this host",
             );
         }
     }
@@ -152,7 +153,7 @@ impl Audit {
         self.add(
             "gateway.trusted_proxy_no_allowlist",
             Severity::Warn,
-            "allowUsers is empty: everybody whom the proxy authenticates comes in",
+            "allowUsers is empty: everybody whom the proxy authenticates is admitted",
         );
     }
 
@@ -161,32 +162,32 @@ impl Audit {
             self.add(
                 "gateway.control_ui.allowed_origins_wildcard",
                 self.by_exposure(),
-                "allowedOrigins holds \"*\": any web page can use a signed-in user's browser; list the origins instead",
+                "allowedOrigins contains \"*\": any web page can use a signed-in user's browser; list the origins instead",
             );
         }
         if self.exposed && origins.is_empty() && !origins.host_fallback() {
             self.add(
                 "gateway.control_ui.allowed_origins_required",
                 Severity::Critical,
-                "allowedOrigins names no origin: the Control UI in a browser is refused; list its origin",
+                "allowedOrigins does not name an origin: browsers cannot use the Control UI; list its origin",
             );
         }
         if origins.host_fallback() {
             self.add(
                 "gateway.control_ui.host_header_origin_fallback",
                 self.by_exposure(),
-                "an origin that equals the Host header passes, which DNS rebinding can arrange: list the origins instead",
+                "an origin that equals the Host header is allowed, which DNS rebinding can exploit: list the origins instead",
             );
         }
     }
 
     pub(super) fn note_real_ip_fallback(&mut self, enabled: bool) {
         if enabled {
-            // In this mode proxies that are not loopback count as exposure to the Gateway too.
+            // In this mode, the Gateway also counts proxies that are not loopback as exposure.
             self.add(
                 "gateway.real_ip_fallback_enabled",
                 Severity::Critical,
-                "X-Real-IP is believed where X-Forwarded-For names no client: make sure that the proxy overwrites it",
+                "X-Real-IP is trusted when X-Forwarded-For does not name a client: make sure that the proxy overwrites it",
             );
         }
     }
@@ -196,7 +197,7 @@ impl Audit {
             self.add(
                 "filter.attribution_off",
                 Severity::Warn,
-                "requests without an attributable client pass: only for Gateways older than 2026.8",
+                "requests without an attributable client are admitted: only for Gateways older than 2026.8",
             );
         }
     }
@@ -206,7 +207,7 @@ impl Audit {
             self.add(
                 "filter.edge",
                 Severity::Warn,
-                "no proxy is asked for: the login before this filter must run on every route, or nobody is let in",
+                "no trusted proxy is required: the login before this filter must run on every route, or nobody is admitted",
             );
         }
     }
@@ -224,7 +225,11 @@ impl Audit {
     pub(super) fn note_anonymous_paths<'p>(&mut self, added: impl Iterator<Item = &'p str>) {
         let paths: Vec<_> = added.map(|path| format!("{path:?}")).collect();
         if !paths.is_empty() {
-            self.add("filter.anonymous_paths", Severity::Warn, format!("pass without identity: {}", paths.join(", ")));
+            self.add(
+                "filter.anonymous_paths",
+                Severity::Warn,
+                format!("these paths pass without an identity: {}", paths.join(", ")),
+            );
         }
     }
 
@@ -233,7 +238,7 @@ impl Audit {
             self.add(
                 "filter.trusted_proxies",
                 Severity::Info,
-                "filter.trustedProxies names peers that gateway.trustedProxies does not: right where Envoy is between them",
+                "filter.trustedProxies names peers that gateway.trustedProxies does not: this is right if Envoy is between those peers and the Gateway",
             );
         }
     }
@@ -253,13 +258,13 @@ impl Audit {
     }
 
     pub(super) fn note_required_headers<'h>(&mut self, required: impl Iterator<Item = &'h str>) {
-        /// Headers that Envoy writes into every request, so that they are always there.
+        /// Headers that Envoy writes into every request, so they are always present.
         const ENVOYS_OWN: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
         let mut required = required.peekable();
         let text = if required.peek().is_none() {
-            "no requiredHeaders: a process on a trusted address needs only the user header"
+            "requiredHeaders is empty: a process on a trusted address needs only the user header"
         } else if required.all(|name| ENVOYS_OWN.iter().any(|own| own.eq_ignore_ascii_case(name))) {
-            "requiredHeaders names only headers that Envoy itself writes: they prove nothing"
+            "requiredHeaders names only headers that Envoy itself writes, and these prove nothing"
         } else {
             return;
         };

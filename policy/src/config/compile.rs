@@ -1,11 +1,11 @@
-//! Plugin configuration to policy (contract, section 1).
+//! Compiles a plugin configuration to a policy (contract, section 1).
 
 use super::audit::{Audit, Finding};
 use super::headers::{Headers, read_headers};
 use super::json::Node;
 use super::keys;
 use super::peers::{read_peer_address, read_proxies, read_trusted_peers};
-use super::reader::{ConfigErrors, Place, Reader};
+use super::reader::{ConfigErrors, Cursor, Reader};
 use super::scopes::{read_ceilings, read_default_scopes};
 use super::shapes;
 use crate::byte_map::ByteMap;
@@ -14,18 +14,18 @@ use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::{Assertion, Policy, Users};
 use crate::text::{latin1, trim_configured};
 
-/// What a good configuration becomes.
+/// The result of a valid configuration.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// The rules.
     pub policy: Policy,
     /// What is allowed, but deserves a warning.
     pub findings: Vec<Finding>,
-    /// A number below 2^53 that tells one configuration text from another, for the gauge of the policy in force.
+    /// A hash of the configuration's text, below 2^53. A gauge shows it for the policy in force.
     pub fingerprint: u64,
 }
 
-/// Compiles plugin configuration: JSON as Envoy hands it over.
+/// Compiles a plugin configuration: JSON, as Envoy provides it.
 ///
 /// # Errors
 /// Everything that is wrong with it, at once.
@@ -43,7 +43,7 @@ pub fn compile(json: &[u8]) -> Result<Compiled, ConfigErrors> {
             } else {
                 format!("is not JSON: {error}")
             };
-            let whole = Place { path: String::new(), node: None };
+            let whole = Cursor { path: String::new(), node: None };
             reader.error(
                 &whole,
                 problem,
@@ -58,7 +58,7 @@ pub fn compile(json: &[u8]) -> Result<Compiled, ConfigErrors> {
     }
 }
 
-/// FNV-1a, cut to what a double can hold: gauges are doubles in Prometheus.
+/// FNV-1a with 64 bits, cut to the 53 bits that a double can hold: gauges are doubles in Prometheus.
 fn fingerprint(json: &[u8]) -> u64 {
     let hash = json
         .iter()
@@ -66,9 +66,9 @@ fn fingerprint(json: &[u8]) -> u64 {
     hash >> 11
 }
 
-/// Reads everything, so that every error is found; `None` only where no policy can be made.
+/// Reads everything, so that every error is found. `None` only if no policy can be made.
 fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
-    let root = Place::root(node);
+    let root = Cursor::root(node);
     if !matches!(node, Node::Object(_)) {
         reader.error(
             &root,
@@ -104,7 +104,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         reader.error(
             &filter.member("edge"),
             "is true without an assertion",
-            "write filter.assertion: where Envoy's own login (jwt_authn, oauth2) leaves the identity that it verified",
+            "write filter.assertion, the path under which Envoy's own login (jwt_authn, oauth2) stores the identity that it verified",
         );
     }
     audit.note_edge(edge);
@@ -165,14 +165,14 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     Some((policy, audit.into_findings()))
 }
 
-fn check_filter_keys(reader: &mut Reader, filter: &Place<'_>) {
+fn check_filter_keys(reader: &mut Reader, filter: &Cursor<'_>) {
     reader.known_keys(filter, keys::FILTER_NAMES);
     reader.known_keys(&filter.member("scopes"), keys::SCOPES_NAMES);
 }
 
-/// The mode, and what must not be beside it.
-fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, trusted_proxy: &Place<'_>) {
-    const WANTED: &str = "write \"trusted-proxy\": this filter serves no other mode";
+/// Checks the mode, and what must not be set next to it.
+fn check_auth(reader: &mut Reader, gateway: &Cursor<'_>, auth: &Cursor<'_>, trusted_proxy: &Cursor<'_>) {
+    const WANTED: &str = "write \"trusted-proxy\": this filter supports no other mode";
     reader.object(auth);
     let mode = auth.member("mode");
     match mode.node {
@@ -191,7 +191,7 @@ fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, truste
             reader.error(
                 &token,
                 "is set next to mode \"trusted-proxy\" (mixed_trusted_proxy_token)",
-                "remove the token here and in the Gateway (also OPENCLAW_GATEWAY_TOKEN), or keep token auth and leave this filter out",
+                "remove the token here and in the Gateway (also OPENCLAW_GATEWAY_TOKEN), or keep token authentication and do not use this filter",
             );
         }
     }
@@ -206,10 +206,10 @@ fn check_auth(reader: &mut Reader, gateway: &Place<'_>, auth: &Place<'_>, truste
     reader.known_keys(trusted_proxy, keys::TRUSTED_PROXY_NAMES);
 }
 
-/// Whether the list is empty is judged on the list as written: `[""]` matches nobody.
-fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> Users {
+/// Reads `allowUsers`. Only a list that is written as empty allows everybody: `[""]` matches nobody.
+fn read_users(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Users {
     let Some(entries) =
-        reader.strings(place).filter(|_| !matches!(place.node, Some(Node::List(items)) if items.is_empty()))
+        reader.strings(cursor).filter(|_| !matches!(cursor.node, Some(Node::List(items)) if items.is_empty()))
     else {
         audit.note_no_allowlist();
         return Users::Any;
@@ -218,33 +218,33 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> User
     for (at, user) in entries {
         if user.is_empty() || trim_configured(user) != user {
             audit.note_useless(
-                place.item(at).path,
-                format!("{user:?} is blank or padded, and users are compared trimmed"),
+                cursor.item(at).path,
+                format!("{user:?} is blank or has spaces around it, and users are compared without them"),
             );
         } else if let Some(user) = latin1(user) {
             users.insert(user, ());
         } else {
             audit.note_useless(
-                place.item(at).path,
-                format!("{user:?} has characters above U+00FF, which no header carries"),
+                cursor.item(at).path,
+                format!("{user:?} has characters above U+00FF, which no header can carry"),
             );
         }
     }
     Users::Only(users)
 }
 
-fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Place<'_>) -> Origins {
+fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Cursor<'_>) -> Origins {
     reader.object(control_ui);
     let fallback = reader.bool(&control_ui.member("dangerouslyAllowHostHeaderOriginFallback"));
     let mut origins = Origins::new(fallback == Some(true));
-    let place = control_ui.member("allowedOrigins");
-    for (at, entry) in reader.strings(&place).unwrap_or_default() {
+    let cursor = control_ui.member("allowedOrigins");
+    for (at, entry) in reader.strings(&cursor).unwrap_or_default() {
         let origin = trim_configured(entry).to_lowercase();
         if !origins.insert(&origin) {
             audit.note_useless(
-                place.item(at).path,
+                cursor.item(at).path,
                 format!(
-                    "{entry:?} is not an origin as browsers send one (scheme://host, and a port unless it is the default)"
+                    "{entry:?} is not an origin in the form that browsers send (scheme://host, and the port unless it is the default)"
                 ),
             );
         }
@@ -253,7 +253,7 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Place<'_>) 
     origins
 }
 
-fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, extra: &Place<'_>) -> OwnPaths {
+fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Cursor<'_>, extra: &Cursor<'_>) -> OwnPaths {
     const CONFIG: &str = "/control-ui-config.json";
     const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
     const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
@@ -279,8 +279,8 @@ fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, e
         own.extend(["/v1/models", "/v1/embeddings"].map(str::to_owned));
     }
 
-    let base_place = gateway.member("controlUi").member("basePath");
-    let base = trim_configured(reader.string(&base_place).unwrap_or_default());
+    let base_cursor = gateway.member("controlUi").member("basePath");
+    let base = trim_configured(reader.string(&base_cursor).unwrap_or_default());
     if !matches!(base, "" | "/") {
         let slash = if base.starts_with('/') { "" } else { "/" };
         let base = format!("{slash}{}", base.strip_suffix('/').unwrap_or(base));
@@ -288,8 +288,8 @@ fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, e
             own.extend([CONFIG, CONFIG_NEW].map(|path| format!("{base}{path}")));
         } else {
             audit.note_useless(
-                base_place.path,
-                "is not a plain path: what is below it gets a plugin's default scopes".to_owned(),
+                base_cursor.path,
+                "is not a plain path, so requests below it get a plugin's default scopes".to_owned(),
             );
         }
     }
@@ -305,22 +305,20 @@ fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Place<'_>, e
     OwnPaths { set, endpoints }
 }
 
-fn insert_path(reader: &mut Reader, set: &mut PathSet, place: &Place<'_>, entry: &str) {
-    match set.insert(entry) {
-        Ok(()) => {}
-        Err(BadPath::Everything) => reader.error(place, "would take every path", "name the paths, such as \"/x\" or \"/x/*\""),
-        Err(BadPath::NotPlain) => reader.error(
-            place,
-            "is not a plain path",
-            "write \"/x\", or \"/x/*\" for everything below; no query, no \"%\", \"\\\", \"#\", \"//\", \".\" or \"..\" segment",
-        ),
+fn insert_path(reader: &mut Reader, set: &mut PathSet, cursor: &Cursor<'_>, entry: &str) {
+    if let Err(bad) = set.insert(entry) {
+        let remedy = match bad {
+            BadPath::Everything => "name the paths, such as \"/x\" or \"/x/*\"",
+            BadPath::NotPlain => shapes::PATH_REMEDY,
+        };
+        reader.error(cursor, bad.to_string(), remedy);
     }
 }
 
-fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, place: &Place<'_>) -> (PathSet, PathSet) {
+fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> (PathSet, PathSet) {
     const DEFAULT: [&str; 2] = ["/health", "/healthz"];
     let (mut plain, mut upgrades) = (PathSet::default(), PathSet::default());
-    let Some(entries) = reader.strings(place) else {
+    let Some(entries) = reader.strings(cursor) else {
         for path in DEFAULT {
             let _ = plain.insert(path);
         }
@@ -329,35 +327,35 @@ fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, place: &Place<'_
     audit.note_anonymous_paths(entries.iter().map(|(_, entry)| *entry).filter(|entry| !DEFAULT.contains(entry)));
     for (at, entry) in entries {
         match entry.strip_prefix("ws:") {
-            Some(path) => insert_path(reader, &mut upgrades, &place.item(at), path),
-            None => insert_path(reader, &mut plain, &place.item(at), entry),
+            Some(path) => insert_path(reader, &mut upgrades, &cursor.item(at), path),
+            None => insert_path(reader, &mut plain, &cursor.item(at), entry),
         }
     }
     (plain, upgrades)
 }
 
-/// Where Envoy holds the identity that it verified.
-fn read_assertion(reader: &mut Reader, place: &Place<'_>) -> Option<Assertion> {
+/// Reads where Envoy stores the identity that it verified.
+fn read_assertion(reader: &mut Reader, cursor: &Cursor<'_>) -> Option<Assertion> {
     const WANTED: &str =
         "write the path of the metadata, such as [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"]";
-    place.node?;
-    reader.known_keys(place, keys::ASSERTION_NAMES);
-    let (path_place, as_place) = (place.member("metadata"), place.member("as"));
-    if as_place.node.is_none() {
+    cursor.node?;
+    reader.known_keys(cursor, keys::ASSERTION_NAMES);
+    let (path_cursor, as_cursor) = (cursor.member("metadata"), cursor.member("as"));
+    if as_cursor.node.is_none() {
         reader.error(
-            &as_place,
+            &as_cursor,
             "is missing",
             "write \"match\" (the user header must equal it) or \"identity\" (it is the user)",
         );
     }
-    let use_as = reader.choice(&as_place, &keys::USES);
-    if path_place.node.is_none() {
-        reader.error(&path_place, "is missing", WANTED);
+    let use_as = reader.choice(&as_cursor, &keys::USES);
+    if path_cursor.node.is_none() {
+        reader.error(&path_cursor, "is missing", WANTED);
     }
-    let segments: Vec<&str> = reader.strings(&path_place)?.into_iter().map(|(_, segment)| segment).collect();
+    let segments: Vec<&str> = reader.strings(&path_cursor)?.into_iter().map(|(_, segment)| segment).collect();
     // Property paths are separated by NULs. A namespace alone is not a string.
     if segments.len() < 2 || segments.iter().any(|segment| segment.is_empty() || segment.contains('\0')) {
-        reader.error(&path_place, "is not a path to a string", WANTED);
+        reader.error(&path_cursor, "is not a path to a string", WANTED);
         return None;
     }
     let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
@@ -370,7 +368,7 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_the_published_hash_cut_to_what_a_double_holds() {
-        // Of the test vectors of FNV-1a with 64 bits.
+        // From the published test vectors of FNV-1a with 64 bits.
         for (text, hash) in
             [("", 0xCBF2_9CE4_8422_2325_u64), ("a", 0xAF63_DC4C_8601_EC8C), ("foobar", 0x8594_4171_F739_67E8)]
         {

@@ -1,10 +1,10 @@
-//! What can be a header's name, and what cannot be the name of an identity header (contract, section 1).
+//! Which texts are header names, and which names are reserved (contract, section 1).
 
 use crate::names::{SCOPES_HEADER, fold_alike, folds_to_start_with};
 
-/// Names that are reserved as they are; see [`is_reserved`].
+/// Reserved names; see [`is_reserved`].
 pub(super) const RESERVED: [&str; 30] = [
-    // What would fold like a part of the request line.
+    // Names that fold like a pseudo-header.
     ":method",
     ":path",
     ":authority",
@@ -23,7 +23,7 @@ pub(super) const RESERVED: [&str; 30] = [
     "x-real-ip",
     "x-request-id",
     SCOPES_HEADER,
-    // Hop by hop (RFC 9110, section 7.6.1, and its forerunners).
+    // Hop-by-hop headers (RFC 9110, section 7.6.1, and its predecessors).
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -38,17 +38,18 @@ pub(super) const RESERVED: [&str; 30] = [
     "expect",
 ];
 
-/// Beginnings of names that are reserved; see [`is_reserved`].
+/// Reserved prefixes of names; see [`is_reserved`].
 pub(super) const RESERVED_PREFIXES: [&str; 3] = ["x-envoy-", "sec-", "content-"];
 
-/// Headers that mean something else to HTTP, Envoy or the Gateway, and so can be neither a user header nor stripped.
+/// Whether a name is, or folds like, a header with a meaning to HTTP, Envoy or the Gateway. Such a header can neither
+/// be a user header nor be stripped.
 #[must_use]
 pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.iter().any(|reserved| fold_alike(name.as_bytes(), reserved.as_bytes()))
         || RESERVED_PREFIXES.iter().any(|prefix| folds_to_start_with(name.as_bytes(), prefix.as_bytes()))
 }
 
-/// What a token may hold besides letters and digits.
+/// What a token may contain in addition to letters and digits.
 pub(super) const TOKEN_PUNCTUATION: &str = "!#$%&'*+-.^_`|~";
 
 /// Whether `name` can be a header's name: a token (RFC 9110, section 5.6.2).

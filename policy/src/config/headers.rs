@@ -1,9 +1,9 @@
-//! Everything that names a header, and how the names get on with each other (contract, sections 1 and 5).
+//! Reads every key that names a header, and checks that the names do not clash (contract, sections 1 and 5).
 
 use super::audit::Audit;
 use super::header_names::{is_reserved, is_token};
 use super::json::Node;
-use super::reader::{Place, Reader};
+use super::reader::{Cursor, Reader};
 use crate::byte_map::ByteMap;
 use crate::names::{Names, Naming, SCOPES_HEADER, folded, is_built_in};
 use crate::text::trim_configured;
@@ -20,35 +20,35 @@ pub(super) struct Headers {
 pub(super) fn read_headers(
     reader: &mut Reader,
     audit: &mut Audit,
-    trusted_proxy: &Place<'_>,
-    filter: &Place<'_>,
+    trusted_proxy: &Cursor<'_>,
+    filter: &Cursor<'_>,
 ) -> Option<Headers> {
-    let user_place = trusted_proxy.member("userHeader");
-    if trusted_proxy.node.is_some() && user_place.node.is_none() {
+    let user_cursor = trusted_proxy.member("userHeader");
+    if trusted_proxy.node.is_some() && user_cursor.node.is_none() {
         reader.error(
-            &user_place,
+            &user_cursor,
             "is missing",
             "name the header in which your proxy names the user, such as \"x-forwarded-user\"",
         );
     }
-    let upstream_place = filter.member("upstreamUserHeader");
-    let user = read_user_header(reader, &user_place);
-    let upstream = read_user_header(reader, &upstream_place);
-    let groups_place = filter.member("scopes").member("groupsHeader");
-    let groups = read_user_header(reader, &groups_place);
+    let upstream_cursor = filter.member("upstreamUserHeader");
+    let user = read_user_header(reader, &user_cursor);
+    let upstream = read_user_header(reader, &upstream_cursor);
+    let groups_cursor = filter.member("scopes").member("groupsHeader");
+    let groups = read_user_header(reader, &groups_cursor);
     if let Some(name) = &groups
         && [&user, &upstream].into_iter().flatten().any(|other| other.eq_ignore_ascii_case(name))
     {
-        reader.error(&groups_place, format!("{name:?} carries the user"), "name the header that carries the groups");
+        reader.error(&groups_cursor, format!("{name:?} carries the user"), "name the header that carries the groups");
     }
     let required = read_names(reader, &trusted_proxy.member("requiredHeaders"));
     let stripped = read_names(reader, &filter.member("stripHeaders"));
     let kept = read_names(reader, &filter.member("keepHeaders"));
 
-    for (place, name) in &stripped {
+    for (cursor, name) in &stripped {
         if is_reserved(name) {
             reader.error(
-                place,
+                cursor,
                 format!("{name:?} is, or folds like, a header that HTTP, Envoy or the Gateway needs"),
                 "leave it out",
             );
@@ -61,26 +61,26 @@ pub(super) fn read_headers(
             || groups.as_deref().is_some_and(|groups| same(groups, name))
             || same(name, SCOPES_HEADER)
     };
-    for (place, name) in &kept {
+    for (cursor, name) in &kept {
         if identity(name) {
-            reader.error(place, format!("{name:?} is the filter's own business"), "leave it out");
+            reader.error(cursor, format!("{name:?} is managed by the filter itself"), "leave it out");
         } else if !is_built_in(name) && !stripped.iter().any(|(_, other)| same(other, name)) {
-            audit.note_useless(place.path.clone(), format!("{name:?} is not a header that would be scrubbed"));
+            audit.note_useless(cursor.path.clone(), format!("{name:?} is not a header that would be scrubbed"));
         }
     }
-    for (place, name) in &stripped {
+    for (cursor, name) in &stripped {
         let spared = required.iter().chain(&kept).any(|(_, other)| same(other, name));
         if spared || identity(name) {
             reader.error(
-                place,
+                cursor,
                 format!("{name:?} is needed elsewhere in this configuration"),
-                "leave it out here, or there",
+                "remove it here or there",
             );
         }
     }
     check_foldings(
         reader,
-        [(&user_place, user.as_deref()), (&upstream_place, upstream.as_deref()), (&groups_place, groups.as_deref())],
+        [(&user_cursor, user.as_deref()), (&upstream_cursor, upstream.as_deref()), (&groups_cursor, groups.as_deref())],
         &[&required, &stripped, &kept],
     );
     audit.note_required_headers(required.iter().map(|(_, name)| name.as_str()));
@@ -106,54 +106,54 @@ pub(super) fn read_headers(
     Some(Headers { user, upstream_user, required, names })
 }
 
-/// A header that carries the user; `None` where there is none, or none that could.
-fn read_user_header(reader: &mut Reader, place: &Place<'_>) -> Option<String> {
+/// A header that carries the user or the groups. `None` if the key is absent, or if that header cannot do so.
+fn read_user_header(reader: &mut Reader, cursor: &Cursor<'_>) -> Option<String> {
     const WANTED: &str = "name the header that only your proxy sets, such as \"x-forwarded-user\"";
-    let name = trim_configured(reader.string(place)?);
+    let name = trim_configured(reader.string(cursor)?);
     if name.is_empty() {
-        reader.error(place, "is blank", WANTED);
+        reader.error(cursor, "is blank", WANTED);
         return None;
     }
     if !is_token(name) {
-        reader.error(place, format!("{name:?} is not a legal header name"), WANTED);
+        reader.error(cursor, format!("{name:?} is not a legal header name"), WANTED);
         return None;
     }
     if is_reserved(name) {
-        reader.error(place, format!("{name:?} is, or folds like, a header with a meaning of its own"), WANTED);
+        reader.error(cursor, format!("{name:?} is, or folds like, a reserved header name"), WANTED);
         return None;
     }
     Some(name.to_owned())
 }
 
-/// A list of header names; illegal ones are errors and left out.
-fn read_names<'n>(reader: &mut Reader, place: &Place<'n>) -> Vec<(Place<'n>, String)> {
+/// A list of header names. Illegal ones are errors, and are left out.
+fn read_names<'n>(reader: &mut Reader, cursor: &Cursor<'n>) -> Vec<(Cursor<'n>, String)> {
     let mut names = Vec::new();
-    for (at, entry) in reader.strings(place).unwrap_or_default() {
-        let (place, name) = (place.item(at), trim_configured(entry));
+    for (at, entry) in reader.strings(cursor).unwrap_or_default() {
+        let (cursor, name) = (cursor.item(at), trim_configured(entry));
         if name.is_empty() {
-            reader.error(&place, "is blank", "remove it, or name a header");
+            reader.error(&cursor, "is blank", "remove it, or name a header");
         } else if is_token(name) {
-            names.push((place, name.to_owned()));
+            names.push((cursor, name.to_owned()));
         } else {
-            reader.error(&place, format!("{name:?} is not a legal header name"), "write letters, digits and hyphens");
+            reader.error(&cursor, format!("{name:?} is not a legal header name"), "write letters, digits and hyphens");
         }
     }
     names
 }
 
-/// Two names that fold to one are one to some software behind us: they must not mean different things.
-fn check_foldings(reader: &mut Reader, own: [(&Place<'_>, Option<&str>); 3], lists: &[&Vec<(Place<'_>, String)>]) {
+/// Checks that no two different names fold alike. Some software behind the filter takes such names for the same header.
+fn check_foldings(reader: &mut Reader, own: [(&Cursor<'_>, Option<&str>); 3], lists: &[&Vec<(Cursor<'_>, String)>]) {
     let mut seen = ByteMap::default();
     seen.insert(folded(SCOPES_HEADER.as_bytes()), SCOPES_HEADER);
-    let own = own.into_iter().filter_map(|(place, name)| name.map(|name| (place, name)));
-    let listed = lists.iter().flat_map(|list| list.iter().map(|(place, name)| (place, name.as_str())));
-    for (place, name) in own.chain(listed) {
+    let own = own.into_iter().filter_map(|(cursor, name)| name.map(|name| (cursor, name)));
+    let listed = lists.iter().flat_map(|list| list.iter().map(|(cursor, name)| (cursor, name.as_str())));
+    for (cursor, name) in own.chain(listed) {
         let folded = folded(name.as_bytes());
         let first = seen.get(&folded).copied();
         seen.insert(folded, name);
         if let Some(first) = first.filter(|first| !first.eq_ignore_ascii_case(name)) {
             let problem = format!("{name:?} folds to the same name as {first:?}");
-            reader.error(place, problem, "use one spelling: software behind the filter may take one for the other");
+            reader.error(cursor, problem, "use one spelling: software behind the filter may mistake one for the other");
         }
     }
 }

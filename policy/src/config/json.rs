@@ -1,4 +1,4 @@
-//! JSON as it was written: like `serde_json::Value`, but a repeated key is an error instead of a lost setting.
+//! JSON values. Unlike `serde_json::Value`, a repeated key is an error, so that no setting is lost silently.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// What the value is, for an error.
+    /// The type of the value, for an error.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -30,7 +30,7 @@ impl Node {
         }
     }
 
-    /// The text, trimmed as the Gateway trims it, if this is a string with any.
+    /// The text, trimmed as the Gateway trims it, if this is a string that is not blank.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(crate::text::trim_configured(text)).filter(|text| !text.is_empty()),

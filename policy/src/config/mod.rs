@@ -1,4 +1,4 @@
-//! The operator's words become an immutable [`Policy`](crate::policy::Policy), or every error at once.
+//! Compiles a configuration into an immutable [`Policy`](crate::policy::Policy), or reports all of its errors at once.
 
 mod audit;
 mod compile;

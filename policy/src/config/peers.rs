@@ -1,4 +1,4 @@
-//! Who may connect to this Envoy, and how the filter knows (contract, section 2).
+//! Reads which peers may connect to this Envoy, and where their addresses come from (contract, section 2).
 
 use hashbrown::HashSet;
 
@@ -8,30 +8,30 @@ use super::audit::Audit;
 use super::json::Node;
 use super::keys;
 use super::proxies;
-use super::reader::{Place, Reader};
+use super::reader::{Cursor, Reader};
 use crate::cidrs::{Cidrs, Entry};
 use crate::policy::{PeerAddress, TrustedPeers};
 
-/// The proxies of rule 2, and the Gateway's own where they differ.
+/// The proxies of rule 2, and the Gateway's own proxies if the filter has a list of its own.
 pub(super) fn read_proxies(
     reader: &mut Reader,
     audit: &mut Audit,
-    gateway: &Place<'_>,
-    filter: &Place<'_>,
+    gateway: &Cursor<'_>,
+    filter: &Cursor<'_>,
     may_be_empty: bool,
 ) -> (Cidrs, Cidrs) {
     let (theirs, ours) = (gateway.member("trustedProxies"), filter.member("trustedProxies"));
     let gateway_proxies = read_proxy_list(reader, &theirs);
     let filter_proxies = read_proxy_list(reader, &ours);
-    let place = if ours.node.is_some() { &ours } else { &theirs };
+    let cursor = if ours.node.is_some() { &ours } else { &theirs };
     if !may_be_empty
-        && matches!(place.node, None | Some(Node::List(_)))
-        && !matches!(place.node, Some(Node::List(items)) if !items.is_empty())
+        && matches!(cursor.node, None | Some(Node::List(_)))
+        && !matches!(cursor.node, Some(Node::List(items)) if !items.is_empty())
     {
         reader.error(
-            place,
+            cursor,
             "names no proxy",
-            "list the address of every proxy that connects to this Envoy, and no other",
+            "list the address of every proxy that connects to this Envoy, and nothing else",
         );
     }
     if let Some(proxies) = &filter_proxies {
@@ -39,7 +39,7 @@ pub(super) fn read_proxies(
         audit.note_own_proxies(proxies.iter().any(|(_, entry)| !theirs.contains(entry)));
     }
     for (at, entry) in filter_proxies.as_ref().or(gateway_proxies.as_ref()).into_iter().flatten() {
-        audit.note_proxy(entry, || place.item(*at).path);
+        audit.note_proxy(entry, || cursor.item(*at).path);
     }
     let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
     audit.note_chain(count(&filter_proxies).max(count(&gateway_proxies)), may_be_empty);
@@ -50,69 +50,69 @@ pub(super) fn read_proxies(
     }
 }
 
-fn read_proxy_list(reader: &mut Reader, place: &Place<'_>) -> Option<Vec<(usize, Entry)>> {
-    let entries = reader.strings(place)?;
+fn read_proxy_list(reader: &mut Reader, cursor: &Cursor<'_>) -> Option<Vec<(usize, Entry)>> {
+    let entries = reader.strings(cursor)?;
     let mut list = Vec::with_capacity(entries.len());
     for (at, entry) in entries {
         match proxies::parse(entry) {
             Ok(entry) => list.push((at, entry)),
-            Err(bad) => reader.error(&place.item(at), bad.problem, bad.remedy),
+            Err(bad) => reader.error(&cursor.item(at), bad.problem, bad.remedy),
         }
     }
     Some(list)
 }
 
-/// Identities that the peer's certificate must show, and whether they are enough (rule 4).
+/// The identities that a peer's certificate may have, and whether a certificate is enough (rule 4).
 pub(super) fn read_trusted_peers(
     reader: &mut Reader,
     audit: &mut Audit,
-    filter: &Place<'_>,
+    filter: &Cursor<'_>,
     edge: bool,
 ) -> TrustedPeers {
-    let (list_place, trust_place) = (filter.member("trustedPeers"), filter.member("peerTrust"));
+    let (list_cursor, trust_cursor) = (filter.member("trustedPeers"), filter.member("peerTrust"));
     let mut peers = TrustedPeers::default();
-    let entries = reader.strings(&list_place).unwrap_or_default();
+    let entries = reader.strings(&list_cursor).unwrap_or_default();
     let is_empty = entries.is_empty();
     for (at, entry) in entries {
-        let place = list_place.item(at);
+        let cursor = list_cursor.item(at);
         match check_identity(entry) {
             Ok(()) => {
                 if let Some(doubt) = doubt_spiffe_id(entry) {
-                    audit.note_useless(place.path, format!("{entry:?} {doubt}"));
+                    audit.note_useless(cursor.path, format!("{entry:?} {doubt}"));
                 }
                 peers.identities.insert(entry.as_bytes().into(), ());
             }
             Err(problem) => reader.error(
-                &place,
+                &cursor,
                 format!("{entry:?} {problem}"),
-                "write one URI as it is in the certificate, such as \"spiffe://cluster.local/ns/edge/sa/proxy\"",
+                "write one URI exactly as it is in the certificate, such as \"spiffe://cluster.local/ns/edge/sa/proxy\"",
             ),
         }
     }
-    peers.suffice = reader.choice(&trust_place, &keys::PEER_TRUSTS).unwrap_or(false);
-    if peers.suffice && is_empty && list_place.node.is_none_or(|node| matches!(node, Node::List(_))) {
+    peers.suffice = reader.choice(&trust_cursor, &keys::PEER_TRUSTS).unwrap_or(false);
+    if peers.suffice && is_empty && list_cursor.node.is_none_or(|node| matches!(node, Node::List(_))) {
         reader.error(
-            &trust_place,
+            &trust_cursor,
             "is \"certificate\" without trustedPeers",
             "list in filter.trustedPeers the identity of every proxy that connects to this Envoy",
         );
     }
     if edge && !is_empty {
-        audit.note_useless(list_place.path, "is not asked where filter.edge is true".to_owned());
+        audit.note_useless(list_cursor.path, "is not checked when filter.edge is true".to_owned());
     }
     audit.note_trusted_peers(&peers);
     peers
 }
 
-/// Whether a text can be in a certificate as a URI SAN, and names one identity.
+/// Checks that a text can be a URI SAN of a certificate, and names a single identity.
 fn check_identity(text: &str) -> Result<(), &'static str> {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     if text.is_empty() {
         Err("is blank")
     } else if !text.bytes().all(|byte| matches!(byte, 0x21..=0x7E)) {
-        Err("has bytes that no URI has")
+        Err("has bytes that a URI cannot have")
     } else if text.contains('*') {
-        Err("is a pattern, and identities are compared as they are")
+        Err("is a pattern, and identities are compared byte for byte")
     } else if !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
     {
@@ -122,7 +122,7 @@ fn check_identity(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Why no SPIFFE issuer would sign this (the SPIFFE ID standard, section 2).
+/// Why a text is not a SPIFFE ID that an issuer would sign, if it looks like one (SPIFFE ID standard, section 2).
 fn doubt_spiffe_id(text: &str) -> Option<&'static str> {
     if !text.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("spiffe://")) {
         return None;
@@ -133,11 +133,11 @@ fn doubt_spiffe_id(text: &str) -> Option<&'static str> {
             && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_'))
     };
     if !text.starts_with("spiffe://") {
-        Some("has a scheme in upper case, and SPIFFE issuers write \"spiffe\"")
+        Some("has an upper-case scheme, and SPIFFE issuers write \"spiffe\"")
     } else if !is_domain(domain) {
-        Some("has a trust domain that SPIFFE does not allow (lower case letters, digits, \".\", \"-\", \"_\"; no port)")
+        Some("has a trust domain that SPIFFE does not allow (lower-case letters, digits, \".\", \"-\", \"_\"; no port)")
     } else if path.is_empty() {
-        Some("names a whole trust domain, and peers show an identity in it")
+        Some("names a whole trust domain, and peers present an identity within one")
     } else if path.contains(['?', '#', '%']) || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         Some("has a path that SPIFFE does not allow")
     } else {
@@ -145,29 +145,29 @@ fn doubt_spiffe_id(text: &str) -> Option<&'static str> {
     }
 }
 
-pub(super) fn read_peer_address(reader: &mut Reader, place: &Place<'_>) -> PeerAddress {
+pub(super) fn read_peer_address(reader: &mut Reader, cursor: &Cursor<'_>) -> PeerAddress {
     const WANTED: &str =
         "write \"connection\", or {\"filterState\": \"KEY\"} with the key under which Envoy stores the peer";
-    match place.node {
+    match cursor.node {
         None => PeerAddress::Connection,
         Some(Node::String(text)) if text == keys::CONNECTION => PeerAddress::Connection,
         Some(Node::Object(_)) => {
-            reader.known_keys(place, keys::PEER_ADDRESS_NAMES);
-            let key = place.member("filterState");
+            reader.known_keys(cursor, keys::PEER_ADDRESS_NAMES);
+            let key = cursor.member("filterState");
             match key.node {
                 // Property paths are separated by NULs.
                 Some(Node::String(key)) if !key.is_empty() && !key.contains('\0') => {
                     PeerAddress::FilterState(key.clone())
                 }
                 _ => {
-                    reader.error(&key, "names no filter state", WANTED);
+                    reader.error(&key, "does not name a filter state", WANTED);
                     PeerAddress::Connection
                 }
             }
         }
         Some(node) => {
             reader.error(
-                place,
+                cursor,
                 format!("is {}", node.text().map_or_else(|| node.kind().to_owned(), |text| format!("{text:?}"))),
                 WANTED,
             );

@@ -1,4 +1,4 @@
-//! Entries of `trustedProxies`: canonical addresses and CIDR blocks, and a name for every other form.
+//! Entries of `trustedProxies`: canonical addresses and CIDR blocks. Every other form is named in its error.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub(super) struct BadEntry {
     pub(super) remedy: String,
 }
 
-/// Whether more than a few hosts can hide behind an entry: wider than /16 (IPv4) or /48 (IPv6).
+/// Whether an entry covers a large network: wider than /16 (IPv4) or /48 (IPv6).
 pub(super) const fn is_broad(entry: &Entry) -> bool {
     match entry {
         Entry::Exact(_) => false,
@@ -24,7 +24,10 @@ pub(super) const fn is_broad(entry: &Entry) -> bool {
     }
 }
 
-/// Reads one entry, as the Gateway reads it, but names what the Gateway would ignore or misread.
+/// Reads one entry as the Gateway reads it.
+///
+/// # Errors
+/// [`BadEntry`], for every form that the Gateway would ignore or misread.
 pub(super) fn parse(entry: &str) -> Result<Entry, BadEntry> {
     let bad = |problem: &str, remedy: String| Err(BadEntry { problem: format!("{entry:?} {problem}"), remedy });
     let text = trim_configured(entry);
@@ -46,13 +49,13 @@ pub(super) fn parse(entry: &str) -> Result<Entry, BadEntry> {
         return bad(name_of(address, prefix), one());
     };
     let Some(prefix) = prefix else { return Ok(Entry::Exact(ip)) };
-    // Only digits, no leading zero: "/08" is read as octal by some and as 8 by others.
+    // Only digits, and no leading zero: some software reads "/08" as octal.
     let canonical = !prefix.is_empty()
         && prefix.bytes().all(|byte| byte.is_ascii_digit())
         && (prefix == "0" || !prefix.starts_with('0'));
     let longest = if address.contains(':') { 128 } else { 32 };
     let Some(length) = prefix.parse::<u8>().ok().filter(|length| canonical && *length <= longest) else {
-        return bad("has a bad prefix length", format!("write a number from 0 to {longest} behind the slash"));
+        return bad("has a bad prefix length", format!("write a number from 0 to {longest} after the slash"));
     };
     let length = match (ip, address.contains(':')) {
         (IpAddr::V4(_), true) => match length.checked_sub(96) {
@@ -70,7 +73,7 @@ pub(super) fn parse(entry: &str) -> Result<Entry, BadEntry> {
         return bad("has a bad prefix length", one());
     };
     if net.addr() != net.network() {
-        return bad("has host bits set", format!("write \"{}\", or \"{ip}\" for the one address", net.trunc()));
+        return bad("has host bits set", format!("write \"{}\", or \"{ip}\" for that one address", net.trunc()));
     }
     Ok(Entry::Block(net))
 }
@@ -87,7 +90,7 @@ fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
     let host_of_port = address.rsplit_once(':').filter(|(_, port)| is_decimal(port)).map(|(host, _)| host);
     let bracketed = |host: &str| host.starts_with('[') && host.ends_with(']');
     if address.starts_with('[') && prefix.is_some() {
-        "has brackets around a part of a CIDR block"
+        "has brackets around part of a CIDR block"
     } else if host_of_port.is_some_and(|host| bracketed(host) || host.parse::<std::net::Ipv4Addr>().is_ok()) {
         "is an address with a port"
     } else if address.contains('-')
@@ -100,7 +103,7 @@ fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
         "has a hexadecimal part"
     } else if labels.iter().all(is_decimal) {
         if labels.iter().any(|label| label.len() > 1 && label.starts_with('0')) {
-            "has a part with a leading zero, which some read as octal"
+            "has a part with a leading zero, which some software reads as octal"
         } else if labels.len() < 4 {
             "is a short form of an IPv4 address"
         } else {

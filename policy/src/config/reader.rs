@@ -1,4 +1,4 @@
-//! Reads a configuration value by value, and collects what is wrong instead of stopping at it.
+//! Reads a configuration value by value, and collects errors instead of stopping at the first one.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::json::Node;
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Where: a JSON path such as `gateway.trustedProxies[2]`.
+    /// Where it is: a JSON path such as `gateway.trustedProxies[2]`.
     pub path: String,
     /// What is wrong there.
     pub problem: String,
@@ -21,7 +21,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order in which it was found. Prints one line each.
+/// Everything that is wrong with a configuration, in the order found. Displays one line for each error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConfigErrors(pub(super) Vec<ConfigError>);
 
@@ -47,19 +47,19 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// A place in the configuration: the value there, if any, and its path.
+/// A position in the configuration: its path, and the value at it, if there is one.
 #[derive(Debug, Clone)]
-pub(super) struct Place<'n> {
+pub(super) struct Cursor<'n> {
     pub(super) path: String,
     pub(super) node: Option<&'n Node>,
 }
 
-impl<'n> Place<'n> {
+impl<'n> Cursor<'n> {
     pub(super) fn root(node: &'n Node) -> Self {
         Self { path: String::new(), node: Some(node) }
     }
 
-    /// The member of an object; absent too where this is absent or no object.
+    /// A member of an object. It has no value if this is absent or is not an object.
     pub(super) fn member(&self, key: &str) -> Self {
         let node = match self.node {
             Some(Node::Object(members)) => members.iter().find(|(name, _)| name == key).map(|(_, node)| node),
@@ -69,98 +69,98 @@ impl<'n> Place<'n> {
         Self { path: format!("{}{dot}{key}", self.path), node }
     }
 
-    /// The place of a list's item, for an error.
-    pub(super) fn item(&self, at: usize) -> Place<'static> {
-        Place { path: format!("{}[{at}]", self.path), node: None }
+    /// The position of a list's item, for an error. It has no value.
+    pub(super) fn item(&self, at: usize) -> Cursor<'static> {
+        Cursor { path: format!("{}[{at}]", self.path), node: None }
     }
 
-    /// The member of an object whose keys are the operator's own words, written so that dots in it stay apart.
+    /// A member of an object whose keys the operator chooses. The key is quoted, because it may contain dots.
     pub(super) fn entry(&self, key: &str, node: Option<&'n Node>) -> Self {
         Self { path: format!("{}[{key:?}]", self.path), node }
     }
 
-    /// The path, or what the whole is called.
+    /// The path, or the name of the whole configuration.
     fn shown(&self) -> &str {
         if self.path.is_empty() { "configuration" } else { &self.path }
     }
 }
 
-/// Collects errors while values are read; a value that is wrong reads as absent.
+/// Collects errors while values are read. A value that is wrong reads as absent.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     pub(super) errors: Vec<ConfigError>,
 }
 
 impl Reader {
-    pub(super) fn error(&mut self, place: &Place<'_>, problem: impl Into<String>, remedy: impl Into<String>) {
-        let (path, problem, remedy) = (place.shown().to_owned(), problem.into(), remedy.into());
+    pub(super) fn error(&mut self, cursor: &Cursor<'_>, problem: impl Into<String>, remedy: impl Into<String>) {
+        let (path, problem, remedy) = (cursor.shown().to_owned(), problem.into(), remedy.into());
         self.errors.push(ConfigError { path, problem, remedy });
     }
 
-    fn wrong_type(&mut self, place: &Place<'_>, node: &Node, wanted: &str) {
-        self.error(place, format!("is {}", node.kind()), format!("write {wanted}, or leave the key out"));
+    fn wrong_type(&mut self, cursor: &Cursor<'_>, node: &Node, wanted: &str) {
+        self.error(cursor, format!("is {}", node.kind()), format!("write {wanted}, or leave the key out"));
     }
 
-    /// Checks that a place is an object, if it is there at all.
-    pub(super) fn object(&mut self, place: &Place<'_>) {
-        match place.node {
+    /// Checks that a value is an object, if it is present.
+    pub(super) fn object(&mut self, cursor: &Cursor<'_>) {
+        match cursor.node {
             None | Some(Node::Object(_)) => {}
-            Some(node) => self.wrong_type(place, node, "an object"),
+            Some(node) => self.wrong_type(cursor, node, "an object"),
         }
     }
 
     /// Checks that an object has no other keys than these.
-    pub(super) fn known_keys(&mut self, place: &Place<'_>, known: &[&str]) {
-        self.object(place);
-        let Some(Node::Object(members)) = place.node else { return };
+    pub(super) fn known_keys(&mut self, cursor: &Cursor<'_>, known: &[&str]) {
+        self.object(cursor);
+        let Some(Node::Object(members)) = cursor.node else { return };
         for (key, _) in members {
             if !known.contains(&key.as_str()) {
                 let remedy = nearest(key, known).map_or_else(
-                    || format!("remove it; known keys are {}", known.join(", ")),
+                    || format!("remove it; the known keys are `{}`", known.join("`, `")),
                     |name| format!("did you mean `{name}`?"),
                 );
-                self.error(&place.member(key), "unknown key", remedy);
+                self.error(&cursor.member(key), "unknown key", remedy);
             }
         }
     }
 
-    pub(super) fn bool(&mut self, place: &Place<'_>) -> Option<bool> {
-        match place.node? {
+    pub(super) fn bool(&mut self, cursor: &Cursor<'_>) -> Option<bool> {
+        match cursor.node? {
             Node::Bool(value) => Some(*value),
             node => {
-                self.wrong_type(place, node, "true or false, without quotes");
+                self.wrong_type(cursor, node, "true or false, without quotes");
                 None
             }
         }
     }
 
-    pub(super) fn string<'n>(&mut self, place: &Place<'n>) -> Option<&'n str> {
-        match place.node? {
+    pub(super) fn string<'n>(&mut self, cursor: &Cursor<'n>) -> Option<&'n str> {
+        match cursor.node? {
             Node::String(text) => Some(text),
             node => {
-                self.wrong_type(place, node, "a string");
+                self.wrong_type(cursor, node, "a string");
                 None
             }
         }
     }
 
-    /// One of a few words.
-    pub(super) fn choice<T: Copy>(&mut self, place: &Place<'_>, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.string(place)?;
+    /// The choice that belongs to a word.
+    pub(super) fn choice<T: Copy>(&mut self, cursor: &Cursor<'_>, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.string(cursor)?;
         let chosen = choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice);
         if chosen.is_none() {
             let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-            self.error(place, format!("is {text:?}"), format!("write {}", words.join(" or ")));
+            self.error(cursor, format!("is {text:?}"), format!("write {}", words.join(" or ")));
         }
         chosen
     }
 
-    /// The items of a list of strings, each with its index; wrong items are left out. `None` where there is no list.
-    pub(super) fn strings<'n>(&mut self, place: &Place<'n>) -> Option<Vec<(usize, &'n str)>> {
-        let items = match place.node? {
+    /// The items of a list of strings, each with its index. Wrong items are left out. `None` if there is no list.
+    pub(super) fn strings<'n>(&mut self, cursor: &Cursor<'n>) -> Option<Vec<(usize, &'n str)>> {
+        let items = match cursor.node? {
             Node::List(items) => items,
             node => {
-                self.wrong_type(place, node, "a list");
+                self.wrong_type(cursor, node, "a list");
                 return None;
             }
         };
@@ -168,30 +168,35 @@ impl Reader {
         for (at, item) in items.iter().enumerate() {
             match item {
                 Node::String(text) => strings.push((at, text.as_str())),
-                other => self.error(&place.item(at), format!("is {}", other.kind()), "write a string"),
+                other => self.error(&cursor.item(at), format!("is {}", other.kind()), "write a string"),
             }
         }
         Some(strings)
     }
 
-    /// The members of an object; `None` where there is no object.
-    pub(super) fn members<'n>(&mut self, place: &Place<'n>) -> Option<&'n [(String, Node)]> {
-        match place.node? {
+    /// The members of an object. `None` if there is no object.
+    pub(super) fn members<'n>(&mut self, cursor: &Cursor<'n>) -> Option<&'n [(String, Node)]> {
+        match cursor.node? {
             Node::Object(members) => Some(members),
             node => {
-                self.wrong_type(place, node, "an object");
+                self.wrong_type(cursor, node, "an object");
                 None
             }
         }
     }
 }
 
-/// The known key that was meant, if one is near: the same but for case, or a third of its letters away at most.
+/// The known key that was probably meant: the nearest one, if it is near enough. Case is ignored.
+///
+/// The distance is the number of letters that are added, removed, replaced or swapped with the next one. It may be at
+/// most two, or a third of the longer key's length. It must also be less than half of the known key's length, so that a
+/// key of two letters is not suggested for every short word. The first of several equally near keys wins.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let key = key.to_ascii_lowercase();
     let distance = |name: &str| strsim::osa_distance(&key, &name.to_ascii_lowercase());
-    let nearest = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance)?;
-    Some(nearest).filter(|(distance, name)| distance.saturating_mul(3) <= name.len()).map(|(_, name)| name)
+    let (distance, name) = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance)?;
+    let most = key.len().max(name.len()) / 3;
+    (distance <= most.max(2) && distance.saturating_mul(2) < name.len()).then_some(name)
 }
 
 #[cfg(test)]
@@ -199,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_is_nearly_known_is_taken_for_a_slip() {
+    fn a_key_that_is_nearly_known_is_taken_for_a_typo() {
         let known = ["userHeader", "requiredHeaders", "allowUsers", "as", "mode"];
         for (key, expected) in [
             ("userheader", Some("userHeader")),
@@ -209,11 +214,33 @@ mod tests {
             ("AS", Some("as")),
             ("at", None),
             ("mod", Some("mode")),
+            ("mo", None),
+            ("USERS", None),
+            // Two edits, then a third of the letters, then one more.
+            ("userHedaerz", Some("userHeader")),
+            ("requirHeadrxys", Some("requiredHeaders")),
+            ("requirHeadrxyzs", None),
             ("timeout", None),
             ("", None),
         ] {
             assert_eq!(nearest(key, &known), expected, "{key}");
         }
         assert_eq!(nearest("mode", &[]), None);
+        assert_eq!(nearest("modx", &["mods", "mode"]), Some("mods"), "the first of two that are equally near");
+        assert_eq!(nearest("MODE", &["mods", "mode"]), Some("mode"), "one that differs in case only is nearer");
+    }
+
+    #[test]
+    fn an_unknown_key_is_reported_with_the_one_that_was_meant_or_with_all() {
+        let key = |name: &str| (name.to_owned(), Node::Null);
+        let node = Node::Object(vec![key("mode"), key("Edge"), key("timeout")]);
+        let mut reader = Reader::default();
+        reader.known_keys(&Cursor::root(&node), &["mode", "edge"]);
+        let lines: Vec<_> = reader.errors.iter().map(ToString::to_string).collect();
+        let expected = [
+            "Edge: unknown key; did you mean `edge`?",
+            "timeout: unknown key; remove it; the known keys are `mode`, `edge`",
+        ];
+        assert_eq!(lines, expected);
     }
 }

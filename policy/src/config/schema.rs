@@ -1,6 +1,6 @@
-//! The JSON Schema of the configuration, for editors: `docs/plugin-config.schema.json` is this.
+//! The JSON Schema of the configuration, for editors. It is published as `docs/plugin-config.schema.json`.
 //!
-//! Draft 7, which every editor knows; later drafts would add nothing that is needed here. Not in the module.
+//! The schema is draft 7, which every editor supports. It is not part of the module.
 
 use serde_json::{Map, Value, json};
 
@@ -9,16 +9,16 @@ use super::keys;
 use super::shapes::{Key, Keys, Shape, path, pattern, trimmed};
 use crate::scopes::Scope;
 
-/// What the reader refuses and the schema does not.
+/// A class of errors that the reader finds and the schema does not.
 #[derive(Debug, Clone, Copy)]
 pub struct Beyond {
-    /// What it is, in a few words.
+    /// What the class is, in a few words.
     pub what: &'static str,
-    /// Parts of the reader's own words, by which its errors of this kind are known.
+    /// Parts of the reader's messages. An error that contains one of them belongs to this class.
     pub problems: &'static [&'static str],
 }
 
-/// All that the schema leaves to the reader: `tests/native/schema.rs` shows that there is nothing else.
+/// Everything that the schema leaves to the reader. `tests/native/schema.rs` checks that there is nothing else.
 pub const BEYOND: &[Beyond] = &[
     Beyond {
         what: "JSON text that is not a plain JSON value: comments, a key that appears twice, nesting beyond 128",
@@ -30,10 +30,10 @@ pub const BEYOND: &[Beyond] = &[
         problems: &["is not an IPv6 address", "is an IPv4-mapped block with a prefix below 96"],
     },
     Beyond {
-        what: "header names that clash: two that fold to one (X-User, x_user), or one that is to be stripped and needed",
+        what: "header names that clash: two that fold to one (X-User, x_user), or one that is both stripped and needed",
         problems: &[
             "folds to the same name as",
-            "is the filter's own business",
+            "is managed by the filter itself",
             "is needed elsewhere in this configuration",
             "carries the user",
         ],
@@ -52,7 +52,7 @@ pub fn schema() -> Value {
     let head = json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Plugin configuration of openclaw-trusted-proxy",
-        "description": format!("Made from policy/src/config by tests/native/schema.rs. What it cannot see, and the filter refuses: {}.", beyond.join("; ")),
+        "description": format!("Generated from policy/src/config by tests/native/schema.rs. The filter also rejects what a schema cannot express: {}.", beyond.join("; ")),
         "allOf": [names_a_proxy(), edge_has_assertion(), certificate_has_peers()],
         "definitions": {
             "headerName": header_name(),
@@ -68,7 +68,7 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The keys of the whole configuration that have a row in the README's table, with the prefix that they have there.
+/// The keys of `filter` and of `filter.scopes`, each with its prefix below `filter`.
 pub fn documented() -> impl Iterator<Item = (&'static str, &'static Key)> {
     let scopes = keys::SCOPES.iter().map(|key| ("scopes.", key));
     let own = keys::FILTER.iter().filter(|key| key.name != "scopes").map(|key| ("", key));
@@ -112,7 +112,7 @@ fn with(mut schema: Value, keyword: &str, value: impl serde::Serialize) -> Value
 
 fn property(key: &Key) -> Value {
     let mut property = shape(&key.holds);
-    // Draft 7 ignores everything beside a reference.
+    // Draft 7 ignores everything next to a reference.
     if property.get("$ref").is_some() {
         property = json!({"allOf": [property]});
     }
@@ -126,7 +126,7 @@ fn property(key: &Key) -> Value {
 
 // ---- across keys ----
 
-/// Where `filter` holds all of this.
+/// Matches a configuration whose `filter` has all of these properties.
 fn where_filter(properties: &Value) -> Value {
     let names: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).collect();
     json!({
@@ -135,7 +135,7 @@ fn where_filter(properties: &Value) -> Value {
     })
 }
 
-/// A list of proxies is empty only where something else vouches for the peer.
+/// A list of proxies may be empty only if no address is required of the peer.
 fn names_a_proxy() -> Value {
     let some = json!({"minItems": 1});
     json!({
@@ -165,7 +165,7 @@ fn certificate_has_peers() -> Value {
 // ---- definitions ----
 
 fn header_name() -> Value {
-    // A hyphen at the end of a class stands for itself, and a circumflex anywhere but at its start.
+    // A hyphen is literal at the end of a class, and a circumflex anywhere except at its start.
     let punctuation = TOKEN_PUNCTUATION.replace('-', "");
     pattern(&trimmed(&format!("[{punctuation}0-9A-Za-z-]+")), "write a header name: letters, digits and hyphens")
 }

@@ -1,6 +1,6 @@
-//! What a key of the configuration may hold, for the JSON Schema: leaves as they are, objects by their keys.
+//! The shapes of the configuration's values, for the JSON Schema. Leaves are schemas, objects are lists of keys.
 //!
-//! Draft 7, which every editor knows; later drafts would add nothing that is needed here.
+//! The schemas are draft 7, which every editor supports. Later drafts add nothing that is needed here.
 
 use serde_json::{Value, json};
 
@@ -11,18 +11,18 @@ use crate::scopes::Scope;
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// Its default, in Markdown: JSON between backticks, or words; empty where there is none.
+    /// Its default, in Markdown: JSON between backticks, or words. Empty if there is none.
     pub default: &'static str,
     /// Its meaning, in Markdown.
     pub meaning: &'static str,
-    /// What it may hold.
+    /// Its shape.
     pub(super) holds: Shape,
 }
 
-/// What a key may hold.
+/// The shape of a key's value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Shape {
-    /// What this schema says.
+    /// A value that this schema accepts.
     Leaf(fn() -> Value),
     /// An object.
     Object(Keys),
@@ -30,25 +30,25 @@ pub(super) enum Shape {
     WordOr(&'static str, Keys),
 }
 
-/// An object, by its keys.
+/// The keys of an object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keys {
     pub(super) keys: &'static [Key],
-    /// Whether it may have other keys than these.
+    /// Whether other keys are allowed.
     pub(super) is_open: bool,
-    /// The keys that must be there.
+    /// The keys that must be present.
     pub(super) required: &'static [&'static str],
-    /// Keys that need others beside them.
+    /// Keys that require other keys.
     pub(super) needs: &'static [(&'static str, &'static [&'static str])],
 }
 
 impl Keys {
-    /// An object that may have other keys than these.
+    /// An object in which other keys are allowed.
     pub(super) const fn open(keys: &'static [Key], required: &'static [&'static str]) -> Self {
         Self { keys, is_open: true, required, needs: &[] }
     }
 
-    /// An object with no other keys than these.
+    /// An object in which no other keys are allowed.
     pub(super) const fn closed(keys: &'static [Key], required: &'static [&'static str]) -> Self {
         Self { keys, is_open: false, required, needs: &[] }
     }
@@ -56,6 +56,9 @@ impl Keys {
 
 /// `gateway.auth.mode`.
 pub(super) const AUTH_MODE: &str = "trusted-proxy";
+
+/// What to write instead of a path that is not plain.
+pub(super) const PATH_REMEDY: &str = "write \"/x\", or \"/x/*\" for everything below; no query, no \"%\", \"\\\", \"#\", \"//\", \".\" or \"..\" segment";
 
 pub(super) fn user_ceilings() -> Value {
     json!({"type": "object", "additionalProperties": known_scopes(), "required": ["*"]})
@@ -109,7 +112,7 @@ pub(super) fn metadata_path() -> Value {
     json!({"type": "array", "minItems": 2, "items": {"type": "string", "pattern": WITHOUT_NUL}})
 }
 
-/// A URI as it can be in a certificate: no pattern, and it has a scheme.
+/// A URI as in a certificate: it has a scheme, and is not a pattern.
 pub(super) fn trusted_peers() -> Value {
     list(&json!({"type": "string", "pattern": r"^[A-Za-z][0-9A-Za-z+.-]*:[!-)+-~]*$"}))
 }
@@ -131,17 +134,17 @@ fn within(granted: &[Scope]) -> Value {
     list(&json!({"enum": held.map(Scope::name).collect::<Vec<_>>()}))
 }
 
-// ---- patterns: in the common part of what JavaScript and the other engines understand ----
+// ---- patterns: only what JavaScript and other regular expression engines have in common ----
 
-/// What JavaScript's `trim` takes away.
+/// What JavaScript's `trim` removes.
 const BLANK: &str = r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]";
 
 pub(super) fn pattern(pattern: &str, wanted: &str) -> Value {
-    // The second key is for editors that show it instead of the pattern; others ignore it.
+    // Some editors show `patternErrorMessage` instead of the pattern. Others ignore it.
     json!({"type": "string", "pattern": pattern, "patternErrorMessage": wanted})
 }
 
-/// A pattern around which blanks are trimmed.
+/// A pattern with white space around it, which is trimmed.
 pub(super) fn trimmed(inner: &str) -> String {
     format!("^{BLANK}*(?:{inner}){BLANK}*$")
 }
@@ -172,12 +175,9 @@ pub(super) fn anonymous_paths() -> Value {
 
 /// A plain path, or everything below one.
 pub(super) fn path(before: &str) -> Value {
-    // Printable ASCII without `#`, `%`, `*`, `/`, `?` and `\`; in the second without the dot too.
+    // Printable ASCII without `#`, `%`, `*`, `/`, `?` and `\`. The second one is also without the dot.
     const ANY: &str = r"[!-\u0022$&-)+-.0->@-\u005b\u005d-~]";
     const NO_DOT: &str = r"[!-\u0022$&-)+-\u002d0->@-\u005b\u005d-~]";
     let segment = format!("(?:{NO_DOT}{ANY}*|\\.{NO_DOT}{ANY}*|\\.\\.{ANY}+)");
-    pattern(
-        &format!("^{before}/(?:(?:{segment}/)*(?:{segment})?|(?:{segment}/)+\\*)$"),
-        "write \"/x\", or \"/x/*\" for everything below; no query, no \"%\", \"\\\", \"#\", \"//\", \".\" or \"..\" segment",
-    )
+    pattern(&format!("^{before}/(?:(?:{segment}/)*(?:{segment})?|(?:{segment}/)+\\*)$"), PATH_REMEDY)
 }

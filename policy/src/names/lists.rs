@@ -1,6 +1,6 @@
-//! The managed header names, and how names fold (contract, section 5).
+//! The built-in identity headers, and how names fold (contract, section 5).
 
-/// Identity headers of the proxies that people use; scrubbed unless the policy spares one.
+/// Identity headers of common proxies. They are scrubbed unless the policy spares them.
 pub(super) const BUILT_IN: [&str; 9] = [
     "x-forwarded-user",
     "x-forwarded-email",
@@ -13,7 +13,7 @@ pub(super) const BUILT_IN: [&str; 9] = [
     "remote-name",
 ];
 
-/// Identity headers of which only the beginning is known.
+/// Prefixes of further identity headers.
 pub(super) const BUILT_IN_PREFIXES: [&str; 10] = [
     "x-auth-request-",
     "x-pomerium-",
@@ -30,7 +30,7 @@ pub(super) const BUILT_IN_PREFIXES: [&str; 10] = [
 /// The header that names the caller's scopes.
 pub const SCOPES_HEADER: &str = "x-openclaw-scopes";
 
-/// One byte of a folded name: lower case, and everything outside `[a-z0-9]` is `-`.
+/// One byte of a folded name: letters in lower case, and `-` for everything outside `[a-z0-9]`.
 pub(super) const fn fold(byte: u8) -> u8 {
     match byte {
         b'a'..=b'z' | b'0'..=b'9' => byte,

@@ -1,4 +1,4 @@
-//! Header names: which ones the filter manages, and what folds like one of them (contract, section 5).
+//! Header names: which ones the filter manages, and which ones fold like those (contract, section 5).
 
 mod lists;
 mod table;

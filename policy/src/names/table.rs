@@ -1,49 +1,49 @@
-//! The header names that one policy knows, and what a request has of them.
+//! The header names that one policy knows, and which of them a request has.
 
 use super::lists::{BUILT_IN, BUILT_IN_PREFIXES, SCOPES_HEADER, fold_alike, folds_to_start_with, is_built_in};
 use crate::headers::{FIELD_NAMES, Field};
 use crate::text::same;
 
-/// What the filter does with a header by its name alone.
+/// What the filter does with a header because of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Not the filter's business: it stays byte for byte as it came.
+    /// Not managed: the header stays byte for byte as it was received.
     Foreign,
-    /// A managed header or an alias of one: it goes.
+    /// A managed header, or an alias of one: it is removed.
     Scrubbed,
-    /// A managed header that the policy spares where the request is admitted with an identity.
+    /// A managed header that stays if the request is admitted with an identity.
     Spared,
-    /// The header that the user comes in, where it is another than the one that the user is stamped into.
+    /// The header in which the proxy names the user, if it is not the upstream user header.
     User,
-    /// The header that the user is stamped into.
+    /// The header that names the user to the Gateway.
     UpstreamUser,
     /// [`SCOPES_HEADER`].
     Scopes,
-    /// The header that groups come in.
+    /// The header in which the proxy lists the user's groups.
     Groups,
 }
 
-/// The header names that one policy knows: managed ones, and those that its rules ask for.
+/// The header names that one policy knows: managed ones, and those that its rules read.
 ///
-/// Every header of every request is looked up, and most are not known. Names are therefore told apart by their length
-/// and third byte first: the first two are `x-` for most of them.
+/// Every header of every request is looked up, and most are not known. The length and the third byte are therefore
+/// compared first. The first two bytes of most names are `x-`.
 #[derive(Debug, Clone)]
 pub struct Names {
-    /// The known names by length; those that are longer than the table are in the last place.
+    /// The known names by length. Names that are longer than the table are in the last place.
     by_length: [Vec<Entry>; LENGTHS],
-    /// For each length a bit for each third byte, folded, that a known name of that length can have.
+    /// For each length, one bit for each folded third byte that a known name of that length has.
     third_bytes: [u64; LENGTHS],
     /// The same for all prefixes.
     prefix_bytes: u64,
-    /// The place in [`Seen::required`] of each required header, in the order configured.
+    /// The index in [`Seen::required`] of each required header, in the order configured.
     places: Vec<Option<usize>>,
-    /// Whether the groups header is a required one too, and so stays with an admitted request.
+    /// Whether the groups header is also required, and so stays on an admitted request.
     spares_groups: bool,
-    /// Whether the user comes in the header that the user is stamped into.
+    /// Whether the user header and the upstream user header are the same.
     stamps_in_place: bool,
 }
 
-/// The built-in names only, for tests that need a request and no policy.
+/// Only the built-in names, for tests that need a request but no policy.
 #[cfg(test)]
 impl Default for Names {
     fn default() -> Self {
@@ -56,54 +56,51 @@ impl Default for Names {
 struct Entry {
     /// In lower case.
     name: Box<[u8]>,
-    /// What becomes of a header of exactly this name.
+    /// What the filter does with a header of exactly this name.
     class: Class,
-    /// Whether one that only folds like it is scrubbed.
+    /// Whether a name that folds like this one is scrubbed.
     has_aliases: bool,
-    /// Its place in [`Seen::required`].
+    /// Its index in [`Seen::required`].
     required: Option<usize>,
 }
 
-/// What a policy's names are made of. A name's case does not matter.
+/// The headers that a configuration names. Case does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct Naming<'n> {
-    /// The header that the user comes in.
+    /// The header in which the proxy names the user.
     pub user: &'n str,
-    /// The header that the user is stamped into.
+    /// The header that names the user to the Gateway.
     pub upstream_user: &'n str,
-    /// The header that groups come in.
+    /// The header in which the proxy lists the user's groups.
     pub groups: Option<&'n str>,
-    /// Headers that must be there; they stay with an admitted request.
+    /// Headers that must be present. They stay on an admitted request.
     pub required: &'n [String],
-    /// Further headers that stay with an admitted request.
+    /// Further headers that stay on an admitted request.
     pub spared: Vec<&'n str>,
-    /// Headers that are scrubbed besides the built-in ones.
+    /// Headers that are scrubbed in addition to the built-in ones.
     pub stripped: Vec<&'n str>,
 }
 
-/// How many required headers are found on the way; more of those cost a pass over the headers each.
+/// How many required headers are recorded in the one pass over a request. Each further one costs a pass of its own.
 const REQUIRED: usize = 4;
+/// The size of the tables by length.
 const LENGTHS: usize = 48;
 
-/// The place of a length in the tables.
+/// The index of a length in the tables.
 fn place(length: usize) -> usize {
     length.min(LENGTHS.saturating_sub(1))
 }
 
-/// The bit of a name's third byte, folded; of a name that has none, that of `-`.
+/// The bit of a name's folded third byte. A name without one has the bit of `-`.
 fn third_bit(name: &[u8]) -> u64 {
     name.get(2).and_then(|&byte| BITS.get(usize::from(byte))).map_or(1 << REST, |bit| 1 << bit)
 }
 
-/// The bit of every byte outside `[a-z0-9]`, which come first.
+/// The number of the bit for every byte outside `[a-z0-9]`. The bits of those come first.
 const REST: u8 = 36;
 
-/// The number of the bit of each byte, folded.
-#[allow(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "in a constant, what is wrong does not build"
-)]
+/// The number of the bit for each byte, folded.
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "an error in a constant does not compile")]
 const BITS: [u8; 256] = {
     let mut bits = [REST; 256];
     let mut at = 0_u8;
@@ -141,7 +138,7 @@ impl Names {
             names.add(groups, Class::Groups);
         }
         for name in naming.required.iter().map(String::as_str).chain(naming.spared.iter().copied()) {
-            // Only what would go otherwise is spared.
+            // Only headers that would be removed otherwise are spared.
             let known = is_built_in(name) || naming.stripped.iter().any(|other| other.eq_ignore_ascii_case(name));
             names.add(name, if known { Class::Spared } else { Class::Foreign });
         }
@@ -160,7 +157,7 @@ impl Names {
         names
     }
 
-    /// Lets [`Self::may_know`] say yes to a name.
+    /// Makes [`Self::may_know`] true for a name.
     fn expect(&mut self, name: &[u8]) {
         if let Some(bits) = self.third_bytes.get_mut(place(name.len())) {
             *bits |= third_bit(name);
@@ -176,7 +173,7 @@ impl Names {
         }
     }
 
-    /// Gives the first few required headers their places.
+    /// Assigns the first few required headers an index in [`Seen::required`].
     fn number(&mut self, required: &[String]) {
         let mut used = 0;
         for name in required {
@@ -187,7 +184,7 @@ impl Names {
                 self.places.push(None);
                 continue;
             };
-            // Those that every request is asked for by name are not looked up here; `host` is `:authority`.
+            // Headers that have a field of their own are not looked up here. `host` is `:authority`.
             let is_field = FIELD_NAMES.iter().chain(&["host"]).any(|field| field.eq_ignore_ascii_case(name));
             if entry.required.is_none() && !is_field && used < REQUIRED {
                 entry.required = Some(used);
@@ -197,26 +194,26 @@ impl Names {
         }
     }
 
-    /// Whether the policy may know the name, or it is one of [`FIELD_NAMES`]; cheap, and false for most headers of most
-    /// requests.
+    /// Whether the policy may know the name, or the name may be one of [`FIELD_NAMES`]. This is cheap, and false for
+    /// most headers.
     pub(crate) fn may_know(&self, name: &[u8]) -> bool {
         self.third_bytes.get(place(name.len())).is_some_and(|bits| bits & third_bit(name) != 0)
     }
 
-    /// What becomes of a header of this name.
+    /// What the filter does with a header of this name.
     #[must_use]
     pub fn class(&self, name: &[u8]) -> Class {
         if self.may_know(name) { self.look_up(name).0 } else { Class::Foreign }
     }
 
-    /// What becomes of a header of this name, and its place among the required ones.
+    /// What the filter does with a header of this name, and the header's index in [`Seen::required`].
     fn look_up(&self, name: &[u8]) -> (Class, Option<usize>) {
         if name.first() == Some(&b':') {
-            // A part of the request line is not an alias of anything.
+            // A pseudo-header is not an alias of anything.
             return (Class::Foreign, None);
         }
         let entries = self.by_length.get(place(name.len())).map(Vec::as_slice).unwrap_or_default();
-        // Envoy shows names in lower case.
+        // Envoy provides names in lower case.
         if let Some(entry) = entries.iter().find(|entry| same(&entry.name, name)) {
             return (entry.class, entry.required);
         }
@@ -230,7 +227,7 @@ impl Names {
         (if is_alias { Class::Scrubbed } else { Class::Foreign }, None)
     }
 
-    /// Takes note of a header, if the policy knows it.
+    /// Records a header, if the policy knows it.
     pub(crate) fn note<'a>(&self, seen: &mut Seen<'a>, name: &[u8], value: &'a [u8]) {
         let (class, required) = self.look_up(name);
         if let Some(field) = required.and_then(|place| seen.required.get_mut(place)) {
@@ -247,39 +244,40 @@ impl Names {
         }
     }
 
-    /// The header that the user comes in.
+    /// The header in which the proxy names the user.
     pub(crate) const fn user<'s, 'a>(&self, seen: &'s Seen<'a>) -> &'s Field<'a> {
         if self.stamps_in_place { &seen.upstream_user } else { &seen.user }
     }
 
-    /// Whether the groups header stays with an admitted request.
+    /// Whether the groups header stays on an admitted request.
     pub(crate) const fn spares_groups(&self) -> bool {
         self.spares_groups
     }
 
-    /// The field of a required header, where it was found on the way: `None` says nothing about it.
+    /// The field of a required header, if it is one that [`Self::note`] records. `None` does not mean that it is
+    /// missing.
     pub(crate) fn required<'a>(&self, seen: &Seen<'a>, at: usize) -> Option<Field<'a>> {
         let place = self.places.get(at).copied().flatten()?;
         seen.required.get(place).copied()
     }
 }
 
-/// What a request has of the headers that a policy knows.
+/// The headers of a request that a policy knows.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen<'a> {
-    /// The header that the user comes in, where it is another than the one that the user is stamped into.
+    /// The header in which the proxy names the user, if it is not the upstream user header.
     pub(crate) user: Field<'a>,
-    /// The header that the user is stamped into.
+    /// The header that names the user to the Gateway.
     pub(crate) upstream_user: Field<'a>,
-    /// The header that groups come in.
+    /// The header in which the proxy lists the user's groups.
     pub(crate) groups: Field<'a>,
     /// [`SCOPES_HEADER`].
     pub(crate) scopes: Field<'a>,
     /// The first required headers.
     required: [Field<'a>; REQUIRED],
-    /// Whether there is a header that goes in any case, besides those above.
+    /// Whether another header is present that is always removed.
     pub(crate) scrubbed: bool,
-    /// Whether there is one that goes unless the request is admitted with an identity.
+    /// Whether a header is present that is removed unless the request is admitted with an identity.
     pub(crate) spared: bool,
 }
 
@@ -395,7 +393,7 @@ mod tests {
 
     #[test]
     fn the_first_few_required_headers_are_found_on_the_way() {
-        // Whether a header of that name, once it was noted, is known without another look at the headers.
+        // Each header, and whether it is recorded, so that no other pass over the headers is needed.
         let required = [
             ("X-Edge", true),
             ("origin", false),

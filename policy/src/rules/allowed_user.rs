@@ -16,7 +16,7 @@ pub(crate) fn ask<'a>(policy: &Policy, user: Option<&'a [u8]>) -> Outcome<'a> {
 }
 
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
-    let Users::Only(users) = &policy.users else { return "allowUsers is empty: everybody".to_owned() };
+    let Users::Only(users) = &policy.users else { return "allowUsers is empty: everybody is allowed".to_owned() };
     let user = if policy.takes_verified_user() { assertion::verified(request) } else { user::named(policy, request) };
     let user = user.unwrap_or_default();
     let is = if users.contains(user) { "is" } else { "is not" };

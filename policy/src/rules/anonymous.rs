@@ -1,4 +1,4 @@
-//! Rule 0: some paths pass without identity (`filter.anonymousPaths`).
+//! Rule 0: some paths pass without an identity (`filter.anonymousPaths`).
 
 use crate::outcome::Outcome;
 use crate::policy::Policy;
@@ -18,7 +18,7 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     let path = quoted(request.path());
     let list = if request.is_upgrade() { "the ws: entries of anonymousPaths" } else { "anonymousPaths" };
     match request.plain_path {
-        None => format!("{path} is not a plain path, so no list has it"),
+        None => format!("{path} is not a plain path, so no list contains it"),
         Some(_) if lists(policy, request) => format!("{path} is in {list}"),
         Some(_) => format!("{path} is not in {list}"),
     }

@@ -1,4 +1,4 @@
-//! Rule 8: Envoy verified an identity, which the user header must equal, or which is the user (`filter.assertion`).
+//! Rule 8: Envoy verified an identity (`filter.assertion`). The user header must equal it, or it is the user itself.
 
 use super::user;
 use crate::outcome::Outcome;
@@ -15,7 +15,7 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>, named: Option<&'a 
     if policy.takes_verified_user() {
         return Outcome::Names(verified);
     }
-    // Rule 7 is not asked behind a required header whose absence is left to the Gateway.
+    // Rule 7 is not asked if a required header is missing and the refusal is left to the Gateway.
     match named.or_else(|| user::named(policy, request)) {
         Some(user) if verified != user => {
             Outcome::Broken(Refusal { user: Some(user), ..Reason::AssertionMismatch.into() })
@@ -24,9 +24,8 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>, named: Option<&'a 
     }
 }
 
-/// The identity that Envoy verified. Bytes that no header can carry as text are not an identity: a claim that is a
-/// number, a list or an object arrives as its bytes. Text is UTF-8 in Envoy's metadata, and few fractions look like
-/// that.
+/// The identity that Envoy verified, trimmed. A claim that is a number, a list or an object arrives as raw bytes, and
+/// is not an identity. Text in Envoy's metadata is UTF-8, which the bytes of few numbers are.
 pub(super) fn verified<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     let is_text = |identity: &&[u8]| {
         identity.iter().all(|byte| !byte.is_ascii_control()) && std::str::from_utf8(identity).is_ok()

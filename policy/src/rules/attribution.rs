@@ -16,11 +16,11 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>) -> Outcome<'a> {
     Outcome::holds_or(client(policy, request).is_some(), Reason::AttributionRequired)
 }
 
-/// The client behind the proxies, or the peer itself where Envoy is the edge.
+/// The client behind the proxies, or the peer itself if Envoy is the edge.
 fn client(policy: &Policy, request: &Request<'_>) -> Option<Address> {
     let proxies = [&policy.proxies, &policy.gateway_proxies];
     if policy.edge {
-        // The Gateway walks past its own proxies: one of them would not be a client to it.
+        // The Gateway skips its own proxies, so it would not accept one of them as the client.
         let is_client = |peer: &Address| !peer.is_loopback() && !proxies.iter().any(|set| set.contains(peer));
         return peer::address(request).filter(is_client);
     }
@@ -42,15 +42,15 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     format!("{found}: {from}")
 }
 
-/// The client behind the proxies: the last entry of X-Forwarded-For that is neither loopback nor in `proxies`, else,
-/// where the Gateway may use it, the address in X-Real-IP. Never a loopback address.
+/// The client behind the proxies: the last entry of X-Forwarded-For that is neither loopback nor in `proxies`. If there
+/// is none, it is the address in X-Real-IP, if the Gateway may use that one. It is never a loopback address.
 fn attribute(request: &Request<'_>, proxies: &[&Cidrs], real_ip_fallback: bool) -> Option<Address> {
     let is_proxy = |address: &Address| address.is_loopback() || proxies.iter().any(|set| set.contains(address));
     let chain = request.fields.forwarded_for.joined(&request.headers, b"x-forwarded-for");
     let forwarded = chain
         .and_then(|chain| chain.rsplit(|&byte| byte == b',').filter_map(literal).find(|address| !is_proxy(address)));
     forwarded.or_else(|| {
-        // A single literal: joined copies hold a comma, and no literal does.
+        // Only a single copy can be a literal: joined copies contain a comma.
         let literal = if real_ip_fallback {
             literal(&request.fields.real_ip.joined(&request.headers, b"x-real-ip")?)
         } else {
@@ -64,7 +64,7 @@ fn attribute(request: &Request<'_>, proxies: &[&Cidrs], real_ip_fallback: bool) 
 fn literal(text: &[u8]) -> Option<Address> {
     let text = trim(text);
     if let Some(quad) = parse_quad(text) {
-        return Some(Address::from(quad)); // as most are; what follows would read it alike
+        return Some(Address::from(quad)); // The usual form. The code below would give the same result.
     }
     if let [b'[', rest @ ..] = text
         && let Some(end) = rest.iter().position(|&byte| byte == b']')
@@ -73,7 +73,7 @@ fn literal(text: &[u8]) -> Option<Address> {
     }
     let mut parts = text.splitn(3, |&byte| byte == b':');
     if let (Some(host), Some(_), None) = (parts.next(), parts.next(), parts.next()) {
-        // Whatever is behind the only colon, a port or not, the Gateway cuts it off a dotted quad.
+        // The Gateway cuts off whatever follows the only colon after a dotted quad, even if it is not a port.
         return parse_quad(host).map(Address::from);
     }
     Address::parse(text)

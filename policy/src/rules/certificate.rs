@@ -1,4 +1,4 @@
-//! Rule 4: the peer's certificate is a trusted one (`filter.trustedPeers`). Envoy shows it for mutual TLS only.
+//! Rule 4: the peer's certificate is trusted (`filter.trustedPeers`). Envoy shows a certificate for mutual TLS only.
 
 use super::trusted_proxy::NO_PROXY;
 use crate::outcome::Outcome;
@@ -24,7 +24,7 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
         return "no trustedPeers".to_owned();
     }
     request.certificate.map_or_else(
-        || "the peer showed no certificate over mutual TLS".to_owned(),
+        || "the peer presented no certificate over mutual TLS".to_owned(),
         |identity| format!("first URI SAN {}", quoted(identity)),
     )
 }

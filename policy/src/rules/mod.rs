@@ -1,7 +1,7 @@
 //! The rules, one file each, in the order of [`Rule`](crate::rule::Rule).
 //!
-//! Each file has `ask`, which decides, and `saw`, which says to people what the rule sees of a request, or why it asks
-//! nothing. `saw` decides nothing: it is printable ASCII for tools.
+//! Each file has two functions. `ask` decides. `saw` describes what the rule sees of a request, or why it is skipped,
+//! in printable ASCII for people and tools. It decides nothing.
 
 pub(crate) mod allowed_user;
 pub(crate) mod anonymous;

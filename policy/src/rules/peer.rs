@@ -1,4 +1,4 @@
-//! Rule 1: the peer's address is known, and comes from the socket (contract, section 2).
+//! Rule 1: the peer's address is known and comes from the socket (contract, section 2).
 
 use crate::outcome::Outcome;
 use crate::peer::{Address, Peer};
@@ -13,7 +13,7 @@ pub(crate) fn ask<'a>(request: &Request<'_>) -> Outcome<'a> {
     }
 }
 
-/// The peer's address. Later rules refuse where there is none, though they are not asked then.
+/// The peer's address. Later rules refuse if there is none, although rule 1 has refused such a request already.
 pub(super) const fn address(request: &Request<'_>) -> Option<Address> {
     match request.peer {
         Peer::Known(address) => Some(address),
@@ -24,7 +24,7 @@ pub(super) const fn address(request: &Request<'_>) -> Option<Address> {
 pub(crate) fn saw(request: &Request<'_>) -> String {
     match request.peer {
         Peer::Known(address) => format!("{}, from the connection itself", address.ip()),
-        Peer::Unverified => "Envoy took the address out of a header".to_owned(),
+        Peer::Unverified => "Envoy took the address from a header".to_owned(),
         Peer::Unknown => "no IP address".to_owned(),
     }
 }

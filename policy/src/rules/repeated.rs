@@ -26,7 +26,7 @@ fn repeated(policy: &Policy, request: &Request<'_>) -> Option<Reason> {
 
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     match repeated(policy, request) {
-        None => "no copies".to_owned(),
+        None => "not repeated".to_owned(),
         Some(Reason::UserRepeated) => {
             format!("more than one {}", Escaped { bytes: &policy.user_header, limit: SHOWN })
         }

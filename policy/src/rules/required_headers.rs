@@ -11,7 +11,7 @@ pub(crate) fn ask<'a>(policy: &'a Policy, request: &Request<'_>) -> Outcome<'a> 
         return Outcome::Skipped;
     }
     for (at, name) in policy.required_headers.iter().enumerate() {
-        // One copy that is not blank is enough. Everything else takes the slow path.
+        // A single copy that is not blank is enough. Everything else takes the slow path.
         let only = policy.names.required(&request.seen, at).and_then(|field| field.only());
         if only.is_none_or(|value| trim(value).is_empty()) && !is_present(request, name.as_bytes()) {
             return Outcome::Broken(Refusal { header: Some(name), ..Reason::MissingHeader.into() });

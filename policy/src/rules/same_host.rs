@@ -1,4 +1,4 @@
-//! Rule 3b: the peer is another host (`filter.rejectSameHost`).
+//! Rule 3b: the peer is on another host (`filter.rejectSameHost`).
 
 use super::loopback::is_loopback;
 use super::peer;
@@ -12,7 +12,7 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>) -> Outcome<'a> {
     if policy.edge || !policy.reject_same_host || is_loopback(request) {
         return Outcome::Skipped;
     }
-    // Without a destination nothing shows that the peer is another host.
+    // Without a destination, nothing shows that the peer is on another host.
     let is_elsewhere = match (peer::address(request), request.destination) {
         (Some(peer), Some(destination)) => destination.ip() != peer.ip(),
         _ => false,

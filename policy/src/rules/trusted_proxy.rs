@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::request::Request;
 
-/// What every rule about the proxy shows where there is none.
+/// What every rule about the proxy shows if there is none.
 pub(super) const NO_PROXY: &str = "Envoy itself is the edge: there is no proxy";
 
 pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>) -> Outcome<'a> {

@@ -13,7 +13,7 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>) -> Outcome<'a> {
     named(policy, request).map_or_else(|| Outcome::Broken(Reason::UserMissing.into()), Outcome::Names)
 }
 
-/// The user header's value, trimmed; `None` where the header is missing, or blank as the Gateway would read it.
+/// The user header's value, trimmed. `None` if the header is missing, or if the Gateway would read it as blank.
 pub(super) fn named<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
     let field = policy.names.user(&request.seen);
     if let Some(value) = field.only() {
@@ -25,7 +25,7 @@ pub(super) fn named<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u
 
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     if policy.takes_verified_user() {
-        return "the verified identity is the user, the header is ignored".to_owned();
+        return "the verified identity is the user; the header is ignored".to_owned();
     }
     let header = Escaped { bytes: &policy.user_header, limit: SHOWN };
     match (named(policy, request), policy.names.user(&request.seen).is_present()) {

@@ -1,4 +1,4 @@
-//! Bad configurations and what they say: where, what, and what to write instead. And good ones that look odd.
+//! Invalid configurations and their errors: where, what, and what to write instead. Valid ones and their findings.
 
 use policy::config::schema::documented;
 use policy::config::{Severity, compile, keys};
@@ -92,7 +92,7 @@ fn a_pasted_gateway_block_is_taken_as_it_is() {
     for entry in ["[10.0.0.1]", "::ffff:10.0.0.0/104", "10.0.0.1/32", "2001:db8::/32"] {
         assert_eq!(errors(&with(PROXIES, json!([entry]))), Vec::<String>::new(), "{entry}");
     }
-    // A list of the filter's own replaces a Gateway list that names nobody.
+    // The filter's own list replaces a list of the Gateway that is empty.
     let mut own = without(PROXIES);
     let mut none = without(PROXIES);
     none["filter"] = json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]});
@@ -199,11 +199,12 @@ fn the_fingerprint_tells_configurations_apart() {
     assert!(fingerprint(&other) < 1 << 53);
 }
 
-/// Sets a member of nested objects, or takes it away.
+/// Sets a member of nested objects, or removes it if there is no value.
 fn set(config: &mut Value, path: &str, value: Option<Value>) {
-    let (above, name) = path.rsplit_once('.').unwrap();
+    let (above, name) = path.rsplit_once('.').unwrap_or(("", path));
     let object = above
         .split('.')
+        .filter(|key| !key.is_empty())
         .fold(config, |config, key| config.as_object_mut().unwrap().entry(key).or_insert_with(|| json!({})));
     match value {
         Some(value) => object[name] = value,
@@ -214,6 +215,7 @@ fn set(config: &mut Value, path: &str, value: Option<Value>) {
 #[test]
 fn a_key_that_is_absent_means_its_documented_default() {
     let gateway = [
+        ("", keys::ROOT),
         ("gateway.", keys::GATEWAY),
         ("gateway.auth.trustedProxy.", keys::TRUSTED_PROXY),
         ("gateway.controlUi.", keys::CONTROL_UI),
@@ -236,11 +238,12 @@ fn a_key_that_is_absent_means_its_documented_default() {
         }
         set(&mut absent, &path, None);
         set(&mut written, &path, Some(default));
-        let policy = |config: &Value| {
+        let compiled = |config: &Value| {
             let compiled = compile(config.to_string().as_bytes());
-            format!("{:?}", compiled.unwrap_or_else(|errors| panic!("{path}: {errors}")).policy)
+            let compiled = compiled.unwrap_or_else(|errors| panic!("{path}: {errors}"));
+            (format!("{:?}", compiled.policy), compiled.findings)
         };
-        assert_eq!(policy(&absent), policy(&written), "{path}");
+        assert_eq!(compiled(&absent), compiled(&written), "{path}");
         compared += 1;
     }
     assert!(compared > 15, "{compared} defaults only: are they found at all?");

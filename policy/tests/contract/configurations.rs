@@ -1,9 +1,10 @@
-//! Configurations for the tests of the reader and of its schema: good ones, bad ones with what they say, and odd ones.
+//! Configurations for the tests of the reader and of its schema: valid ones, invalid ones with their errors, and valid
+//! ones with findings.
 
 use policy::config::Severity;
 use serde_json::{Value, json};
 
-/// A configuration that is as good as can be: no finding but the one that is always there.
+/// A valid configuration, with no finding except the one that every configuration has.
 pub fn good() -> Value {
     json!({
         "gateway": {
@@ -22,7 +23,7 @@ pub fn good() -> Value {
     })
 }
 
-/// The good configuration with one place changed; `path` as in `gateway.trustedProxies`.
+/// The valid configuration with the value at one path changed. The path is like `gateway.trustedProxies`.
 pub fn with(path: &str, value: Value) -> Value {
     let mut config = good();
     let mut place = &mut config;
@@ -33,7 +34,7 @@ pub fn with(path: &str, value: Value) -> Value {
     config
 }
 
-/// The good configuration without one place.
+/// The valid configuration without the key at one path.
 pub fn without(path: &str) -> Value {
     let mut config = good();
     let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
@@ -41,7 +42,7 @@ pub fn without(path: &str) -> Value {
     for key in parent.split('.').filter(|key| !key.is_empty()) {
         place = &mut place[key];
     }
-    place.as_object_mut().unwrap().remove(key).expect("the key is there");
+    place.as_object_mut().unwrap().remove(key).expect("the key is present");
     config
 }
 
@@ -49,10 +50,10 @@ pub const USER: &str = "gateway.auth.trustedProxy.userHeader";
 pub const REQUIRED: &str = "gateway.auth.trustedProxy.requiredHeaders";
 pub const PROXIES: &str = "gateway.trustedProxies";
 
-/// Each with one thing wrong, and the one line that it must give (a part of it).
+/// Configurations with one error each, and a part of the line that reports it.
 pub fn bad() -> Vec<(Value, &'static str)> {
     vec![
-        // The whole
+        // The whole configuration
         (json!([]), "configuration: is a list; write one JSON object"),
         (json!("x"), "configuration: is a string; write one JSON object"),
         (json!(null), "configuration: is null; write one JSON object"),
@@ -90,10 +91,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (with(USER, json!("x user")), "userHeader: \"x user\" is not a legal header name; name the header"),
         (with(USER, json!(":path")), "userHeader: \":path\" is not a legal header name"),
         (with(USER, json!(7)), "userHeader: is a number; write a string"),
-        (
-            with(USER, json!("Authorization")),
-            "userHeader: \"Authorization\" is, or folds like, a header with a meaning of its own",
-        ),
+        (with(USER, json!("Authorization")), "userHeader: \"Authorization\" is, or folds like, a reserved header name"),
         (with(USER, json!("x_forwarded_for")), "userHeader: \"x_forwarded_for\" is, or folds like"),
         (with(USER, json!("X-Real-IP")), "is, or folds like"),
         (with(USER, json!("connection")), "is, or folds like"),
@@ -138,15 +136,15 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (with("filter", json!({"stripHeaders": [""]})), "filter.stripHeaders[0]: is blank"),
         (
             with("filter", json!({"keepHeaders": ["X-Forwarded-User"]})),
-            "filter.keepHeaders[0]: \"X-Forwarded-User\" is the filter's own business; leave it out",
+            "filter.keepHeaders[0]: \"X-Forwarded-User\" is managed by the filter itself; leave it out",
         ),
         (
             with("filter", json!({"keepHeaders": ["x-openclaw-scopes"]})),
-            "filter.keepHeaders[0]: \"x-openclaw-scopes\" is the filter's own business",
+            "filter.keepHeaders[0]: \"x-openclaw-scopes\" is managed by the filter itself",
         ),
         (
             with("filter", json!({"upstreamUserHeader": "x-up", "keepHeaders": ["x-up"]})),
-            "filter.keepHeaders[0]: \"x-up\" is the filter's own business",
+            "filter.keepHeaders[0]: \"x-up\" is managed by the filter itself",
         ),
         (with("filter", json!({"keepHeaders": ["(x)"]})), "filter.keepHeaders[0]: \"(x)\" is not a legal header name"),
         // Proxies
@@ -157,7 +155,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (with(PROXIES, json!(["10.0.0.1", 7])), "gateway.trustedProxies[1]: is a number; write a string"),
         (
             with(PROXIES, json!(["10.0.0.5/8"])),
-            "gateway.trustedProxies[0]: \"10.0.0.5/8\" has host bits set; write \"10.0.0.0/8\", or \"10.0.0.5\" for the one address",
+            "gateway.trustedProxies[0]: \"10.0.0.5/8\" has host bits set; write \"10.0.0.0/8\", or \"10.0.0.5\" for that one address",
         ),
         (with(PROXIES, json!(["010.0.0.1"])), "\"010.0.0.1\" has a part with a leading zero"),
         (with(PROXIES, json!(["0xa.0.0.1"])), "has a hexadecimal part"),
@@ -195,11 +193,11 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (
             with("filter", json!({"peerAddress": {"filterState": ""}})),
-            "filter.peerAddress.filterState: names no filter state; write",
+            "filter.peerAddress.filterState: does not name a filter state; write",
         ),
         (
             with("filter", json!({"peerAddress": {"filterState": "k", "header": "x"}})),
-            "filter.peerAddress.header: unknown key; remove it; known keys are filterState",
+            "filter.peerAddress.header: unknown key; remove it; the known keys are `filterState`",
         ),
         (
             with("filter", json!({"attribution": "none"})),
@@ -209,8 +207,8 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             with("filter", json!({"webSocketRefusal": "drop"})),
             "filter.webSocketRefusal: is \"drop\"; write \"close\" or \"http\" or \"delegate\"",
         ),
-        (with("filter", json!({"anonymousPaths": ["/*"]})), "filter.anonymousPaths[0]: would take every path"),
-        (with("filter", json!({"anonymousPaths": ["ws:/*"]})), "filter.anonymousPaths[0]: would take every path"),
+        (with("filter", json!({"anonymousPaths": ["/*"]})), "filter.anonymousPaths[0]: would match every path"),
+        (with("filter", json!({"anonymousPaths": ["ws:/*"]})), "filter.anonymousPaths[0]: would match every path"),
         (with("filter", json!({"anonymousPaths": ["health"]})), "filter.anonymousPaths[0]: is not a plain path"),
         (with("filter", json!({"anonymousPaths": ["/a%2fb"]})), "filter.anonymousPaths[0]: is not a plain path"),
         (with("filter", json!({"anonymousPaths": ["/a*"]})), "filter.anonymousPaths[0]: is not a plain path"),
@@ -274,12 +272,12 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (with("filter", json!({"trustedPeers": ["a/b:c"]})), "trustedPeers[0]: \"a/b:c\" is not a URI"),
         (
             with("filter", json!({"trustedPeers": ["spiffe://a/b c"]})),
-            "trustedPeers[0]: \"spiffe://a/b c\" has bytes that no",
+            "trustedPeers[0]: \"spiffe://a/b c\" has bytes that a URI",
         ),
         // Ceilings
         (
             with("filter", json!({"scopes": {"users": {}}})),
-            "filter.scopes.users[\"*\"]: is missing; write what everybody else",
+            "filter.scopes.users[\"*\"]: is missing; write the most scopes that everybody else",
         ),
         (
             with("filter", json!({"scopes": {"groupsHeader": "x-g", "groups": {"ops": []}}})),
@@ -291,7 +289,7 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (
             with("filter", json!({"scopes": {"groupsHeader": "x-g", "users": {"*": []}, "groups": {"*": []}}})),
-            "filter.scopes.groups[\"*\"]: is not a group; write what everybody else may do under",
+            "filter.scopes.groups[\"*\"]: is not a group; put the ceiling of everybody else under",
         ),
         (
             with("filter", json!({"scopes": {"users": {"*": "operator.read"}}})),
@@ -316,19 +314,19 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (
             with("filter", json!({"scopes": {"groupsHeader": "cookie", "groups": {}, "users": {"*": []}}})),
-            "filter.scopes.groupsHeader: \"cookie\" is, or folds like, a header with a meaning of its own",
+            "filter.scopes.groupsHeader: \"cookie\" is, or folds like, a reserved header name",
         ),
         (
             with(
                 "filter",
                 json!({"keepHeaders": ["x-g"], "scopes": {"groupsHeader": "x-g", "groups": {}, "users": {"*": []}}}),
             ),
-            "filter.keepHeaders[0]: \"x-g\" is the filter's own business; leave it out",
+            "filter.keepHeaders[0]: \"x-g\" is managed by the filter itself; leave it out",
         ),
     ]
 }
 
-/// Good ones, each with one finding besides the one that is always there.
+/// Valid configurations, each with one finding in addition to the one that every configuration has.
 pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
     use Severity::{Critical, Info, Warn};
     vec![

@@ -1,4 +1,4 @@
-//! What `render` prints, run on a real Envoy; and what `replay` says of the log that this Envoy writes.
+//! Runs what `render` prints on a real Envoy, and has `replay` judge the log that this Envoy writes.
 
 mod render;
 mod replay;

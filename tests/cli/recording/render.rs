@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::site::{BEHIND_A_PROXY, OPENCLAW, ask_behind_a_proxy, deploy, tool, yaml};
 
-/// A folder with what the table of cases names.
+/// A folder with the files that the cases use.
 fn folder() -> Scratch {
     let folder = Scratch::new("render");
     let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -74,7 +74,7 @@ fn every_rendering_for_envoy_is_valid_to_envoy_itself() {
         compile(policy.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{name}: {errors}"));
         let config = &filter["resources"][0]["typed_config"]["config"];
         assert_eq!(config["failure_policy"], "FAIL_RELOAD", "{name}");
-        // What each was asked for is there, and nowhere else.
+        // What a case asks for is present in that case, and in no other.
         let text = bootstrap.to_string();
         let marks = [
             (name == "hsts", "max-age=31536000"),
@@ -210,7 +210,7 @@ fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
         compile(policy.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{file}: {errors}"));
         assert_eq!(policy["filter"], shipped_policy["filter"], "{file}: what the manifest says of the filter stays");
         assert_eq!(policy["gateway"]["auth"]["trustedProxy"]["requiredHeaders"], json!(["x-edge-secret"]), "{file}");
-        // All but the policy is as it was.
+        // Everything except the policy is unchanged.
         let rest = |documents: &[Value], policy: &Value| json!(documents).to_string().replace(&policy.to_string(), "");
         assert_eq!(rest(&bare, &policy), rest(&original, &shipped_policy), "{file}");
 
@@ -233,7 +233,7 @@ fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
 }
 
 #[test]
-fn wrong_input_is_told_like_everywhere_else() {
+fn wrong_input_is_reported_as_in_other_commands() {
     let folder = folder();
     let cases: Vec<(Vec<&str>, i32, &str)> = vec![
         (vec!["envoy", "bad.json"], 1, "gateway.trustedProxies[0]: \"10.0.0.5/8\" has host bits set"),
@@ -247,14 +247,18 @@ fn wrong_input_is_told_like_everywhere_else() {
         ),
         (vec!["envoy", "odd.json"], 0, ""),
         (vec!["envoy", "odd.json", "--record"], 2, "\"x-edge%secret\" cannot be recorded"),
-        (vec!["envoy", "openclaw.json", "--listen", "8080"], 2, "--listen: \"8080\" is not an IP:PORT"),
-        (vec!["envoy", "openclaw.json", "--upstream", "gateway"], 2, "--upstream: \"gateway\" is not a HOST:PORT"),
-        (vec!["envoy", "openclaw.json", "--upstream", "a\" }:1"], 2, "is not a HOST:PORT"),
+        (vec!["envoy", "openclaw.json", "--listen", "8080"], 2, "--listen: \"8080\" is not in the form IP:PORT"),
+        (
+            vec!["envoy", "openclaw.json", "--upstream", "gateway"],
+            2,
+            "--upstream: \"gateway\" is not in the form HOST:PORT",
+        ),
+        (vec!["envoy", "openclaw.json", "--upstream", "a\" }:1"], 2, "is not in the form HOST:PORT"),
         (vec!["envoy", "openclaw.json", "--hsts", "300"], 2, "--cert"),
         (vec!["envoy", "openclaw.json", "--record-for", "filter.json"], 2, "--record"),
         (vec!["gateway", "openclaw.json"], 2, "--envoy"),
         (vec!["gateway", "openclaw.json", "--envoy", "envoy"], 2, "--envoy: \"envoy\" is not an IP address"),
-        (vec!["istio", "openclaw.json", "--image", "filter:latest"], 2, "names no image by its digest"),
+        (vec!["istio", "openclaw.json", "--image", "filter:latest"], 2, "does not name an image by its digest"),
         (vec!["istio", "openclaw.json", "--host", "a b"], 2, "is not a host name"),
         (vec!["nomad", "openclaw.json"], 2, "nomad"),
     ];
@@ -267,7 +271,7 @@ fn wrong_input_is_told_like_everywhere_else() {
 }
 
 #[test]
-fn a_file_that_differs_is_not_overwritten_unasked() {
+fn a_file_that_differs_is_overwritten_only_with_force() {
     let folder = folder();
     let render =
         |more: &[&str]| tool(folder.path(), &[&["render", "envoy", "openclaw.json", "--out", "deploy"], more].concat());
@@ -275,7 +279,7 @@ fn a_file_that_differs_is_not_overwritten_unasked() {
     render(&[]).with(0);
     let refused = render(&["--proxy", "10.0.0.1"]);
     assert_eq!(refused.code, 2);
-    assert!(refused.stderr.contains("deploy/envoy.yaml: is there already, and differs"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("deploy/envoy.yaml: already exists, and differs"), "{}", refused.stderr);
     render(&["--proxy", "10.0.0.1", "--force"]).with(0);
     let shown = tool(folder.path(), &["render", "envoy", "openclaw.json", "--json", "--proxy", "10.0.0.1"]).json(0);
     assert_eq!(shown["files"][1]["name"], "policy/filter.yaml");

@@ -1,4 +1,4 @@
-//! `replay` decides about the lines of a real Envoy's log what the filter decided about the requests.
+//! For the lines of a real Envoy's log, `replay` makes the decisions that the filter made on the requests.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use super::site::{Running, Site, manager, tool};
 
 const PROXY: [&str; 4] = ["--peer", "proxy-protocol", "--xff", "keep"];
 
-/// The vectors ask what the filter makes of requests that the rendered settings would not let through to it.
+/// The vectors contain requests that the rendered settings would not let through to the filter.
 fn let_everything_through(listener: &mut Value) {
     let manager = manager(listener);
     manager["common_http_protocol_options"]["headers_with_underscores_action"] = json!("ALLOW");
@@ -139,7 +139,7 @@ fn request(path: &str, peer: &str, websocket: bool, headers: &[(&str, &[u8])]) -
     }
 }
 
-/// Good, bad and hostile ones; each with a path of its own, which tells it in the logs.
+/// Valid, invalid and hostile requests. Each has its own path, which identifies it in the logs.
 fn requests() -> Vec<Vector> {
     const PROXY: &str = "10.0.0.1";
     const XFF: (&str, &[u8]) = ("x-forwarded-for", b"198.51.100.7");
@@ -220,7 +220,7 @@ fn requests() -> Vec<Vector> {
     all
 }
 
-/// Policies that read all kinds of things; each is replayed against each other.
+/// Policies that read different things. Each is replayed against every other one.
 fn policies() -> Vec<(&'static str, Value)> {
     let required = json!({"requiredHeaders": ["x-edge-secret"]});
     vec![
@@ -263,7 +263,7 @@ fn policies() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Leaves an identity where `jwt_authn` would leave one.
+/// Writes an identity where `jwt_authn` would write one.
 fn verify(listener: &mut Value) {
     let filters = manager(listener)["http_filters"].as_array_mut().unwrap();
     filters.insert(
@@ -312,7 +312,7 @@ fn play_all(site: &Running, name: &str, user_header: &str) -> BTreeMap<String, D
 }
 
 #[test]
-fn against_another_policy_replay_foretells_what_the_filter_then_does() {
+fn against_another_policy_replay_predicts_what_the_filter_then_does() {
     let mut site = Site::new();
     let policies = policies();
     for (name, config) in &policies {
@@ -367,7 +367,7 @@ fn against_another_policy_replay_foretells_what_the_filter_then_does() {
             pairs += 1;
         }
     }
-    println!("{pairs} pairs of policies, {changes} changes foretold");
+    println!("{pairs} pairs of policies, {changes} changes predicted");
     assert!(changes > 300, "only {changes}");
 }
 
@@ -394,7 +394,7 @@ fn told(report: &Value) -> BTreeMap<String, ([Option<String>; 2], Option<String>
 }
 
 #[test]
-fn a_compressed_log_is_told_from_a_log_of_noise() {
+fn a_compressed_log_is_distinguished_from_noise() {
     let folder = harness::envoy::Scratch::new("replay");
     fs::write(folder.path().join("policy.json"), config(json!({}), json!({})).to_string()).unwrap();
     for (bytes, code, said) in [
@@ -466,13 +466,18 @@ fn nothing_is_guessed_where_the_log_lacks_something() {
             }
         }
     }
-    // All at once, for people: every kind with its first line, nothing that a terminal would obey.
+    // All lines at once, as text: every kind with its first line, and nothing that could control a terminal.
     let all: String = lines.iter().map(|(text, ..)| format!("{text}\n")).collect();
     write("all.jsonl", &all);
     let text = tool(folder.path(), &["replay", "policy.json", "all.jsonl"]).with(1);
-    for shown in
-        ["16 lines", "1  admitted", "line 2", "without \"recorded\".present.x-edge", "answered 400", "no JSON objects"]
-    {
+    for shown in [
+        "16 lines",
+        "1  admitted",
+        "line 2",
+        "without \"recorded\".present.x-edge",
+        "answered 400",
+        "not a JSON object",
+    ] {
         assert!(text.contains(shown), "{shown:?} in\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "{text:?}");
@@ -485,7 +490,7 @@ fn nothing_is_guessed_where_the_log_lacks_something() {
 
     for (arguments, said) in [
         (&["replay", "policy.json", "none.jsonl"][..], "none.jsonl: cannot be read"),
-        (&["replay", "-", "-"], "stands for the policy and for the log"),
+        (&["replay", "-", "-"], "is given for both the policy and the log"),
         (&["replay", "one.jsonl", "one.jsonl"], "gateway: is missing"),
         (&["replay", "policy.json", "all.jsonl", "--against", "none.json"], "none.json: cannot be read"),
     ] {
@@ -497,8 +502,8 @@ fn nothing_is_guessed_where_the_log_lacks_something() {
 
 #[test]
 fn lines_are_counted_in_order_across_blocks_and_processors() {
-    // More than a few blocks, with a broken line at a known place in each part, lines without an end and lines
-    // beyond all measure.
+    // Several blocks, with a broken line at a known place in each part, a last line without an end, and a line that is
+    // too long.
     let folder = harness::envoy::Scratch::new("replay");
     fs::write(folder.path().join("policy.json"), config(json!({}), json!({})).to_string()).unwrap();
     let padding = "x".repeat(1000);

@@ -1,4 +1,4 @@
-//! The tool, run; and one Envoy with the listeners of many renderings.
+//! Runs the tool, and one Envoy with the listeners of many renderings.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use harness::tool::program;
 use harness::wire::{self, Connection, Response};
 use serde_json::{Value, json};
 
-/// An openclaw.json as people have it: with comments, with more than the filter reads, with secrets.
+/// A typical openclaw.json: with comments, with more than the filter reads, and with secrets.
 pub const OPENCLAW: &str = r#"{
   // The proxy signs people in.
   gateway: {
@@ -34,7 +34,7 @@ pub const OPENCLAW: &str = r#"{
 }
 "#;
 
-/// What the tool did.
+/// The result of a run of the tool.
 pub struct Ran {
     pub code: i32,
     pub stdout: String,
@@ -42,7 +42,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Its output, where it ended with this code.
+    /// Its output. It must have ended with this code.
     pub fn with(self, code: i32) -> String {
         assert_eq!(self.code, code, "{}{}", self.stdout, self.stderr);
         self.stdout
@@ -72,7 +72,7 @@ pub fn manager(listener: &mut Value) -> &mut Value {
     &mut filters.last_mut().unwrap()["typed_config"]
 }
 
-/// How `render` learns of a proxy whose address a test writes into a PROXY line, and which names the client itself.
+/// Arguments of `render` for a proxy whose address a test writes into a PROXY line, and which names the client itself.
 pub const BEHIND_A_PROXY: [&str; 6] = ["--proxy", "10.0.0.1", "--peer", "proxy-protocol", "--xff", "keep"];
 
 /// Renders a file of this folder into `deploy`, and runs that on free ports.
@@ -90,7 +90,7 @@ pub fn deploy(folder: Scratch, file: &str, upstream: SocketAddr, arguments: &[&s
     Envoy::run(folder, &file)
 }
 
-/// Asks an Envoy that was rendered for [`BEHIND_A_PROXY`], as a proxy at this address does for a client.
+/// Sends a request to an Envoy that was rendered for [`BEHIND_A_PROXY`], as a proxy at this address for a client.
 pub fn ask_behind_a_proxy(envoy: &Envoy, peer: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut connection = Connection::open(envoy.address("http")).unwrap();
     let client = [("host", "claw.example.com"), ("x-forwarded-for", "198.51.100.7")];
@@ -142,7 +142,7 @@ impl Site {
         let mut listener = bootstrap["static_resources"]["listeners"][0].take();
         listener["name"] = json!(name);
         listener["address"]["socket_address"]["port_value"] = json!(0);
-        // A file of its own instead of standard output: lines do not say which listener they come from.
+        // Each listener logs to its own file, because lines do not say which listener wrote them.
         let manager = manager(&mut listener);
         let log = &mut manager["access_log"][0]["typed_config"];
         log["@type"] = json!("type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog");
@@ -183,7 +183,7 @@ impl Running {
         all
     }
 
-    /// What `replay` says of a listener's log.
+    /// The report of `replay` on a listener's log.
     pub fn replay(&self, name: &str, arguments: &[&str], code: i32) -> Value {
         let (config, log) = (format!("{name}.json"), format!("{name}.jsonl"));
         tool(self.folder(), &[&["replay", &config, &log, "--json"], arguments].concat()).json(code)
