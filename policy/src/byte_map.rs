@@ -62,6 +62,11 @@ impl<V, K: Deref<Target = [u8]>> ByteMap<V, K> {
         self.0.is_empty()
     }
 
+    /// All keys, in no particular order.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(key, _)| &**key)
+    }
+
     /// All values, in no particular order.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)

@@ -4,57 +4,62 @@ use std::borrow::Cow;
 
 use crate::byte_map::ByteMap;
 use crate::scopes::{Scope, Scopes};
-use crate::text::trim;
+use crate::text::{lower_latin1, trim};
 
 /// The ceilings of users and groups, and the one of everybody else.
 #[derive(Debug, Clone)]
 pub struct Ceilings {
-    users: Table,
-    groups: Table,
+    /// By [`folded_user`].
+    users: ByteMap<Scopes>,
+    groups: ByteMap<Scopes>,
+    /// The byte between two groups in the groups header.
+    separator: u8,
     default: Scopes,
 }
 
-/// Ceilings by name. Names with an `@` are compared without regard to ASCII case, like mail addresses.
-#[derive(Debug, Clone, Default)]
-pub struct Table(ByteMap<Scopes>);
-
-impl Table {
-    /// Sets the ceiling of a name. Returns false, and changes nothing, if an equal name has one already.
-    pub fn insert(&mut self, name: &[u8], ceiling: Scopes) -> bool {
-        self.0.insert(key(name).into(), ceiling)
-    }
-
-    fn get(&self, name: &[u8]) -> Option<&Scopes> {
-        self.0.get(&key(name))
-    }
-
-    /// Every ceiling.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &Scopes> {
-        self.0.values()
-    }
-}
-
-fn key(name: &[u8]) -> Cow<'_, [u8]> {
-    if name.contains(&b'@') && name.iter().any(u8::is_ascii_uppercase) {
-        Cow::Owned(name.to_ascii_lowercase())
+/// A user's name in the form in which the Gateway finds that user's profile: in lower case. A name that is spelled
+/// differently is the same person there, and so has the same ceiling here.
+#[must_use]
+pub fn folded_user(name: &[u8]) -> Cow<'_, [u8]> {
+    if name.iter().any(|&byte| lower_latin1(byte) != byte) {
+        Cow::Owned(name.iter().map(|&byte| lower_latin1(byte)).collect())
     } else {
         Cow::Borrowed(name)
     }
 }
 
+/// Whether a groups header looks like JSON. No separator splits such a list, so it cannot be read.
+#[must_use]
+pub fn looks_like_json(groups: &[u8]) -> bool {
+    matches!(trim(groups).first(), Some(b'[' | b'{'))
+}
+
 impl Ceilings {
-    /// Ceilings by user and by group, and the default for everybody who has neither.
+    /// Ceilings by user, whose names must be [`folded_user`], and by group, and the default for everybody who has
+    /// neither. `separator` is the byte between two groups in the groups header.
     #[must_use]
-    pub const fn new(users: Table, groups: Table, default: Scopes) -> Self {
-        Self { users, groups, default }
+    pub const fn new(users: ByteMap<Scopes>, groups: ByteMap<Scopes>, separator: u8, default: Scopes) -> Self {
+        Self { users, groups, separator, default }
     }
 
-    /// The ceiling of a user in these groups, which are separated by commas. It is the union of the user's own ceiling
-    /// and those of the groups, in this order. If there are none, it is the default.
+    /// The ceiling of everybody who is not named.
+    #[must_use]
+    pub const fn default(&self) -> &Scopes {
+        &self.default
+    }
+
+    /// The groups in a groups header.
+    pub(crate) fn groups_in<'g>(&self, header: &'g [u8]) -> impl Iterator<Item = &'g [u8]> + use<'g> {
+        let separator = self.separator;
+        header.split(move |&byte| byte == separator).map(trim).filter(|group| !group.is_empty())
+    }
+
+    /// The ceiling of a user with this groups header. It is the union of the user's own ceiling and those of the
+    /// groups, in this order. If there are none, it is the default.
     #[must_use]
     pub fn of(&self, user: &[u8], groups: &[u8]) -> Scopes {
-        let groups = groups.split(|&byte| byte == b',').map(trim).filter_map(|group| self.groups.get(group));
-        let mut found = self.users.get(user).into_iter().chain(groups).peekable();
+        let groups = self.groups_in(groups).filter_map(|group| self.groups.get(group));
+        let mut found = self.users.get(&folded_user(user)).into_iter().chain(groups).peekable();
         if found.peek().is_none() {
             return self.default;
         }
@@ -87,19 +92,21 @@ mod tests {
         String::from_utf8_lossy(scopes.header().as_bytes()).replace("operator.", "")
     }
 
-    fn ceilings() -> Ceilings {
-        let (mut users, mut groups) = (Table::default(), Table::default());
-        for (name, ceiling) in
-            [("Nick@Example.com", "operator.admin"), ("eve", "operator.read"), ("nobody@example.com", "")]
-        {
-            assert!(users.insert(name.as_bytes(), scopes(ceiling)));
+    fn table(entries: &[(&str, &str)]) -> ByteMap<Scopes> {
+        let mut table = ByteMap::default();
+        for (name, ceiling) in entries {
+            assert!(table.insert(name.as_bytes().into(), scopes(ceiling)));
         }
-        for (name, ceiling) in [("ops", "operator.write,operator.pairing"), ("OPS@example.com", "operator.approvals")] {
-            assert!(groups.insert(name.as_bytes(), scopes(ceiling)));
-        }
-        assert!(!users.insert(b"NICK@example.com", Scopes::NONE));
-        users.insert(b"nick@example.com", scopes("operator.admin"));
-        Ceilings::new(users, groups, scopes("operator.questions"))
+        table
+    }
+
+    fn ceilings(separator: u8) -> Ceilings {
+        Ceilings::new(
+            table(&[("nick@example.com", "operator.admin"), ("eve", "operator.read"), ("nobody@example.com", "")]),
+            table(&[("ops", "operator.write,operator.pairing"), ("ops@example.com", "operator.approvals")]),
+            separator,
+            scopes("operator.questions"),
+        )
     }
 
     #[test]
@@ -108,9 +115,11 @@ mod tests {
             ("nick@example.com", "", "admin"),
             ("NICK@example.COM", "", "admin"),
             ("eve", "", "read"),
-            ("Eve", "", "questions"),
+            ("Eve", "", "read"),
             ("eve", "ops", "read,write,pairing"),
-            ("eve", " ops ,, ops@EXAMPLE.com", "read,write,pairing,approvals"),
+            ("eve", " ops ,, ops@example.com", "read,write,pairing,approvals"),
+            ("eve", "ops@EXAMPLE.com", "read"),
+            ("eve", "ops|ops@example.com", "read"),
             ("eve", "Ops", "read"),
             ("mallory", "ops@example.com", "approvals"),
             ("mallory", "unknown,,", "questions"),
@@ -118,7 +127,7 @@ mod tests {
             ("nobody@example.com", "ops", "write,pairing"),
             ("*", "", "questions"),
         ] {
-            assert_eq!(shown(&ceilings().of(user.as_bytes(), groups.as_bytes())), expected, "{user} in {groups:?}");
+            assert_eq!(shown(&ceilings(b',').of(user.as_bytes(), groups.as_bytes())), expected, "{user} in {groups:?}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::rules::{
     allowed_user, anonymous, assertion, attribution, certificate, loopback, origin, peer, repeated, required_headers,
     same_host, trusted_proxy, user,
 };
+use crate::scopes::Scopes;
 use crate::text::quoted;
 
 /// One rule, and its verdict.
@@ -64,25 +65,29 @@ impl Policy {
     pub fn explain_scopes(&self, request: &Request<'_>, admission: &Admission<'_>) -> Option<String> {
         let Kind::Identified(user) = admission.kind() else { return None };
         let named = request.seen.scopes.joined(&request.headers, SCOPES_HEADER.as_bytes());
+        let default = |place: &str, scopes: &Scopes| {
+            format!("the request names no scopes: the default on {place}, {}", quoted(scopes.header().as_bytes()))
+        };
+        let limited = self.ceilings.is_some() || self.narrows_plugins();
         let asked = match named {
             Some(value) => format!("the request names {}", quoted(&value)),
-            None if request.is_upgrade() => {
-                "the request names no scopes: on a WebSocket, they are up to the Gateway".to_owned()
+            None if request.is_upgrade() && self.is_own_socket(request) => {
+                "the request names no scopes: on the Gateway's own WebSocket, they are up to the Gateway".to_owned()
             }
-            None if self.is_own_path(request) => {
-                format!(
-                    "the request names no scopes: the default on the Gateway's own paths, {}",
-                    quoted(self.default_scopes.header().as_bytes())
-                )
+            None if request.is_upgrade() && !limited => {
+                "the request names no scopes: on a plugin's WebSocket, the Gateway assumes its default".to_owned()
             }
-            None => format!(
-                "the request names no scopes: the default on every other path, {}",
-                quoted(self.plugin_scopes.header().as_bytes())
-            ),
+            None if request.is_upgrade() => default("a plugin's WebSocket", &self.plugin_scopes),
+            None if self.is_own_path(request) => default("the Gateway's own paths", &self.default_scopes),
+            None => default("every other path", &self.plugin_scopes),
         };
         let ceiling = self.ceilings.as_ref().map(|ceilings| {
-            let ceiling = ceilings.of(user, request.seen.groups.only().unwrap_or_default());
-            format!("; the user's ceiling is {}", quoted(ceiling.header().as_bytes()))
+            let header = self.groups(request);
+            let ceiling = ceilings.of(user, header);
+            let groups: Vec<_> = ceilings.groups_in(header).map(quoted).collect();
+            let groups =
+                if groups.is_empty() { String::new() } else { format!(" with the groups {}", groups.join(", ")) };
+            format!("; the user's ceiling{groups} is {}", quoted(ceiling.header().as_bytes()))
         });
         Some(asked + &ceiling.unwrap_or_default())
     }

@@ -10,32 +10,56 @@ use crate::scopes::{Scope, Scopes};
 impl Policy {
     /// A permit for this user.
     pub(crate) fn with_identity<'a>(&self, request: &Request<'_>, user: &'a [u8]) -> Admission<'a> {
-        Admission { kind: Kind::Identified(user), scopes: self.scopes(request, Some(user)) }
+        let named = named(request);
+        let ceiling = self.ceilings.as_ref().map(|ceilings| ceilings.of(user, self.groups(request)));
+        let scopes = if request.is_upgrade() {
+            self.scopes_of_socket(request, named, ceiling)
+        } else {
+            let held = named.unwrap_or_else(|| self.default_of(request));
+            Some(ceiling.map_or(held, |ceiling| ceilings::intersect(&held, &ceiling)))
+        };
+        Admission { kind: Kind::Identified(user), scopes }
     }
 
-    /// A permit without a user. On an upgrade, the scopes that the request names are kept: they can only narrow.
+    /// A permit without a user. On an upgrade, a device's token may still grant scopes, which the header caps: the
+    /// scopes that the request names, and the most that a socket without a user may have.
     pub(crate) fn without_identity<'a>(&self, request: &Request<'_>, kind: Kind<'a>) -> Admission<'a> {
-        let scopes = if request.is_upgrade() { self.scopes(request, None) } else { None };
+        let scopes = match (request.is_upgrade().then(|| named(request)), &self.without_user) {
+            (None, _) => None,
+            (Some(named), None) => named,
+            (Some(Some(named)), Some(most)) => Some(ceilings::cap(named.iter(), most)),
+            (Some(None), Some(most)) => Some(ceilings::cap(Scope::ALL.into_iter(), most)),
+        };
         Admission { kind, scopes }
     }
 
-    fn scopes(&self, request: &Request<'_>, user: Option<&[u8]>) -> Option<Scopes> {
-        let seen = &request.seen;
-        let named = seen.scopes.joined(&request.headers, SCOPES_HEADER.as_bytes());
-        let named = named.map(|value| Scopes::parse(&value));
-        let ceiling = match (&self.ceilings, user) {
-            (Some(ceilings), Some(user)) => Some(ceilings.of(user, seen.groups.only().unwrap_or_default())),
-            _ => None,
-        };
-        if request.is_upgrade() {
-            return match (named, ceiling) {
-                (named, None) => named,
-                (Some(named), Some(ceiling)) => Some(ceilings::cap(named.iter(), &ceiling)),
-                (None, Some(ceiling)) => Some(ceilings::cap(Scope::ALL.into_iter(), &ceiling)),
-            };
+    /// The scopes of a user's upgrade. On the Gateway's own sockets the header caps what the session may have. On a
+    /// plugin's socket it is what the plugin is granted, and the Gateway assumes the plugins' default without it.
+    fn scopes_of_socket(
+        &self,
+        request: &Request<'_>,
+        named: Option<Scopes>,
+        ceiling: Option<Scopes>,
+    ) -> Option<Scopes> {
+        match (named, ceiling) {
+            (Some(named), Some(ceiling)) => Some(ceilings::cap(named.iter(), &ceiling)),
+            (Some(named), None) => Some(named),
+            (None, ceiling) if self.is_own_socket(request) => {
+                ceiling.map(|ceiling| ceilings::cap(Scope::ALL.into_iter(), &ceiling))
+            }
+            (None, Some(ceiling)) => Some(ceilings::intersect(&self.plugin_scopes, &ceiling)),
+            (None, None) => Some(self.plugin_scopes).filter(|_| self.narrows_plugins()),
         }
-        let held = named.unwrap_or_else(|| self.default_of(request));
-        Some(ceiling.map_or(held, |ceiling| ceilings::intersect(&held, &ceiling)))
+    }
+
+    /// Whether `scopes.pluginDefault` is less than what the Gateway assumes.
+    pub(crate) fn narrows_plugins(&self) -> bool {
+        !Scope::PLUGIN_DEFAULT.iter().all(|&scope| self.plugin_scopes.satisfies(scope))
+    }
+
+    /// The groups header, which rule 7b has found at most once.
+    pub(crate) fn groups<'a>(&self, request: &Request<'a>) -> &'a [u8] {
+        request.seen.groups.only().unwrap_or_default()
     }
 
     /// The default scopes of a plain request that names none. They depend on its path.
@@ -47,4 +71,14 @@ impl Policy {
     pub(crate) fn is_own_path(&self, request: &Request<'_>) -> bool {
         request.plain_path.is_some_and(|path| self.own_paths.contains(path))
     }
+
+    /// Whether the path is that of one of the Gateway's own sockets.
+    pub(crate) fn is_own_socket(&self, request: &Request<'_>) -> bool {
+        request.plain_path.is_some_and(|path| self.own_sockets.contains(path))
+    }
+}
+
+/// The scopes that the request names; `None` if it has no scopes header.
+fn named(request: &Request<'_>) -> Option<Scopes> {
+    request.seen.scopes.joined(&request.headers, SCOPES_HEADER.as_bytes()).map(|value| Scopes::parse(&value))
 }

@@ -104,11 +104,15 @@ pub struct Policy {
     pub(crate) users: Users,
     pub(crate) origins: Origins,
     pub(crate) own_paths: OwnPaths,
+    /// The paths of the Gateway's own sockets, where the scopes header is a cap. On any other upgrade it is a grant.
+    pub(crate) own_sockets: PathSet,
     pub(crate) default_scopes: Scopes,
     pub(crate) plugin_scopes: Scopes,
     /// The header values of these two, which most requests get.
     pub(crate) default_headers: [ScopesHeader; 2],
     pub(crate) ceilings: Option<Ceilings>,
+    /// The most scopes of an upgrade that passes without a user. `None` if there is no such limit.
+    pub(crate) without_user: Option<Scopes>,
     pub(crate) names: Names,
     pub(crate) websocket_refusal: WebSocketRefusal,
     pub(crate) hide_reasons: bool,

@@ -188,6 +188,15 @@ reasons! {
         fix: "have the proxy overwrite it",
         advice: SIGN_IN,
     }
+    /// The groups header is not a list with separators.
+    GroupsUnreadable {
+        code: "trusted_proxy_groups_unreadable",
+        status: 401,
+        rule: Some(Rule::Repeated),
+        cause: "the groups header looks like JSON (it starts with `[` or `{`), which is not read",
+        fix: "have the proxy send the groups as text with a separator; name the separator in `scopes.groupsSeparator`",
+        advice: OPERATOR,
+    }
     /// Envoy verified no identity.
     AssertionMissing {
         code: "trusted_proxy_assertion_missing",
@@ -299,12 +308,17 @@ mod tests {
 
     #[test]
     fn people_are_told_what_they_can_do_themselves() {
-        use Reason::{AttributionRequired, ConfigMissing, MissingHeader, NoRequest, OriginNotAllowed, UserNotAllowed};
+        use Reason::{
+            AttributionRequired, ConfigMissing, GroupsUnreadable, MissingHeader, NoRequest, OriginNotAllowed,
+            UserNotAllowed,
+        };
         for &reason in Reason::ALL {
             let expected = match reason {
                 UserNotAllowed => "Ask the operator to add it, or sign in with another account.",
                 OriginNotAllowed => "Type its address into the address bar yourself.",
-                AttributionRequired | MissingHeader | NoRequest | ConfigMissing => "This is not your mistake",
+                AttributionRequired | MissingHeader | GroupsUnreadable | NoRequest | ConfigMissing => {
+                    "This is not your mistake"
+                }
                 _ => "come back from there",
             };
             assert!(reason.advice().contains(expected), "{reason:?}: {}", reason.advice());

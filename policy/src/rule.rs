@@ -44,7 +44,7 @@ rules! {
     RequiredHeaders = "6", "required headers";
     /// 7: the user header names a user.
     User = "7", "user header";
-    /// 7b: the user header and the groups header are not repeated.
+    /// 7b: the user header and the groups header are not repeated, and the groups can be read.
     Repeated = "7b", "identity headers are not repeated";
     /// 8: Envoy has verified an identity.
     Assertion = "8", "verified identity";

@@ -49,6 +49,14 @@ pub(crate) fn latin1(text: &str) -> Option<Box<[u8]>> {
     text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
 }
 
+/// One character in lower case, as Node's `toLowerCase` has it for Latin-1.
+pub(crate) const fn lower_latin1(byte: u8) -> u8 {
+    match byte {
+        b'A'..=b'Z' | 0xC0..=0xD6 | 0xD8..=0xDE => byte | 0x20,
+        _ => byte,
+    }
+}
+
 /// How many bytes of a path, a user or a peer are shown to people.
 pub(crate) const SHOWN: usize = 256;
 

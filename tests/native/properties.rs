@@ -92,7 +92,7 @@ fn name_of(outcome: &Outcome) -> &str {
 // ---- the model ----
 
 /// Every outcome of a request, and the minimum share of the cases that must have it.
-const FLOORS: [(&str, f64); 20] = [
+const FLOORS: [(&str, f64); 21] = [
     ("admitted", 0.35),
     ("anonymous", 0.02),
     ("delegated", 0.001),
@@ -107,6 +107,7 @@ const FLOORS: [(&str, f64); 20] = [
     ("trusted_proxy_user_missing", 0.01),
     ("trusted_proxy_user_repeated", 0.01),
     ("trusted_proxy_groups_repeated", 0.0),
+    ("trusted_proxy_groups_unreadable", 0.0),
     ("trusted_proxy_assertion_missing", 0.005),
     ("trusted_proxy_assertion_mismatch", 0.0),
     ("trusted_proxy_user_not_allowed", 0.01),
@@ -233,6 +234,9 @@ fn is_no_more(case: &Case, one: Option<&Grant>, other: Option<&Grant>) -> bool {
     if one.user.is_some() && one.user != other.user {
         return false;
     }
+    if one.user.is_none() && other.user.is_some() {
+        return true; // Without a user, the scopes are only a cap.
+    }
     let upgrade = case.request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"upgrade"));
     match (&one.scopes, &other.scopes) {
         // The Gateway takes an upgrade's header literally.
@@ -297,12 +301,14 @@ impl Sightings {
 
 #[test]
 fn taking_an_origin_a_scope_or_a_certificate_out_never_admits_or_grants_more() {
-    const LISTS: [&str; 5] = [
+    const LISTS: [&str; 7] = [
         "/gateway/controlUi/allowedOrigins",
         "/filter/scopes/default",
         "/filter/scopes/pluginDefault",
         "/filter/trustedPeers",
         "/filter/scopes/ownPaths",
+        "/filter/scopes/ownSockets",
+        "/filter/scopes/withoutUser",
     ];
     let (narrower, emptied) =
         (Sightings::of("something was lost"), Sightings::of("an emptied trustedPeers admitted more"));
@@ -321,6 +327,13 @@ fn taking_an_origin_a_scope_or_a_certificate_out_never_admits_or_grants_more() {
                         prop_assert!(has_finding(&case.config, "filter.trusted_peers"));
                     }
                 }
+                continue;
+            }
+            // A path that is no longer the Gateway's own gets the plugins' default, which the operator can make wider.
+            let own = strings(&config["filter"]["scopes"]["default"]);
+            let plugins = strings(&config["filter"]["scopes"]["pluginDefault"]);
+            let is_wider = plugins.is_empty() || plugins.iter().any(|scope| !satisfied(scope, &own));
+            if path == "/filter/scopes/ownPaths" && config["filter"]["scopes"]["default"].is_array() && is_wider {
                 continue;
             }
             let (after, _, old, new) = compare(&case, config);

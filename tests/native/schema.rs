@@ -99,9 +99,12 @@ fn full() -> Value {
                 "default": ["operator.read"],
                 "pluginDefault": ["operator.write"],
                 "ownPaths": ["/a"],
+                "ownSockets": ["/node"],
                 "users": {"nick@example.com": ["operator.admin"], "*": []},
                 "groupsHeader": "x-groups",
-                "groups": {"ops": ["operator.write"]}
+                "groupsSeparator": "|",
+                "groups": {"ops": ["operator.write"]},
+                "withoutUser": ["operator.read"]
             },
             "hideReasons": true
         }
@@ -168,7 +171,7 @@ fn odd_texts() -> Vec<Value> {
     for path in [REQUIRED, "filter.stripHeaders", "filter.keepHeaders"] {
         put(path, HEADERS, true);
     }
-    for path in ["filter.anonymousPaths", "filter.scopes.ownPaths"] {
+    for path in ["filter.anonymousPaths", "filter.scopes.ownPaths", "filter.scopes.ownSockets"] {
         put(path, PATHS, true);
     }
     put("filter.trustedPeers", PEERS, true);

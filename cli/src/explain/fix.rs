@@ -92,6 +92,10 @@ pub fn fixes(
         Reason::UserRepeated | Reason::GroupsRepeated => vec![
             "Have your proxy overwrite the header instead of adding another: a copy from the client must not be passed on.".into(),
         ],
+        Reason::GroupsUnreadable => vec![format!(
+            "Have your proxy send the groups as text with a separator, not as JSON, and name the separator in {}.",
+            place("filter.scopes"),
+        )],
         Reason::AssertionMissing => vec![format!(
             "Run jwt_authn (or oauth2) before this filter, require the token on this route, and write the payload where {} \
              reads it.",

@@ -59,6 +59,7 @@ pub(super) struct Audit {
     exposed: bool,
     useless: usize,
     broad: usize,
+    unlisted: usize,
 }
 
 impl Audit {
@@ -112,8 +113,58 @@ impl Audit {
         if others.any(|ceiling| default.iter().any(|scope| !ceiling.satisfies(scope))) {
             self.add(
                 "filter.default_ceiling",
-                Severity::Info,
-                "scopes.users[\"*\"] allows scopes that some entry does not: removing that entry would give its users more",
+                Severity::Warn,
+                "scopes.users[\"*\"] allows scopes that some entry does not: whoever is not recognized as that user or group has more",
+            );
+        }
+    }
+
+    pub(super) fn note_own_paths(&mut self, key: &str, entries: usize) {
+        let (id, text) = if key == "ownSockets" {
+            (
+                "filter.own_sockets",
+                "are treated as the Gateway's own: a plugin's WebSocket there is granted a user's whole ceiling",
+            )
+        } else {
+            (
+                "filter.own_paths",
+                "are treated as the Gateway's own: a plugin there runs with the Gateway's whole default scopes",
+            )
+        };
+        if entries > 0 {
+            self.add(id, Severity::Warn, format!("filter.scopes.{key} {text}"));
+        }
+    }
+
+    pub(super) fn note_groups_header(&mut self, header: &str, separator: u8) {
+        /// Headers whose lists are known to have another separator than a comma.
+        const SEPARATED: [(&str, u8); 1] = [("x-authentik-groups", b'|')];
+        self.add(
+            "filter.groups_header",
+            Severity::Warn,
+            format!("filter.scopes.groupsHeader: the proxy must overwrite {header} on every request, also for users without groups, or clients choose their own"),
+        );
+        let usual = SEPARATED.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(header)).map(|(_, usual)| usual);
+        if let Some(usual) = usual.filter(|usual| *usual != separator) {
+            self.add(
+                "filter.groups_separator",
+                Severity::Warn,
+                format!(
+                    "filter.scopes.groupsSeparator is \"{}\", but {header} has \"{}\" between groups",
+                    char::from(separator),
+                    char::from(usual)
+                ),
+            );
+        }
+    }
+
+    pub(super) fn note_unlisted_user(&mut self, path: &str) {
+        self.unlisted = self.unlisted.saturating_add(1);
+        if self.unlisted <= SHOWN {
+            self.add(
+                "filter.unlisted_user",
+                Severity::Warn,
+                format!("{path} is the ceiling of a user who is not in allowUsers"),
             );
         }
     }
@@ -280,6 +331,7 @@ impl Audit {
 
     pub(super) fn into_findings(mut self) -> Vec<Finding> {
         for (count, id, what) in [
+            (self.unlisted, "filter.unlisted_user", "more ceilings are those of users who are not in allowUsers"),
             (self.useless, "filter.never_matches", "more entries have no effect"),
             (self.broad, "filter.broad_proxies", "more entries trust a large network"),
         ] {

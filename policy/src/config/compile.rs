@@ -6,7 +6,7 @@ use super::json::Node;
 use super::keys;
 use super::peers::{read_peer_address, read_proxies, read_trusted_peers};
 use super::reader::{ConfigErrors, Cursor, Reader};
-use super::scopes::{read_ceilings, read_default_scopes};
+use super::scopes::{Limits, read_default_scopes, read_limits};
 use super::shapes;
 use crate::byte_map::ByteMap;
 use crate::origin::Origins;
@@ -118,9 +118,12 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     audit.note_loopback(allow_loopback);
     let users = read_users(reader, &mut audit, &trusted_proxy.member("allowUsers"));
     let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
-    let own_paths = read_own_paths(reader, &mut audit, &gateway, &filter.member("scopes").member("ownPaths"));
-    let (default_scopes, plugin_scopes) = read_default_scopes(reader, &filter.member("scopes"));
-    let ceilings = read_ceilings(reader, &mut audit, &filter.member("scopes"));
+    let base_path = read_base_path(reader, &mut audit, &gateway.member("controlUi").member("basePath"));
+    let scopes = filter.member("scopes");
+    let own_paths = read_own_paths(reader, &mut audit, &gateway, base_path.as_deref(), &scopes);
+    let own_sockets = read_own_sockets(reader, &mut audit, base_path.as_deref(), &scopes);
+    let (default_scopes, plugin_scopes) = read_default_scopes(reader, &scopes);
+    let Limits { ceilings, without_user } = read_limits(reader, &mut audit, &scopes, &users);
     let (anonymous, anonymous_upgrades) = read_anonymous_paths(reader, &mut audit, &filter.member("anonymousPaths"));
     let real_ip_fallback = reader.bool(&gateway.member("allowRealIpFallback")) == Some(true);
     audit.note_real_ip_fallback(real_ip_fallback);
@@ -154,10 +157,12 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         users,
         origins,
         own_paths,
+        own_sockets,
         default_scopes,
         plugin_scopes,
         default_headers: [default_scopes.header(), plugin_scopes.header()],
         ceilings,
+        without_user,
         names,
         websocket_refusal,
         hide_reasons,
@@ -253,7 +258,31 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Cursor<'_>)
     origins
 }
 
-fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Cursor<'_>, extra: &Cursor<'_>) -> OwnPaths {
+/// The Control UI's path with a slash before it and none after it. `None` if it is the root, or not a plain path.
+fn read_base_path(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Option<String> {
+    let base = trim_configured(reader.string(cursor).unwrap_or_default());
+    if matches!(base, "" | "/") {
+        return None;
+    }
+    let slash = if base.starts_with('/') { "" } else { "/" };
+    let base = format!("{slash}{}", base.strip_suffix('/').unwrap_or(base));
+    if is_plain(base.as_bytes()) && !base.contains('*') {
+        return Some(base);
+    }
+    audit.note_useless(
+        cursor.path.clone(),
+        "is not a plain path, so requests below it get a plugin's default scopes".to_owned(),
+    );
+    None
+}
+
+fn read_own_paths(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    gateway: &Cursor<'_>,
+    base: Option<&str>,
+    scopes: &Cursor<'_>,
+) -> OwnPaths {
     const CONFIG: &str = "/control-ui-config.json";
     const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
     const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
@@ -278,31 +307,38 @@ fn read_own_paths(reader: &mut Reader, audit: &mut Audit, gateway: &Cursor<'_>, 
     if endpoints.chat_completions || endpoints.responses {
         own.extend(["/v1/models", "/v1/embeddings"].map(str::to_owned));
     }
-
-    let base_cursor = gateway.member("controlUi").member("basePath");
-    let base = trim_configured(reader.string(&base_cursor).unwrap_or_default());
-    if !matches!(base, "" | "/") {
-        let slash = if base.starts_with('/') { "" } else { "/" };
-        let base = format!("{slash}{}", base.strip_suffix('/').unwrap_or(base));
-        if is_plain(base.as_bytes()) && !base.contains('*') {
-            own.extend([CONFIG, CONFIG_NEW].map(|path| format!("{base}{path}")));
-        } else {
-            audit.note_useless(
-                base_cursor.path,
-                "is not a plain path, so requests below it get a plugin's default scopes".to_owned(),
-            );
-        }
+    if let Some(base) = base {
+        own.extend([CONFIG, CONFIG_NEW].map(|path| format!("{base}{path}")));
     }
+    OwnPaths { set: read_path_set(reader, audit, own, scopes, "ownPaths"), endpoints }
+}
 
+/// The upgrades that the Gateway 2026.9.6 serves itself, after it has asked its plugins (`attachGatewayUpgradeHandler`
+/// in its `src/gateway/server-http-upgrades.ts`). Any other upgrade is its own too, if no plugin wants it. Only the
+/// operator knows that.
+fn read_own_sockets(reader: &mut Reader, audit: &mut Audit, base: Option<&str>, scopes: &Cursor<'_>) -> PathSet {
+    const OWN: [&str; 5] =
+        ["/", "/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
+    let mut own: Vec<String> = OWN.map(str::to_owned).to_vec();
+    if let Some(base) = base {
+        own.extend([base.to_owned(), format!("{base}/")]);
+    }
+    read_path_set(reader, audit, own, scopes, "ownSockets")
+}
+
+/// These paths, which are plain, and those under a key of `filter.scopes`.
+fn read_path_set(reader: &mut Reader, audit: &mut Audit, own: Vec<String>, scopes: &Cursor<'_>, key: &str) -> PathSet {
     let mut set = PathSet::default();
     for path in &own {
-        // Plain by construction.
         let _ = set.insert(path);
     }
-    for (at, entry) in reader.strings(extra).unwrap_or_default() {
-        insert_path(reader, &mut set, &extra.item(at), entry);
+    let cursor = scopes.member(key);
+    let entries = reader.strings(&cursor).unwrap_or_default();
+    audit.note_own_paths(key, entries.len());
+    for (at, entry) in entries {
+        insert_path(reader, &mut set, &cursor.item(at), entry);
     }
-    OwnPaths { set, endpoints }
+    set
 }
 
 fn insert_path(reader: &mut Reader, set: &mut PathSet, cursor: &Cursor<'_>, entry: &str) {

@@ -36,6 +36,8 @@ pub(super) const WEBSOCKET_REFUSALS: [(&str, WebSocketRefusal); 3] =
 /// `filter.assertion.as`.
 pub(super) const USES: [(&str, UseAssertion); 2] =
     [("match", UseAssertion::Match), ("identity", UseAssertion::Identity)];
+/// `filter.scopes.groupsSeparator`.
+pub(super) const SEPARATORS: [(&str, u8); 4] = [(",", b','), (";", b';'), ("|", b'|'), (" ", b' ')];
 /// `filter.peerAddress`, if it is not an object.
 pub(super) const CONNECTION: &str = "connection";
 
@@ -131,7 +133,10 @@ keys! {
     "default" Leaf(s::default_scopes), "the Gateway's", "narrower scopes for requests without `x-openclaw-scopes` on the Gateway's own paths";
     "pluginDefault" Leaf(s::plugin_scopes), "the Gateway's", "the same on plugins' paths";
     "ownPaths" Leaf(s::paths), "`[]`", "further paths that are the Gateway's own";
-    "users" Leaf(s::user_ceilings), "none", "the most scopes that a user may have: `{\"nick@example.com\": [\"operator.admin\"], \"*\": [\"operator.read\"]}`; `\"*\"` is everybody else, and is required. Names with an `@` match in any ASCII case";
-    "groupsHeader" Leaf(s::identity_header), "none", "the header in which the proxy lists a user's groups, separated by commas";
-    "groups" Leaf(s::group_ceilings), "none", "the same as `scopes.users` for groups; the user's ceiling is the union of their own entry and those of all their groups";
+    "ownSockets" Leaf(s::paths), "`[]`", "further paths on which the Gateway's own WebSocket is, such as `/node` for devices";
+    "users" Leaf(s::user_ceilings), "none", "the most scopes that a user may have: `{\"nick@example.com\": [\"operator.admin\"], \"*\": [\"operator.read\"]}`; `\"*\"` is everybody else, and is required. Names match in any case, as the Gateway's profiles do";
+    "groupsHeader" Leaf(s::identity_header), "none", "the header in which the proxy lists a user's groups; the proxy must overwrite it on every request";
+    "groupsSeparator" Leaf(|| s::choice(&SEPARATORS)), "`\",\"`", "what separates the groups: `\",\"`, `\";\"`, `\"|\"` or `\" \"`";
+    "groups" Leaf(s::group_ceilings), "none", "the same as `scopes.users` for groups; the user's ceiling is the union of their own entry and those of all their groups. Names match exactly";
+    "withoutUser" Leaf(s::scopes), "that of `users[\"*\"]`", "the most scopes of a WebSocket that passes without a user (`anonymousPaths`, `webSocketRefusal: \"delegate\"`): a device's token gets no more";
 }

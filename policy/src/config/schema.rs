@@ -38,10 +38,8 @@ pub const BEYOND: &[Beyond] = &[
             "carries the user",
         ],
     },
-    Beyond {
-        what: "users and groups with an @ that differ only in case",
-        problems: &["appears twice: names with an @"],
-    },
+    Beyond { what: "users that differ only in case", problems: &["appears twice: users are compared in lower case"] },
+    Beyond { what: "groups that contain the separator of groups", problems: &["contains the separator"] },
 ];
 
 /// The schema.

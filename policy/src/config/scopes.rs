@@ -1,8 +1,12 @@
 //! Default scopes and ceilings (contract, section 4).
 
 use super::audit::Audit;
+use super::json::Node;
+use super::keys;
 use super::reader::{Cursor, Reader};
-use crate::ceilings::{Ceilings, Table};
+use crate::byte_map::ByteMap;
+use crate::ceilings::{Ceilings, folded_user};
+use crate::policy::Users;
 use crate::scopes::{Scope, Scopes};
 use crate::text::{latin1, trim_configured};
 
@@ -40,22 +44,42 @@ fn read_scope(reader: &mut Reader, list: &Cursor<'_>, at: usize, name: &str) -> 
     scope
 }
 
-/// The ceilings. `None` if there are none.
-pub(super) fn read_ceilings(reader: &mut Reader, audit: &mut Audit, scopes: &Cursor<'_>) -> Option<Ceilings> {
+/// The ceilings, and the most scopes of a socket without a user.
+pub(super) struct Limits {
+    pub(super) ceilings: Option<Ceilings>,
+    pub(super) without_user: Option<Scopes>,
+}
+
+/// Reads the ceilings. `allowed` are the users who are admitted.
+pub(super) fn read_limits(reader: &mut Reader, audit: &mut Audit, scopes: &Cursor<'_>, allowed: &Users) -> Limits {
+    let ceilings = read_ceilings(reader, audit, scopes, allowed);
+    let cursor = scopes.member("withoutUser");
+    let without_user = match cursor.node {
+        Some(_) => Some(read_scopes(reader, &cursor)),
+        None => ceilings.as_ref().map(|ceilings| *ceilings.default()),
+    };
+    Limits { ceilings, without_user }
+}
+
+fn read_ceilings(reader: &mut Reader, audit: &mut Audit, scopes: &Cursor<'_>, allowed: &Users) -> Option<Ceilings> {
     let (users_cursor, groups_cursor) = (scopes.member("users"), scopes.member("groups"));
-    let header_cursor = scopes.member("groupsHeader");
-    let users = read_table(reader, audit, &users_cursor);
-    let groups = read_table(reader, audit, &groups_cursor);
+    let (header_cursor, separator_cursor) = (scopes.member("groupsHeader"), scopes.member("groupsSeparator"));
+    let separator = reader.choice(&separator_cursor, &keys::SEPARATORS).unwrap_or(b',');
+    let users = read_users(reader, audit, &users_cursor, allowed);
+    let groups = read_groups(reader, audit, &groups_cursor, separator);
     match (groups_cursor.node, header_cursor.node) {
         (Some(_), None) => reader.error(
             &header_cursor,
             "is missing",
             "name the header in which your proxy lists a user's groups, such as \"x-forwarded-groups\"",
         ),
-        (None, Some(_)) => {
-            audit.note_useless(header_cursor.path, "is used only by filter.scopes.groups, which is absent".to_owned());
-        }
+        (Some(_), Some(Node::String(header))) => audit.note_groups_header(trim_configured(header), separator),
         _ => {}
+    }
+    for (cursor, is_set) in [(&header_cursor, header_cursor.node.is_some()), (&separator_cursor, separator != b',')] {
+        if groups_cursor.node.is_none() && is_set {
+            audit.note_useless(cursor.path.clone(), "is used only by filter.scopes.groups, which is absent".to_owned());
+        }
     }
     if users_cursor.node.is_none() && groups_cursor.node.is_none() {
         return None;
@@ -69,50 +93,104 @@ pub(super) fn read_ceilings(reader: &mut Reader, audit: &mut Audit, scopes: &Cur
         );
         return None;
     };
-    let (groups, for_all) = groups?;
-    if for_all.is_some() {
-        reader.error(
-            &groups_cursor.entry("*", None),
-            "is not a group",
-            "put the ceiling of everybody else under filter.scopes.users[\"*\"]",
-        );
-    }
+    let groups = groups?;
     audit.note_ceilings(&default, users.values().chain(groups.values()));
-    Some(Ceilings::new(users, groups, default))
+    Some(Ceilings::new(users, groups, separator, default))
 }
 
-/// The ceilings of one object, and the one of `*`.
-fn read_table(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Option<(Table, Option<Scopes>)> {
-    let (mut table, mut for_all) = (Table::default(), None);
+fn read_scopes(reader: &mut Reader, cursor: &Cursor<'_>) -> Scopes {
+    let mut set = Scopes::NONE;
+    for (at, name) in reader.strings(cursor).unwrap_or_default() {
+        if let Some(scope) = read_scope(reader, cursor, at, name) {
+            set.push(scope);
+        }
+    }
+    set
+}
+
+/// The ceilings of users, and the one of `*`. Names are folded like the users of requests.
+fn read_users(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    cursor: &Cursor<'_>,
+    allowed: &Users,
+) -> Option<(ByteMap<Scopes>, Option<Scopes>)> {
+    let (mut table, mut for_all) = (ByteMap::default(), None);
     if cursor.node.is_none() {
         return Some((table, for_all));
     }
+    let allowed = match allowed {
+        Users::Any => None,
+        Users::Only(users) => {
+            let mut folded = ByteMap::with_capacity(0);
+            for user in users.keys() {
+                folded.insert(folded_user(user).into_owned(), ());
+            }
+            Some(folded)
+        }
+    };
     for (name, node) in reader.members(cursor)? {
         let entry = cursor.entry(name, Some(node));
-        let mut ceiling = Scopes::NONE;
-        for (at, scope) in reader.strings(&entry).unwrap_or_default() {
-            if let Some(scope) = read_scope(reader, &entry, at, scope) {
-                ceiling.push(scope);
-            }
-        }
+        let ceiling = read_scopes(reader, &entry);
         if name == "*" {
             for_all = Some(ceiling);
-        } else if name.is_empty() || trim_configured(name) != name {
-            audit.note_useless(
-                entry.path,
-                "is blank or has spaces around it, and names are compared without them".to_owned(),
+            continue;
+        }
+        let folded = trim_configured(name).to_lowercase();
+        let Some(folded) = read_name(audit, &entry, &folded) else { continue };
+        if allowed.as_ref().is_some_and(|allowed| !allowed.contains(&folded)) {
+            audit.note_unlisted_user(&entry.path);
+        }
+        if !table.insert(folded, ceiling) {
+            reader.error(
+                &entry,
+                "appears twice: users are compared in lower case, as the Gateway's profiles are",
+                "remove one of them",
             );
-        } else if let Some(name) = latin1(name) {
-            if !table.insert(&name, ceiling) {
-                reader.error(
-                    &entry,
-                    "appears twice: names with an @ are compared case-insensitively",
-                    "remove one of them",
-                );
-            }
-        } else {
-            audit.note_useless(entry.path, "has characters above U+00FF, which no header can carry".to_owned());
         }
     }
     Some((table, for_all))
+}
+
+/// The ceilings of groups. Their names are compared as they are.
+fn read_groups(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>, separator: u8) -> Option<ByteMap<Scopes>> {
+    let mut table = ByteMap::default();
+    if cursor.node.is_none() {
+        return Some(table);
+    }
+    for (name, node) in reader.members(cursor)? {
+        let entry = cursor.entry(name, Some(node));
+        let ceiling = read_scopes(reader, &entry);
+        if name == "*" {
+            reader.error(
+                &entry,
+                "is not a group",
+                "put the ceiling of everybody else under filter.scopes.users[\"*\"]",
+            );
+        } else if name.bytes().any(|byte| byte == separator) {
+            reader.error(
+                &entry,
+                format!("contains the separator \"{}\", so no group can match it", char::from(separator)),
+                "remove it, or set filter.scopes.groupsSeparator to what your proxy writes between groups",
+            );
+        } else if trim_configured(name) != name {
+            audit.note_useless(entry.path, "has spaces around it, and groups are compared without them".to_owned());
+        } else if let Some(name) = read_name(audit, &entry, name) {
+            table.insert(name, ceiling);
+        }
+    }
+    Some(table)
+}
+
+/// A name in a header, as bytes. `None` if no header can name it.
+fn read_name(audit: &mut Audit, entry: &Cursor<'_>, name: &str) -> Option<Box<[u8]>> {
+    if name.is_empty() {
+        audit.note_useless(entry.path.clone(), "is blank".to_owned());
+        return None;
+    }
+    let bytes = latin1(name);
+    if bytes.is_none() {
+        audit.note_useless(entry.path.clone(), "has characters above U+00FF, which no header can carry".to_owned());
+    }
+    bytes
 }

@@ -117,6 +117,10 @@ pub(super) fn trusted_peers() -> Value {
     list(&json!({"type": "string", "pattern": r"^[A-Za-z][0-9A-Za-z+.-]*:[!-)+-~]*$"}))
 }
 
+pub(super) fn scopes() -> Value {
+    known_scopes()
+}
+
 fn known_scopes() -> Value {
     list(&json!({"$ref": "#/definitions/scope"}))
 }

@@ -132,7 +132,7 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
         let found = findings(&with("filter", json!({"trustedPeers": [odd]})));
         assert_eq!(found, [ALWAYS, ("filter.never_matches", Warn), ("filter.trusted_peers", Warn)], "{odd}");
     }
-    let ceilings = json!({"scopes": {"users": {"*": ["operator.read"], "root": ["operator.admin"]}}});
+    let ceilings = json!({"scopes": {"users": {"*": ["operator.read"], "Nick@example.com": ["operator.admin"]}}});
     assert_eq!(findings(&with("filter", ceilings)), [ALWAYS], "no entry is narrower than the default");
     for harmless in [
         with("filter", json!({"anonymousPaths": ["/healthz"]})),

@@ -292,6 +292,22 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             "filter.scopes.groups[\"*\"]: is not a group; put the ceiling of everybody else under",
         ),
         (
+            with("filter", json!({"scopes": {"groupsHeader": "x-g", "users": {"*": []}, "groups": {"a,b": []}}})),
+            "filter.scopes.groups[\"a,b\"]: contains the separator \",\", so no group can match it; remove it, or set",
+        ),
+        (
+            with("filter", json!({"scopes": {"groupsSeparator": ", "}})),
+            "filter.scopes.groupsSeparator: is \", \"; write \",\" or \";\" or \"|\" or \" \"",
+        ),
+        (
+            with("filter", json!({"scopes": {"ownSockets": ["ws:/node"]}})),
+            "filter.scopes.ownSockets[0]: is not a plain path",
+        ),
+        (
+            with("filter", json!({"scopes": {"withoutUser": ["operator.reed"]}})),
+            "filter.scopes.withoutUser[0]: \"operator.reed\" is not a scope",
+        ),
+        (
             with("filter", json!({"scopes": {"users": {"*": "operator.read"}}})),
             "users[\"*\"]: is a string; write a list",
         ),
@@ -355,12 +371,23 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with("filter", json!({"trustedPeers": ["spiffe://a.b/c"]})), "filter.trusted_peers", Warn),
         (with("filter", json!({"trustedPeers": ["urn:x"]})), "filter.trusted_peers", Warn),
         (
-            with("filter", json!({"scopes": {"users": {"*": ["operator.read"], "eve": ["operator.talk"]}}})),
+            with(
+                "filter",
+                json!({"scopes": {"users": {"*": ["operator.read"], "Nick@example.com": ["operator.talk"]}}}),
+            ),
             "filter.default_ceiling",
-            Info,
+            Warn,
         ),
+        (with("filter", json!({"scopes": {"users": {"*": [], "eva@example.com": []}}})), "filter.unlisted_user", Warn),
+        (with("filter", json!({"scopes": {"ownPaths": ["/rt/*"]}})), "filter.own_paths", Warn),
+        (with("filter", json!({"scopes": {"ownSockets": ["/node"]}})), "filter.own_sockets", Warn),
+        (
+            with("filter", json!({"scopes": {"groupsHeader": "x-g", "groups": {}, "users": {"*": []}}})),
+            "filter.groups_header",
+            Warn,
+        ),
+        (with("filter", json!({"scopes": {"groupsSeparator": ";"}})), "filter.never_matches", Warn),
         (with("filter", json!({"scopes": {"groupsHeader": "x-g"}})), "filter.never_matches", Warn),
-        (with("filter", json!({"scopes": {"users": {"*": [], " eve": []}}})), "filter.never_matches", Warn),
         (with("filter", json!({"scopes": {"users": {"*": [], "": []}}})), "filter.never_matches", Warn),
         (with("filter", json!({"scopes": {"users": {"*": [], "\u{142}ukasz": []}}})), "filter.never_matches", Warn),
         (with(PROXIES, json!(["10.0.0.0/8"])), "filter.broad_proxies", Warn),

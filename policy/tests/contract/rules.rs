@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use policy::config::compile;
 use policy::headers::serialize;
 use policy::peer::socket_address;
+use policy::scopes::Scope;
 use policy::{Edit, Kind, Mode, Peer, PeerAddress, Policy, Request};
 use serde_json::{Value, json};
 
@@ -67,6 +68,10 @@ fn upgrade(changes: &[(&str, Option<&str>)]) -> Pairs {
         headers.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
     }
     headers
+}
+
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect()
 }
 
 /// The result for a request: the kind of permit and the edits, or the reason.
@@ -563,13 +568,20 @@ fn a_ceiling_narrows_what_a_request_asks_for() {
     const KNOWN_UNDER_READ: &str = "x-openclaw-scopes=operator.read,operator.sessions.read";
     const KNOWN_UNDER_BOTH: &str = "x-openclaw-scopes=operator.read,operator.write,operator.pairing,operator.talk,\
                                     operator.sessions.read,operator.sessions.write";
-    // The headers, and the edits of a plain request to one of the Gateway's own paths, to a plugin's, and of a
-    // WebSocket.
-    let cases: &[(&[(&str, Option<&str>)], &[&str], &[&str], &[&str])] = &[
-        (&[], &["x-openclaw-scopes=operator.read"], &["x-openclaw-scopes=operator.read"], &[KNOWN_UNDER_READ]),
+    // The headers, and the edits of a plain request to one of the Gateway's own paths, of a request or a WebSocket to a
+    // plugin's, and of the Gateway's own WebSocket.
+    let cases: &[(&[(&str, Option<&str>)], &[&str], &[&str], &[&str], &[&str])] = &[
+        (
+            &[],
+            &["x-openclaw-scopes=operator.read"],
+            &["x-openclaw-scopes=operator.read"],
+            &["x-openclaw-scopes=operator.read"],
+            &[KNOWN_UNDER_READ],
+        ),
         (
             &[("x-groups", Some("users, ops"))],
             &["-x-groups", "x-openclaw-scopes=operator.read,operator.write,operator.pairing"],
+            &["-x-groups", "x-openclaw-scopes=operator.write,operator.read"],
             &["-x-groups", "x-openclaw-scopes=operator.write,operator.read"],
             &["-x-groups", KNOWN_UNDER_BOTH],
         ),
@@ -578,22 +590,154 @@ fn a_ceiling_narrows_what_a_request_asks_for() {
             &["x-openclaw-scopes=operator.read"],
             &["x-openclaw-scopes=operator.read"],
             &["x-openclaw-scopes="],
+            &["x-openclaw-scopes="],
         ),
         (
             &[("x-openclaw-scopes", Some("operator.sessions.read,operator.write"))],
             &["x-openclaw-scopes=operator.sessions.read,operator.read"],
             &["x-openclaw-scopes=operator.sessions.read,operator.read"],
             &["x-openclaw-scopes=operator.sessions.read"],
+            &["x-openclaw-scopes=operator.sessions.read"],
         ),
-        (&[("x-openclaw-scopes", Some(""))], &[], &[], &[]),
+        (&[("x-openclaw-scopes", Some(""))], &[], &[], &[], &[]),
     ];
-    for (changes, own, plugin, socket) in cases {
-        let edits = |headers: &Pairs| judge(&policy, "10.0.0.1:1", headers).unwrap().1;
-        let mut to_plugin = request(changes);
-        to_plugin.iter_mut().filter(|(name, _)| name == ":path").for_each(|(_, path)| "/plugin".clone_into(path));
-        assert_eq!(edits(&request(changes)), *own, "an own path: {changes:?}");
-        assert_eq!(edits(&to_plugin), *plugin, "a plugin's path: {changes:?}");
-        assert_eq!(edits(&upgrade(changes)), *socket, "a WebSocket: {changes:?}");
+    for (changes, own, plugin, plugin_socket, socket) in cases {
+        let edits = |headers: &Pairs, path: &str| judge(&policy, "10.0.0.1:1", &at(headers, path)).unwrap().1;
+        assert_eq!(edits(&request(changes), "/tools/invoke"), *own, "an own path: {changes:?}");
+        assert_eq!(edits(&request(changes), "/plugin"), *plugin, "a plugin's path: {changes:?}");
+        assert_eq!(edits(&upgrade(changes), "/plugin"), *plugin_socket, "a plugin's WebSocket: {changes:?}");
+        assert_eq!(edits(&upgrade(changes), "/"), *socket, "the Gateway's WebSocket: {changes:?}");
+    }
+}
+
+/// The same headers with another path.
+fn at(headers: &Pairs, path: &str) -> Pairs {
+    let mut headers = headers.clone();
+    headers.iter_mut().filter(|(name, _)| name == ":path").for_each(|(_, value)| path.clone_into(value));
+    headers
+}
+
+#[test]
+fn a_socket_is_the_gateways_own_on_the_paths_that_it_serves_and_a_plugins_elsewhere() {
+    let config = json!({"users": {"*": ["operator.admin"]}, "ownSockets": ["/node", "/d/*"], "ownPaths": ["/rpc"]});
+    let mut policies =
+        [policy(json!({"scopes": config})), policy(json!({"scopes": {"pluginDefault": []}})), policy(json!({}))];
+    // With a ceiling, with a narrowed default of plugins, and with neither.
+    let every = format!("x-openclaw-scopes={}", Scope::ALL.map(Scope::name).join(","));
+    for (path, own) in [
+        ("/", true),
+        ("/?token=x", true),
+        ("/desktop/observe", true),
+        ("/node-desktop/attach", true),
+        ("/node-portal/attach", true),
+        ("/__openclaw__/worker", true),
+        ("/node", true),
+        ("/d/1", true),
+        ("/d/", false),
+        ("/rpc", false),
+        ("/tools/invoke", false),
+        ("/plugins/socket", false),
+        ("//", false),
+        ("/node/", false),
+        ("/%2f", false),
+        ("", false),
+    ] {
+        let scopes = policies.each_mut().map(|policy| judge(policy, "10.0.0.1:1", &at(&upgrade(&[]), path)).unwrap().1);
+        let [ceiling, narrowed, neither] = scopes;
+        if own {
+            assert_eq!(ceiling, [every.as_str()], "{path}");
+            let listed = matches!(path, "/node" | "/d/1");
+            assert_eq!(narrowed.is_empty(), !listed, "{path}: {narrowed:?}");
+        } else {
+            assert_eq!(ceiling, ["x-openclaw-scopes=operator.write"], "{path}");
+            assert_eq!(narrowed, ["x-openclaw-scopes="], "{path}");
+        }
+        assert_eq!(neither, Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn a_socket_without_a_user_is_capped_where_there_are_ceilings() {
+    let admin_of_nobody = json!({"users": {"nick@example.com": ["operator.admin"], "*": ["operator.read"]}});
+    let mut own = admin_of_nobody.clone();
+    own["withoutUser"] = json!([]);
+    let read = "x-openclaw-scopes=operator.read,operator.sessions.read";
+    // The scopes, the tokens of the request, and the edits of a delegated and of an anonymous socket.
+    for (scopes, named, expected) in [
+        (json!({}), None, vec![]),
+        (json!({}), Some("operator.admin"), vec![]),
+        (admin_of_nobody.clone(), None, vec![read]),
+        (admin_of_nobody, Some("operator.admin, operator.read"), vec!["x-openclaw-scopes=operator.read"]),
+        (own.clone(), None, vec!["x-openclaw-scopes="]),
+        (own, Some("operator.read"), vec!["x-openclaw-scopes="]),
+        (json!({"withoutUser": ["operator.talk"]}), None, vec!["x-openclaw-scopes=operator.talk"]),
+    ] {
+        let filter = json!({"webSocketRefusal": "delegate", "anonymousPaths": ["ws:/node"], "scopes": scopes});
+        let policy = policy(filter);
+        let headers = upgrade(&[("x-forwarded-user", None), ("x-openclaw-scopes", named)]);
+        let (kind, mut edits) = judge(&policy, "10.0.0.1:1", &headers).unwrap();
+        edits.retain(|edit| edit.contains("scopes"));
+        assert_eq!(
+            (kind.as_str(), edits.iter().map(String::as_str).collect::<Vec<_>>()),
+            ("delegated trusted_proxy_user_missing", expected.clone()),
+            "{named:?}"
+        );
+        let (kind, edits) = judge(&policy, "192.0.2.1:1", &at(&headers, "/node")).unwrap();
+        let edits: Vec<_> = edits.into_iter().filter(|edit| edit.contains("scopes")).collect();
+        assert_eq!(
+            (kind.as_str(), edits.iter().map(String::as_str).collect::<Vec<_>>()),
+            ("anonymous", expected),
+            "{named:?}"
+        );
+    }
+}
+
+#[test]
+fn a_user_has_one_ceiling_in_every_spelling_and_a_group_only_in_its_own() {
+    let mut config = json!({
+        "gateway": {
+            "trustedProxies": ["10.0.0.1"],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-forwarded-user"}}
+        }
+    });
+    config["filter"] = json!({"scopes": {
+        "users": {" Eve ": ["operator.read"], "JOS\u{c9}": ["operator.questions"], "*": ["operator.write"]},
+        "groupsHeader": "x-groups",
+        "groupsSeparator": "|",
+        "groups": {"guests": ["operator.pairing"], "a,b": ["operator.questions"]},
+    }});
+    let policy = compile(config.to_string().as_bytes()).unwrap().policy;
+    for (user, groups, expected) in [
+        ("eve", "", "operator.read"),
+        ("EVE", "", "operator.read"),
+        ("jos\u{e9}", "", "operator.questions"),
+        ("Jos\u{c9}", "", "operator.questions"),
+        ("jose", "", "operator.read,operator.write"),
+        ("mary", "guests|staff", "operator.pairing"),
+        ("mary", "staff | guests ", "operator.pairing"),
+        ("mary", "a,b", "operator.questions"),
+        ("mary", "Guests", "operator.read,operator.write"),
+        ("mary", "guests,staff", "operator.read,operator.write"),
+    ] {
+        let map = serialize(&[
+            (":path", &b"/tools/invoke"[..]),
+            ("x-forwarded-for", b"198.51.100.7"),
+            ("x-forwarded-user", &latin1(user)),
+            ("x-groups", &latin1(groups)),
+        ]);
+        let mut request = Request::from(Peer::from_connection(b"10.0.0.1:1"));
+        policy.read_into(&mut request, &map).unwrap();
+        let admission = policy.decide(&request).unwrap();
+        let ceiling = admission.scopes().unwrap();
+        assert_eq!(ceiling.header().as_bytes(), expected.as_bytes(), "{user} in {groups}");
+    }
+    for (groups, reason) in [
+        ("[\"guests\"]", Some("trusted_proxy_groups_unreadable")),
+        (" {guests}", Some("trusted_proxy_groups_unreadable")),
+        ("guests|[x]", None),
+    ] {
+        let headers = request(&[("x-groups", Some(groups)), ("origin", None)]);
+        assert_eq!(judge(&policy, "10.0.0.1:1", &headers).err().as_deref(), reason, "{groups}");
     }
 }
 

@@ -344,16 +344,27 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
         scopes
             .insert("ownPaths".into(), json!(c.some(&["/api/v1/admin/rpc", "/api/*", "/v1/responses", "/ready/a"], 2)));
     }
+    if c.one_in(6) {
+        scopes.insert("ownSockets".into(), json!(c.some(&["/node", "/ready/*", "/tools/invoke"], 2)));
+    }
+    if c.one_in(6) {
+        scopes.insert("withoutUser".into(), json!(c.some(&SCOPES, 3)));
+    }
     if c.one_in(3) {
         let mut users = Map::from_iter([("*".to_owned(), json!(c.some(&SCOPES, 4)))]);
         for _ in 0..c.below(3) {
-            users.insert(
-                (*c.pick(&["nick@example.com", "alice", "José", "bob@example.com"])).to_owned(),
-                json!(c.some(&SCOPES, 4)),
-            );
+            let name = *c.pick(&["nick@example.com", "alice", "Alice ", "José", "JOSÉ\u{A0}", "bob@example.com"]);
+            let scopes = json!(c.some(&SCOPES, 4));
+            if users.keys().all(|other| other.trim().to_lowercase() != name.trim().to_lowercase()) {
+                users.insert(name.to_owned(), scopes);
+            }
         }
         scopes.insert("users".into(), users.into());
         if scopes.contains_key("groupsHeader") {
+            let separator = c.one_in(3).then(|| *c.pick(&[",", ";", "|", " "]));
+            if let Some(separator) = separator {
+                scopes.insert("groupsSeparator".into(), separator.into());
+            }
             let mut groups = Map::new();
             for _ in 0..c.below(4) {
                 groups.insert(
@@ -361,6 +372,7 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
                     json!(c.some(&SCOPES, 4)),
                 );
             }
+            groups.retain(|name, _| !name.contains(separator.unwrap_or(",")));
             scopes.insert("groups".into(), groups.into());
         }
     }
@@ -464,7 +476,20 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
     if let Some(name) = filter["scopes"]["groupsHeader"].as_str()
         && !c.one_in(4)
     {
-        list.push((name.into(), c.pick(&["ops", "dev, ops", "TEAM@example.com", "a b,,x", ""]).as_bytes().to_vec()));
+        let groups = [
+            "ops",
+            "dev, ops",
+            "Team@example.com",
+            "TEAM@example.com",
+            "a b,,x",
+            "",
+            "dev|ops",
+            "dev ; ops",
+            "dev  ops",
+            "[\"ops\"]",
+            " {ops}",
+        ];
+        list.push((name.into(), c.pick(&groups).as_bytes().to_vec()));
         if c.oddly_one_in(4) {
             list.push((name.into(), b"ops".to_vec()));
         }
@@ -816,6 +841,7 @@ fn path(c: &mut Choices<'_>, filter: &Value) -> Vec<u8> {
     let configured: Vec<String> = texts(&filter["anonymousPaths"])
         .into_iter()
         .chain(texts(&filter["scopes"]["ownPaths"]))
+        .chain(texts(&filter["scopes"]["ownSockets"]))
         .map(|entry| entry.trim_start_matches("ws:").replace('*', "a/b"))
         .collect();
     let path = match c.below(8) {

@@ -165,7 +165,7 @@ pub fn decide(config: &Value, request: &Request) -> Verdict {
 
     // Rule 0.
     if is_anonymous(&rules, &headers) {
-        let outcome = passed(Kind::Anonymous, without_identity(&headers));
+        let outcome = passed(Kind::Anonymous, scopes::without_user(&rules, &headers));
         return Verdict { outcome, or_refused: None };
     }
 
@@ -190,7 +190,7 @@ pub fn decide(config: &Value, request: &Request) -> Verdict {
         }
     }
     let outcome = match (delegated, user) {
-        (Some(code), _) => passed(Kind::Delegated(code), without_identity(&headers)),
+        (Some(code), _) => passed(Kind::Delegated(code), scopes::without_user(&rules, &headers)),
         (None, Some(user)) => {
             let scopes = scopes::granted(&rules, &headers, &user);
             passed(Kind::Identified(user), scopes)
@@ -245,11 +245,6 @@ fn is_anonymous(rules: &Rules<'_>, headers: &Headers) -> bool {
             Some(upgrades) => headers.is_upgrade() && path::matches(upgrades, &path),
             None => !headers.is_upgrade() && path::matches(entry, &path),
         })
-}
-
-/// Anonymous or delegated. On an upgrade, an existing scopes header stays, because it can only narrow.
-fn without_identity(headers: &Headers) -> Option<Vec<&'static str>> {
-    if headers.is_upgrade() { scopes::declared(headers) } else { None }
 }
 
 /// The peer's address, or the code that refuses the request (section 2).
@@ -363,8 +358,12 @@ fn identities_stand_once(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &
     if !rules.identity_is_asserted() && headers.copies(rules.user_header()).len() > 1 {
         return Ruling::Refuse("trusted_proxy_user_repeated".to_owned());
     }
-    let groups = rules.groups_header().map_or(0, |name| headers.copies(name).len());
-    demand(groups <= 1, "trusted_proxy_groups_repeated")
+    let groups = rules.groups_header().map(|name| headers.copies(name)).unwrap_or_default();
+    if groups.len() > 1 {
+        return Ruling::Refuse("trusted_proxy_groups_repeated".to_owned());
+    }
+    let is_json = groups.iter().any(|value| trim(value).starts_with(['[', '{']));
+    demand(!is_json, "trusted_proxy_groups_unreadable")
 }
 
 /// The identity that Envoy verified. It is `None` if no header could carry it or if it is not text.

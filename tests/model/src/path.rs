@@ -28,6 +28,16 @@ pub(crate) fn is_own(rules: &Rules<'_>, path: &str) -> bool {
             || is_model_api(rules, path))
 }
 
+/// Whether the path is that of one of the Gateway's own sockets.
+pub(crate) fn is_own_socket(rules: &Rules<'_>, path: &str) -> bool {
+    let own = ["/", "/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
+    let base = base(rules);
+    is_plain(path)
+        && (own.contains(&path)
+            || texts(&rules.filter["scopes"]["ownSockets"]).iter().any(|entry| matches(entry, path))
+            || (!base.is_empty() && (path == base || path == format!("{base}/"))))
+}
+
 /// `/sessions/*/kill` and `/sessions/*/history`.
 fn is_session(path: &str) -> bool {
     match path.split('/').collect::<Vec<_>>().as_slice() {
@@ -36,10 +46,15 @@ fn is_session(path: &str) -> bool {
     }
 }
 
-fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
+/// Where the Control UI is mounted, with a slash before it; empty at the root.
+fn base(rules: &Rules<'_>) -> String {
     let base = rules.gateway["controlUi"]["basePath"].as_str().map(trim_configured).unwrap_or_default();
     let base = base.trim_end_matches('/');
-    let base = if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") };
+    if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") }
+}
+
+fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
+    let base = base(rules);
     let everywhere =
         ["/control-ui-config.json", "/__openclaw__/control-ui-config.json", "/__openclaw/control-ui-config.json"];
     everywhere.contains(&path)

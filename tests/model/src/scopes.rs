@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::headers::Headers;
-use crate::{Rules, path, texts, trim};
+use crate::{Rules, path, texts, trim, trim_configured};
 
 /// Every known scope, in the contract's order; the first seven are the default set of the Gateway's own paths.
 pub const KNOWN: [&str; 10] = [
@@ -62,18 +62,45 @@ fn assumed(rules: &Rules<'_>, headers: &Headers) -> Vec<&'static str> {
 pub(crate) fn granted(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'static str>> {
     let ceiling = ceiling(rules, headers, user);
     let declared = declared(headers);
-    if headers.is_upgrade() {
-        return match (declared, ceiling) {
-            (Some(declared), Some(ceiling)) => Some(satisfied(declared, &ceiling)),
-            (Some(declared), None) => Some(declared),
-            (None, Some(ceiling)) => Some(satisfied(KNOWN.to_vec(), &ceiling)),
-            (None, None) => None,
-        };
+    if !headers.is_upgrade() {
+        return Some(within(declared.unwrap_or_else(|| assumed(rules, headers)), ceiling));
     }
-    let wanted = declared.unwrap_or_else(|| assumed(rules, headers));
-    let Some(ceiling) = ceiling else { return Some(wanted) };
+    if let Some(declared) = declared {
+        return Some(match ceiling {
+            Some(ceiling) => satisfied(declared, &ceiling),
+            None => declared,
+        });
+    }
+    if path::is_own_socket(rules, &headers.path()) {
+        return ceiling.map(|ceiling| satisfied(KNOWN.to_vec(), &ceiling));
+    }
+    // A plugin's socket: the Gateway would grant `operator.write`.
+    let plugin = match rules.filter["scopes"].get("pluginDefault") {
+        Some(list) => known(texts(list)),
+        None => vec!["operator.write"],
+    };
+    let narrowed = !plugin.iter().any(|scope| satisfies(scope, "operator.write"));
+    (ceiling.is_some() || narrowed).then(|| within(plugin, ceiling))
+}
+
+/// The scopes that are stamped on what passes without a user.
+pub(crate) fn without_user(rules: &Rules<'_>, headers: &Headers) -> Option<Vec<&'static str>> {
+    if !headers.is_upgrade() {
+        return None;
+    }
+    let scopes = &rules.filter["scopes"];
+    let most = if scopes.get("withoutUser").is_some() { &scopes["withoutUser"] } else { &scopes["users"]["*"] };
+    match (declared(headers), most.is_array()) {
+        (declared, false) => declared,
+        (declared, true) => Some(satisfied(declared.unwrap_or(KNOWN.to_vec()), &known(texts(most)))),
+    }
+}
+
+/// The scopes named by either side that both sides satisfy; all of `wanted` if there is no ceiling.
+fn within(wanted: Vec<&'static str>, ceiling: Option<Vec<&'static str>>) -> Vec<&'static str> {
+    let Some(ceiling) = ceiling else { return wanted };
     let named: Vec<_> = wanted.iter().chain(&ceiling).copied().collect();
-    Some(satisfied(satisfied(known(named), &wanted), &ceiling))
+    satisfied(satisfied(known(named), &wanted), &ceiling)
 }
 
 /// The scopes in the list that a set satisfies.
@@ -94,9 +121,11 @@ fn ceiling(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'sta
         return None;
     }
     let groups = rules.groups_header().and_then(|name| headers.joined(name)).unwrap_or_default();
-    let mut entries: Vec<&Value> = entry(&scopes["users"], user).into_iter().collect();
-    for group in groups.split(',').map(trim).filter(|group| !group.is_empty()) {
-        entries.extend(entry(&scopes["groups"], &group));
+    let separator = scopes["groupsSeparator"].as_str().unwrap_or(",");
+    let mut entries: Vec<&Value> = Vec::new();
+    entries.extend(entry(&scopes["users"], |key| trim_configured(key).to_lowercase() == user.to_lowercase()));
+    for group in groups.split(separator).map(trim).filter(|group| !group.is_empty()) {
+        entries.extend(entry(&scopes["groups"], |key| key == group));
     }
     if entries.is_empty() {
         entries.push(&scopes["users"]["*"]);
@@ -104,11 +133,7 @@ fn ceiling(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'sta
     Some(known(entries.into_iter().flat_map(texts)))
 }
 
-/// The entry for a name; a key with `@` is compared without ASCII case.
-fn entry<'v>(entries: &'v Value, name: &str) -> Option<&'v Value> {
-    entries
-        .as_object()?
-        .iter()
-        .find(|(key, _)| *key != "*" && (*key == name || (key.contains('@') && key.eq_ignore_ascii_case(name))))
-        .map(|(_, scopes)| scopes)
+/// The entry of a name.
+fn entry(entries: &Value, is_it: impl Fn(&str) -> bool) -> Option<&Value> {
+    entries.as_object()?.iter().find(|(key, _)| *key != "*" && is_it(key)).map(|(_, scopes)| scopes)
 }
