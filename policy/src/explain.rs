@@ -56,7 +56,7 @@ impl Policy {
             Rule::Repeated => repeated::saw(self, request),
             Rule::Assertion => assertion::saw(self, request),
             Rule::AllowedUser => allowed_user::saw(self, request),
-            Rule::Origin => origin::saw(request),
+            Rule::Origin => origin::saw(self, request),
         }
     }
 

@@ -241,6 +241,16 @@ impl Origins {
     /// Whether an `Origin` header, trimmed and not blank, passes.
     #[must_use]
     pub fn allow(&self, origin: &[u8], host: Option<&[u8]>, upgrade: bool) -> bool {
+        self.judge(origin, host, self.any, upgrade)
+    }
+
+    /// The same for a plain request, but `"*"` does not count.
+    #[must_use]
+    pub fn allow_named(&self, origin: &[u8], host: Option<&[u8]>) -> bool {
+        self.judge(origin, host, false, false)
+    }
+
+    fn judge(&self, origin: &[u8], host: Option<&[u8]>, any: bool, upgrade: bool) -> bool {
         // Browsers send the form that is compared. There is no need to parse it, because every entry is an origin.
         if self.listed.contains(origin) {
             return true;
@@ -253,9 +263,7 @@ impl Origins {
             return false;
         }
         let same_host = || host.is_some_and(|host| trim(host).eq_ignore_ascii_case(origin.authority().as_bytes()));
-        self.any
-            || ((self.host_fallback || origin.is_private()) && same_host())
-            || (upgrade && origin.is_chrome_extension())
+        any || ((self.host_fallback || origin.is_private()) && same_host()) || (upgrade && origin.is_chrome_extension())
     }
 
     /// Whether every valid origin passes.

@@ -9,6 +9,7 @@ use crate::origin::Origins;
 use crate::path::{OwnPaths, PathSet};
 use crate::peer::Peer;
 use crate::request::Request;
+use crate::rules::cross_site::ControlUiReads;
 use crate::scopes::{Scopes, ScopesHeader};
 
 /// Whether refusals take effect (`filter.mode`).
@@ -103,6 +104,10 @@ pub struct Policy {
     pub(crate) upstream_user_header: Box<[u8]>,
     pub(crate) users: Users,
     pub(crate) origins: Origins,
+    /// The reads of the Control UI, if the Gateway demands more of their origin (`auth.allowTailscale`).
+    pub(crate) tailscale_reads: Option<ControlUiReads>,
+    /// Whether requests of other web sites without an Origin are refused (`crossSite`).
+    pub(crate) refuse_cross_site: bool,
     pub(crate) own_paths: OwnPaths,
     /// The paths of the Gateway's own sockets, where the scopes header is a cap. On any other upgrade it is a grant.
     pub(crate) own_sockets: PathSet,

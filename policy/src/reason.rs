@@ -233,6 +233,15 @@ reasons! {
         fix: "add the origin in the browser's address bar to `controlUi.allowedOrigins`",
         advice: TYPE_ADDRESS,
     }
+    /// Another web site makes the request, without an Origin.
+    CrossSite {
+        code: "trusted_proxy_cross_site",
+        status: 401,
+        rule: Some(Rule::Origin),
+        cause: "`crossSite` is `\"refuse\"`, and another web site makes the request (`Sec-Fetch-Site`), without an Origin",
+        fix: "if a page of yours embeds the Gateway, serve both from one origin; otherwise the refusal is correct",
+        advice: TYPE_ADDRESS,
+    }
 }
 
 impl Reason {
@@ -309,13 +318,13 @@ mod tests {
     #[test]
     fn people_are_told_what_they_can_do_themselves() {
         use Reason::{
-            AttributionRequired, ConfigMissing, GroupsUnreadable, MissingHeader, NoRequest, OriginNotAllowed,
-            UserNotAllowed,
+            AttributionRequired, ConfigMissing, CrossSite, GroupsUnreadable, MissingHeader, NoRequest,
+            OriginNotAllowed, UserNotAllowed,
         };
         for &reason in Reason::ALL {
             let expected = match reason {
                 UserNotAllowed => "Ask the operator to add it, or sign in with another account.",
-                OriginNotAllowed => "Type its address into the address bar yourself.",
+                OriginNotAllowed | CrossSite => "Type its address into the address bar yourself.",
                 AttributionRequired | MissingHeader | GroupsUnreadable | NoRequest | ConfigMissing => {
                     "This is not your mistake"
                 }

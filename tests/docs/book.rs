@@ -148,9 +148,10 @@ fn every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried() {
 }
 
 /// The tests that use the configurations of a page, and read them from it.
-const CONFIGURATIONS: [(&str, &str, &str); 9] = [
+const CONFIGURATIONS: [(&str, &str, &str); 10] = [
     ("README.md", "tests/docs/readme.rs", "every_policy_shown_compiles"),
     ("docs/assertions.md", "tests/envoy/assertion.rs", "only_whom_the_assertion_names_comes_in"),
+    ("docs/contract.md", "tests/docs/contract.rs", "the_configuration_that_it_shows_compiles"),
     ("docs/editors.md", "tests/native/schema.rs", "the_settings_for_editors_name_the_schema"),
     ("docs/gateway.md", "tests/gateway/placements.rs", "at_the_edge_whoever_envoy_verified_comes_in_and_nobody_else"),
     ("docs/hsts.md", "tests/docs/book.rs", "every_yaml_block_is_yaml_and_the_header_for_hsts_is_the_one_that_is_tried"),

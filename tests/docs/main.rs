@@ -3,6 +3,7 @@
 mod book;
 mod borders;
 mod compatibility;
+mod contract;
 mod dashboard;
 mod prose;
 mod readme;

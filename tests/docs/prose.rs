@@ -12,7 +12,7 @@ const NOT_OURS: [&str; 9] =
     ["target", "dist", "node_modules", ".git", ".run", ".tools", "artifacts", "corpus", "coverage"];
 
 /// All files of the repository whose names end in one of these.
-fn files(endings: &[&str]) -> Vec<PathBuf> {
+pub fn files(endings: &[&str]) -> Vec<PathBuf> {
     fn add(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -16,10 +16,19 @@ const wanted = [];
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) wanted.push(JSON.parse(line));
 const answers = [];
 let next = 0;
-const work = async () => { while (next < wanted.length) { const at = next++; answers[at] = await audit(wanted[at]); } };
+const work = async () => { while (next < wanted.length) { const at = next++; answers[at] = await settled(wanted[at]); } };
 // Most of the time of each run is its start.
 await Promise.all([work(), work(), work()]);
 for (const answer of answers) process.stdout.write(`${JSON.stringify(answer)}\n`);
+
+/** The package locks itself for a moment when it starts for the first time, and then any other start fails. */
+async function settled(one) {
+  for (let left = 10; ; left--) {
+    const answer = await audit(one);
+    if (left === 0 || !answer.stderr.includes("package lifecycle is incomplete")) return answer;
+    await new Promise((done) => setTimeout(done, 1000));
+  }
+}
 
 function audit({ folder, environment }) {
   const home = realpathSync(folder);

@@ -353,6 +353,10 @@ const PATHS: &[&str] = &[
     "/v1/embeddings",
     "/hook",
     "/api/channels/x",
+    "/avatar/main",
+    "/api/users/x/avatar",
+    "/__openclaw__/assistant-media?source=x",
+    "/__openclaw__/plugin-icon/x",
     "/control-ui-config.json",
     "/__openclaw__/control-ui-config.json",
     "/__openclaw/control-ui-config.json",
@@ -441,6 +445,16 @@ fn good(random: &mut Random) -> Case {
     }
     if random.chance(50) {
         case.set("x-openclaw-scopes", &scopes(random));
+    }
+    if random.chance(25) {
+        case.gateway["auth"]["allowTailscale"] = json!(random.chance(80));
+    }
+    if random.chance(40) {
+        let site = random.pick(&["same-origin", "same-origin", "Same-Origin ", "none", "same-site", "cross-site", ""]);
+        case.set("sec-fetch-site", &[site.into()]);
+    }
+    if random.chance(15) {
+        case.set("authorization", &[random.pick(&["Bearer x", "bearer  x", "Bearer ", "Bearer", "Basic eDp5"]).into()]);
     }
     case
 }

@@ -137,7 +137,9 @@ async function decide(one) {
 async function decideHttp(one, cfg, setting) {
   const { req } = setting;
   const token = gateway.getBearerToken(req);
-  const authorize = one.route === "control-ui-read" ? gateway.authorizeControlUiReadHttpGatewayConnect : gateway.authorizeHttpGatewayConnect;
+  // Other methods are not the Control UI's.
+  const reads = one.route === "control-ui-read" && (["GET", "HEAD"].includes(req.method) || one.media);
+  const authorize = reads ? gateway.authorizeControlUiReadHttpGatewayConnect : gateway.authorizeHttpGatewayConnect;
   const result = await authorize({
     ...setting, connectAuth: token ? { token, password: token } : null, rateLimiter: undefined,
     browserOriginPolicy: gateway.resolveBrowserOriginPolicy({ req, cfg }),

@@ -101,6 +101,8 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
                         count("stricter: unknown scopes are dropped");
                     } else if !is_plain(&case.path) {
                         count("stricter: a path that is not plain gets the narrow default");
+                    } else if route(case) == "control-ui-read" && !case.path.contains("control-ui-config.json") {
+                        count("stricter: what the Control UI reads beside its configuration gets the narrow default");
                     } else {
                         problem(format!("FEWER SCOPES: without {lost:?}, behind the filter {seen}"));
                     }
@@ -142,6 +144,7 @@ fn question(case: &Case, headers: &Headers) -> Value {
     let config = json!({"gateway": case.gateway});
     let mut asked = oracle::question(case.websocket, &case.peer, &case.method, &case.path, headers, &config);
     asked["route"] = json!(route(case));
+    asked["media"] = json!(case.path.contains("assistant-media"));
     asked
 }
 
@@ -153,6 +156,15 @@ fn route(case: &Case) -> &'static str {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match segments.as_slice() {
         ["control-ui-config.json"] | ["__openclaw__" | "__openclaw", "control-ui-config.json"] => "control-ui-read",
+        // These take no scopes by default; for the origin they are reads of the Control UI.
+        ["__openclaw__", "assistant-media"]
+        | ["__openclaw__", "plugin-icon" | "channel-avatar" | "plugin-theme-art", ..]
+        | ["avatar", _]
+        | ["api", "users", ..]
+            if case.gateway["auth"]["allowTailscale"] == true =>
+        {
+            "control-ui-read"
+        }
         ["tools", "invoke"] | ["sessions", _, "kill" | "history"] => "api",
         // For the Gateway these are the same as the first.
         [".", "tools", "invoke"] => "api",
@@ -230,6 +242,9 @@ fn stricter_on_purpose(case: &Case, reason: &str) -> Option<&'static str> {
                 .then_some("stricter: a repeated user header")
         }
         "trusted_proxy_origin_not_allowed" => {
+            if case.gateway["auth"]["allowTailscale"] == true && !is_plain(&case.path) {
+                return Some("stricter: with allowTailscale, any path that is not plain counts as the Control UI's");
+            }
             if values(&case.headers, "origin").len() > 1 {
                 return Some("stricter: a repeated origin");
             }

@@ -109,20 +109,20 @@ fn after_a_bad_configuration_the_old_policy_goes_on_for_running_and_new_streams(
 fn two_plugins_in_one_vm_decide_each_by_its_own_policy() {
     let mut host = Host::configured(&config(json!({})));
     let other = host.add_root();
-    let strict = identity(json!({"userHeader": "x-user", "allowUsers": ["root"]}));
+    let strict = identity(json!({"userHeader": "x-lab-user", "allowUsers": ["root"]}));
     assert!(host.configure_root(other, strict.to_string().as_bytes()));
 
-    let request = signed(Request::get("/")).header("x-user", "root");
+    let request = signed(Request::get("/")).header("x-lab-user", "root");
     let (first, second) = (host.open(&request), host.open_under(other, &request));
     // They get their headers in reverse order, and each ends while the other still runs.
     host.request_headers(second);
     host.request_headers(first);
     let (first, second) = (host.finish(first), host.finish(second));
     assert_eq!(
-        (first.values("x-forwarded-user"), first.values("x-user")),
+        (first.values("x-forwarded-user"), first.values("x-lab-user")),
         (vec!["nick@example.com".to_owned()], vec!["root".to_owned()])
     );
-    assert_eq!((second.values("x-forwarded-user"), second.values("x-user")), (vec![], vec!["root".to_owned()]));
+    assert_eq!((second.values("x-forwarded-user"), second.values("x-lab-user")), (vec![], vec!["root".to_owned()]));
 
     host.remove_root(other);
     assert_eq!(reason(&host.send(&request).outcome()), "admitted");
@@ -230,9 +230,10 @@ fn a_plugin_that_ended_silently_is_freed_by_the_next_call() {
             host.memory_bytes()
         };
         let warm = replace(1..5);
-        // A plugin that was not freed would take more than a mebibyte; the allocator's own gaps vary by a few pages.
+        // Each plugin that was not freed would take more than a mebibyte. The allocator's own gaps grow by five pages
+        // in two hundred rounds.
         let grown = replace(5..40).saturating_sub(warm);
-        assert!(grown < 256 * 1024, "at a tick: {at_tick}: {grown} bytes more");
+        assert!(grown < 1024 * 1024, "at a tick: {at_tick}: {grown} bytes more");
     }
 }
 

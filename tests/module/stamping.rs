@@ -233,7 +233,8 @@ fn a_header_without_identity_goes_on_byte_for_byte() {
     let innocent = "x-forwarded-for x-forwarded-proto x-forwarded-host x-request-id cookie authorization \
         x-forwarded-users x-auth-requests x-pomerium tailscale cf-connecting-ip x-goog-api-key remote-users \
         x-webauthn x-ms-request-id x-openclaw-session-key x-openclaw-scopesx grpc-timeout user te \
-        x-authentiks";
+        x-authentiks x-auth-token x-api-key x-access-token x-users x-token x-token-users x-remote x-auth \
+        oidc-claims ssl-clients x-consumers";
     let request = innocent.split_whitespace().fold(signed(Request::get("/")), |request, name| {
         request.header(name, [b"\x80 v,\xff\"", name.as_bytes()].concat()).header(name, "second copy")
     });
@@ -252,7 +253,12 @@ fn every_identity_header_and_every_alias_of_one_is_scrubbed() {
         x-goog-authenticated-user-email x-goog-authenticated-user-id x-goog-iap-jwt-assertion \
         x-ms-client-principal x-ms-client-principal-name x-amzn-oidc-data x-amzn-oidc-identity remote-user \
         remote-email remote-groups remote-name x-webauth-user x-webauth-groups x-authentik-username \
-        x-authentik-uid";
+        x-authentik-uid x-forwarded-group x-forwarded-roles remote-sub x-remote-user x-remote-group \
+        x-remote-extra-acme x-auth-email x-auth-groups x-auth-roles x-auth-subject x-auth-userid x-auth-username \
+        x-token-subject x-token-user-name x-token-user-roles x-user x-userinfo x-id-token x-endpoint-api-userinfo \
+        x-vouch-user x-vouch-idp-accesstoken x-ms-token-aad-id-token x-consumer-username x-credential-identifier \
+        x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info x-amzn-mtls-clientcert-subject oidc-claim-email \
+        oidc-access-token oidc-id-token ssl-client-subject-dn ssl-client-verify";
     let mut host = Host::configured(&config(json!({})));
     for upgrade in [false, true] {
         let base = || if upgrade { signed(Request::upgrade("/")) } else { signed(Request::get("/")) };

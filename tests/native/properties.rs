@@ -92,7 +92,7 @@ fn name_of(outcome: &Outcome) -> &str {
 // ---- the model ----
 
 /// Every outcome of a request, and the minimum share of the cases that must have it.
-const FLOORS: [(&str, f64); 21] = [
+const FLOORS: [(&str, f64); 22] = [
     ("admitted", 0.35),
     ("anonymous", 0.02),
     ("delegated", 0.001),
@@ -112,6 +112,7 @@ const FLOORS: [(&str, f64); 21] = [
     ("trusted_proxy_assertion_mismatch", 0.0),
     ("trusted_proxy_user_not_allowed", 0.01),
     ("trusted_proxy_origin_not_allowed", 0.02),
+    ("trusted_proxy_cross_site", 0.0),
     ("stricter than the model", 0.0),
     ("with a ceiling", 0.05),
 ];
@@ -238,9 +239,10 @@ fn is_no_more(case: &Case, one: Option<&Grant>, other: Option<&Grant>) -> bool {
         return true; // Without a user, the scopes are only a cap.
     }
     let upgrade = case.request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"upgrade"));
+    let literal = model::is_own_socket(&case.config, &case.request) || (upgrade && one.user.is_none());
     match (&one.scopes, &other.scopes) {
-        // The Gateway takes an upgrade's header literally.
-        (Some(one), Some(other)) if upgrade => one.iter().all(|scope| other.contains(scope)),
+        // The Gateway takes the header of its own sockets literally.
+        (Some(one), Some(other)) if literal => one.iter().all(|scope| other.contains(scope)),
         (Some(one), Some(other)) => one.iter().all(|scope| satisfied(scope, other)),
         // On an upgrade, an absent header does not limit anything; without a user there is nothing to limit.
         (Some(_), None) => true,

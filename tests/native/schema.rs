@@ -62,6 +62,7 @@ fn full() -> Value {
                 "mode": "trusted-proxy",
                 "token": " ",
                 "password": null,
+                "allowTailscale": true,
                 "trustedProxy": {
                     "userHeader": "x-forwarded-user",
                     "requiredHeaders": ["x-edge"],
@@ -106,6 +107,7 @@ fn full() -> Value {
                 "groups": {"ops": ["operator.write"]},
                 "withoutUser": ["operator.read"]
             },
+            "crossSite": "refuse",
             "hideReasons": true
         }
     })

@@ -92,6 +92,11 @@ pub fn fixes(
         Reason::UserRepeated | Reason::GroupsRepeated => vec![
             "Have your proxy overwrite the header instead of adding another: a copy from the client must not be passed on.".into(),
         ],
+        Reason::CrossSite => vec![
+            "If a page of yours embeds the Gateway, serve both from one origin. Otherwise the refusal is correct: that \
+             site must not act through a signed-in user's browser."
+                .into(),
+        ],
         Reason::GroupsUnreadable => vec![format!(
             "Have your proxy send the groups as text with a separator, not as JSON, and name the separator in {}.",
             place("filter.scopes"),

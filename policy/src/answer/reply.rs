@@ -34,10 +34,12 @@ impl Reply {
     /// leaves out the body if the method is `HEAD`. If the request could not be read, `request` is `None`.
     #[must_use]
     pub fn http(refusal: &Refusal<'_>, request: Option<&Request<'_>>, hide_reason: bool) -> Self {
+        // A status of its own would tell the reason.
+        let status = if hide_reason { 401 } else { refusal.reason.status() };
         let known = |value: &'static [u8]| Cow::Borrowed(value);
         let mut headers = Vec::with_capacity(8);
         headers.push(("cache-control", known(b"no-store")));
-        if refusal.reason.status() == 401 {
+        if status == 401 {
             headers.push(("www-authenticate", known(b"TrustedProxy realm=\"openclaw\"")));
         }
         let body = if request.is_some_and(|request| page::is_wanted(request)) {
@@ -47,7 +49,7 @@ impl Reply {
             headers.push(("content-type", known(b"application/json; charset=utf-8")));
             json(refusal, hide_reason)
         };
-        Self { status: refusal.reason.status(), headers, body: body.into_bytes() }
+        Self { status, headers, body: body.into_bytes() }
     }
 
     /// The refusal of a WebSocket: the handshake is accepted, and one close frame follows. If the handshake failed, the
@@ -79,7 +81,7 @@ impl Reply {
 
 /// The body for every client that is not a browser.
 fn json(refusal: &Refusal<'_>, hide_reason: bool) -> String {
-    let (message, kind) = if refusal.reason == Reason::AttributionRequired {
+    let (message, kind) = if refusal.reason == Reason::AttributionRequired && !hide_reason {
         (
             "No client address can be attributed. List only your proxies in gateway.trustedProxies, and let the first \
              of them write X-Forwarded-For itself.",
@@ -191,6 +193,14 @@ mod tests {
         }
         let twice = [&HANDSHAKE[..], &HANDSHAKE[4..]].concat();
         assert_eq!(refused(&twice, Reason::UserMissing.into()), None, "two keys");
+    }
+
+    #[test]
+    fn nothing_tells_the_reason_where_it_is_hidden() {
+        let hidden: Vec<_> = Reason::ALL.iter().map(|&reason| Reply::http(&reason.into(), None, true)).collect();
+        assert!(hidden.iter().all(|reply| *reply == hidden[0]), "{hidden:?}");
+        assert_eq!(hidden[0].status, 401);
+        assert_eq!(Reply::http(&Reason::AttributionRequired.into(), None, false).status, 403);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Compiles a plugin configuration to a policy (contract, section 1).
 
 use super::audit::{Audit, Finding};
+use super::fingerprint::fingerprint;
 use super::headers::{Headers, read_headers};
 use super::json::Node;
 use super::keys;
@@ -12,6 +13,7 @@ use crate::byte_map::ByteMap;
 use crate::origin::Origins;
 use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::{Assertion, Policy, Users};
+use crate::rules::cross_site::ControlUiReads;
 use crate::text::{latin1, trim_configured};
 
 /// The result of a valid configuration.
@@ -21,7 +23,8 @@ pub struct Compiled {
     pub policy: Policy,
     /// What is allowed, but deserves a warning.
     pub findings: Vec<Finding>,
-    /// A hash of the configuration's text, below 2^53. A gauge shows it for the policy in force.
+    /// A hash of what decides in the configuration, below 2^53. Secrets are left out. A gauge shows it for the policy
+    /// in force.
     pub fingerprint: u64,
 }
 
@@ -35,7 +38,7 @@ pub fn compile(json: &[u8]) -> Result<Compiled, ConfigErrors> {
         Ok(node) => build(&mut reader, &node).map(|(policy, findings)| Compiled {
             policy,
             findings,
-            fingerprint: fingerprint(json),
+            fingerprint: fingerprint(&node),
         }),
         Err(error) => {
             let problem = if json.iter().all(u8::is_ascii_whitespace) {
@@ -56,14 +59,6 @@ pub fn compile(json: &[u8]) -> Result<Compiled, ConfigErrors> {
         Some(compiled) if reader.errors.is_empty() => Ok(compiled),
         _ => Err(ConfigErrors(reader.errors)),
     }
-}
-
-/// FNV-1a with 64 bits, cut to the 53 bits that a double can hold: gauges are doubles in Prometheus.
-fn fingerprint(json: &[u8]) -> u64 {
-    let hash = json
-        .iter()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3));
-    hash >> 11
 }
 
 /// Reads everything, so that every error is found. `None` only if no policy can be made.
@@ -120,6 +115,9 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
     let base_path = read_base_path(reader, &mut audit, &gateway.member("controlUi").member("basePath"));
     let scopes = filter.member("scopes");
+    let allow_tailscale = reader.bool(&auth.member("allowTailscale")) == Some(true);
+    let tailscale_reads = allow_tailscale.then(|| control_ui_reads(base_path.as_deref()));
+    let refuse_cross_site = reader.choice(&filter.member("crossSite"), &keys::CROSS_SITES).unwrap_or(false);
     let own_paths = read_own_paths(reader, &mut audit, &gateway, base_path.as_deref(), &scopes);
     let own_sockets = read_own_sockets(reader, &mut audit, base_path.as_deref(), &scopes);
     let (default_scopes, plugin_scopes) = read_default_scopes(reader, &scopes);
@@ -156,6 +154,8 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         upstream_user_header: upstream_user.to_ascii_lowercase().into_bytes().into(),
         users,
         origins,
+        tailscale_reads,
+        refuse_cross_site,
         own_paths,
         own_sockets,
         default_scopes,
@@ -276,6 +276,38 @@ fn read_base_path(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -
     None
 }
 
+/// The paths of the Control UI's bootstrap configuration: its present one, and two older ones.
+const CONFIG: &str = "/control-ui-config.json";
+const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
+const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
+
+/// The routes whose handlers call `authorizeControlUiReadRequestOrReply` in the Gateway 2026.9.6
+/// (`src/gateway/control-ui-resource-routes.ts` and `src/gateway/control-ui.ts`).
+fn control_ui_reads(base: Option<&str>) -> ControlUiReads {
+    const BELOW: [&str; 10] = [
+        "/avatar/",
+        "/api/users/",
+        "/__openclaw__/catalog-icon/",
+        "/__openclaw__/channel-avatar/",
+        "/__openclaw__/link-favicon/",
+        "/__openclaw__/plugin-icon/",
+        "/__openclaw__/plugin-activity-icon/",
+        "/__openclaw__/plugin-theme-art/",
+        "/__openclaw__/plugins/control-ui/",
+        "/__openclaw__/workspace-icon/",
+    ];
+    let base = base.unwrap_or_default();
+    let mut paths = PathSet::default();
+    let exact = [CONFIG, CONFIG_OLD, CONFIG_NEW].map(|path| format!("{base}{path}"));
+    let below = BELOW.iter().flat_map(|path| [format!("{base}{path}"), format!("{base}{path}*")]);
+    let anywhere = ["/api/users/", "/api/users/*"].map(str::to_owned);
+    for path in exact.into_iter().chain(below).chain(anywhere) {
+        // Plain, as the base path is.
+        let _ = paths.insert(&path);
+    }
+    ControlUiReads { paths, media: format!("{base}/__openclaw__/assistant-media").into_bytes().into() }
+}
+
 fn read_own_paths(
     reader: &mut Reader,
     audit: &mut Audit,
@@ -283,9 +315,6 @@ fn read_own_paths(
     base: Option<&str>,
     scopes: &Cursor<'_>,
 ) -> OwnPaths {
-    const CONFIG: &str = "/control-ui-config.json";
-    const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
-    const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
     let mut own: Vec<String> = ["/tools/invoke", CONFIG, CONFIG_OLD, CONFIG_NEW].map(str::to_owned).to_vec();
 
     let http = gateway.member("http");
@@ -352,7 +381,8 @@ fn insert_path(reader: &mut Reader, set: &mut PathSet, cursor: &Cursor<'_>, entr
 }
 
 fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> (PathSet, PathSet) {
-    const DEFAULT: [&str; 2] = ["/health", "/healthz"];
+    /// The Gateway's own probes (`GATEWAY_PROBE_ROUTES` in its `src/gateway/gateway-http-route-contracts.ts`).
+    const DEFAULT: [&str; 6] = ["/health", "/healthz", "/ready", "/readyz", "/startup", "/startupz"];
     let (mut plain, mut upgrades) = (PathSet::default(), PathSet::default());
     let Some(entries) = reader.strings(cursor) else {
         for path in DEFAULT {
@@ -396,19 +426,4 @@ fn read_assertion(reader: &mut Reader, cursor: &Cursor<'_>) -> Option<Assertion>
     }
     let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
     Some(Assertion { path: path.into_bytes().into(), use_as: use_as? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_fingerprint_is_the_published_hash_cut_to_what_a_double_holds() {
-        // From the published test vectors of FNV-1a with 64 bits.
-        for (text, hash) in
-            [("", 0xCBF2_9CE4_8422_2325_u64), ("a", 0xAF63_DC4C_8601_EC8C), ("foobar", 0x8594_4171_F739_67E8)]
-        {
-            assert_eq!(fingerprint(text.as_bytes()), hash >> 11, "{text}");
-        }
-    }
 }

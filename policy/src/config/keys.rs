@@ -28,6 +28,8 @@ macro_rules! keys {
 pub(super) const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("report", Mode::Report)];
 /// `filter.attribution`: whether a client address is required.
 pub(super) const ATTRIBUTIONS: [(&str, bool); 2] = [("required", true), ("off", false)];
+/// `filter.crossSite`: whether requests of other web sites without an Origin are refused.
+pub(super) const CROSS_SITES: [(&str, bool); 2] = [("allow", false), ("refuse", true)];
 /// `filter.peerTrust`: whether a certificate is enough.
 pub(super) const PEER_TRUSTS: [(&str, bool); 2] = [("address", false), ("certificate", true)];
 /// `filter.webSocketRefusal`.
@@ -65,6 +67,7 @@ keys! {
     "mode" Leaf(s::auth_mode), "", "must be `\"trusted-proxy\"`";
     "token" Leaf(s::no_token), "none", "must be absent or blank: a shared token next to `trusted-proxy` is ambiguous";
     "password" Leaf(s::anything), "none", "not needed here: leave it out, because proxies and their tools can show it";
+    "allowTailscale" Leaf(s::boolean), "`false`", "if true, the Gateway demands `Sec-Fetch-Site: same-origin` of reads of the Control UI without an Origin, and `\"*\"` in `allowedOrigins` does not count for these; so does the filter";
     "trustedProxy" Object(Keys::closed(TRUSTED_PROXY, &["userHeader"])), "", "what the proxy sends, and which users are allowed";
 
     /// `gateway.auth.trustedProxy`.
@@ -111,12 +114,13 @@ keys! {
     "edge" Leaf(s::boolean), "`false`", "no proxy in front: Envoy itself signs users in (`jwt_authn`, `oauth2`); needs `assertion`; no trusted peer is required";
     "rejectSameHost" Leaf(s::boolean), "`false`", "refuse a peer whose address equals the address it connected to";
     "attribution" Leaf(|| s::choice(&ATTRIBUTIONS)), "`\"required\"`", "`\"off\"`: no client address is required; only for Gateways older than 2026.8";
-    "anonymousPaths" Leaf(s::anonymous_paths), "`[\"/health\", \"/healthz\"]`", "paths that pass without an identity: `/x` exactly, or `/x/*` for everything below; `ws:/x` for upgrades";
+    "anonymousPaths" Leaf(s::anonymous_paths), "`[\"/health\", \"/healthz\", \"/ready\", \"/readyz\", \"/startup\", \"/startupz\"]`", "paths that pass without an identity: `/x` exactly, or `/x/*` for everything below; `ws:/x` for upgrades";
     "webSocketRefusal" Leaf(|| s::choice(&WEBSOCKET_REFUSALS)), "`\"close\"`", "`\"close\"`: 101, then close 1008 with the reason (over HTTP/2 a plain 401, which browsers show as 1006: keep `allow_connect` off where they connect); `\"http\"`: 401; `\"delegate\"`: a WebSocket without a valid user goes to the Gateway, scrubbed";
     "upstreamUserHeader" Leaf(s::identity_header), "the user header", "the header that names the user to the Gateway";
     "stripHeaders" Leaf(s::stripped_headers), "`[]`", "further identity headers to scrub";
     "keepHeaders" Leaf(s::header_names), "`[]`", "identity headers not to scrub";
     "scopes" Object(SCOPES_OBJECT), "", "what requests may do at the Gateway";
+    "crossSite" Leaf(|| s::choice(&CROSS_SITES)), "`\"allow\"`", "`\"refuse\"`: a request that another web site makes without an Origin (an image, a script, a frame) is refused, unless a person navigates to the page";
     "hideReasons" Leaf(s::boolean), "`false`", "do not tell clients the reason";
 
     /// `filter.assertion`.

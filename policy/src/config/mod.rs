@@ -2,6 +2,7 @@
 
 mod audit;
 mod compile;
+mod fingerprint;
 mod header_names;
 mod headers;
 mod json;

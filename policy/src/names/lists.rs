@@ -1,30 +1,87 @@
 //! The built-in identity headers, and how names fold (contract, section 5).
 
-/// Identity headers of common proxies. They are scrubbed unless the policy spares them.
-pub(super) const BUILT_IN: [&str; 9] = [
+/// Identity headers of common proxies. They are scrubbed unless the policy spares them. Each has the proxy that
+/// documents it. Generic names, which webhooks and plugins use for secrets of their own (`x-auth-token`, `x-api-key`,
+/// `x-access-token`), are not on the list.
+pub(super) const BUILT_IN: [&str; 29] = [
+    // oauth2-proxy, Traefik's forward-auth, and proxies that imitate them
     "x-forwarded-user",
     "x-forwarded-email",
+    "x-forwarded-group",
     "x-forwarded-groups",
+    "x-forwarded-roles",
     "x-forwarded-preferred-username",
     "x-forwarded-access-token",
+    // Authelia; the last one is tinyauth's
     "remote-user",
     "remote-email",
     "remote-groups",
     "remote-name",
+    "remote-sub",
+    // Kubernetes' authenticating proxy
+    "x-remote-user",
+    "x-remote-group",
+    // Gatekeeper (Louketo)
+    "x-auth-email",
+    "x-auth-groups",
+    "x-auth-roles",
+    "x-auth-subject",
+    "x-auth-userid",
+    "x-auth-username",
+    // caddy-security
+    "x-token-subject",
+    // Ory Oathkeeper
+    "x-user",
+    // OpenID Connect in OpenResty and APISIX
+    "x-userinfo",
+    "x-id-token",
+    // Traefik
+    "x-forwarded-tls-client-cert",
+    "x-forwarded-tls-client-cert-info",
+    // Kong
+    "x-credential-identifier",
+    "x-credential-username",
+    // Google's Extensible Service Proxy
+    "x-endpoint-api-userinfo",
 ];
 
 /// Prefixes of further identity headers.
-pub(super) const BUILT_IN_PREFIXES: [&str; 10] = [
+pub(super) const BUILT_IN_PREFIXES: [&str; 20] = [
+    // oauth2-proxy
     "x-auth-request-",
+    // Pomerium
     "x-pomerium-",
+    // Tailscale Serve
     "tailscale-",
+    // Cloudflare Access
     "cf-access-",
+    // Google's Identity-Aware Proxy
     "x-goog-authenticated-user-",
     "x-goog-iap-",
+    // Azure App Service (Easy Auth)
     "x-ms-client-principal",
+    "x-ms-token-",
+    // AWS load balancers
     "x-amzn-oidc-",
+    "x-amzn-mtls-",
+    // Grafana's auth proxy
     "x-webauth-",
+    // authentik
     "x-authentik-",
+    // caddy-security
+    "x-token-user-",
+    // Vouch
+    "x-vouch-",
+    // Kong
+    "x-consumer-",
+    // Kubernetes' authenticating proxy
+    "x-remote-extra-",
+    // Apache's mod_auth_openidc
+    "oidc-claim-",
+    "oidc-access-token",
+    "oidc-id-token",
+    // ingress-nginx
+    "ssl-client-",
 ];
 
 /// The header that names the caller's scopes.

@@ -26,15 +26,17 @@ pub enum Class {
 /// The header names that one policy knows: managed ones, and those that its rules read.
 ///
 /// Every header of every request is looked up, and most are not known. The length and the third byte are therefore
-/// compared first. The first two bytes of most names are `x-`.
+/// compared first, and for prefixes the third and the fifth byte. The first two bytes of most names are `x-`.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// The known names by length. Names that are longer than the table are in the last place.
     by_length: [Vec<Entry>; LENGTHS],
     /// For each length, one bit for each folded third byte that a known name of that length has.
     third_bytes: [u64; LENGTHS],
-    /// The same for all prefixes.
-    prefix_bytes: u64,
+    /// For each folded third byte, one bit for each folded fifth byte that a prefix with this third byte has.
+    prefix_bytes: [u64; BYTES],
+    /// The prefixes by folded third byte.
+    prefixes: [Vec<&'static [u8]>; BYTES],
     /// The index in [`Seen::required`] of each required header, in the order configured.
     places: Vec<Option<usize>>,
     /// Whether the groups header is also required, and so stays on an admitted request.
@@ -91,13 +93,20 @@ fn place(length: usize) -> usize {
     length.min(LENGTHS.saturating_sub(1))
 }
 
-/// The bit of a name's folded third byte. A name without one has the bit of `-`.
+/// The number of a name's folded byte at an index. A name without one has the number of `-`.
+fn byte_at(name: &[u8], index: usize) -> u8 {
+    name.get(index).and_then(|&byte| BITS.get(usize::from(byte))).copied().unwrap_or(REST)
+}
+
+/// The bit of a name's folded third byte.
 fn third_bit(name: &[u8]) -> u64 {
-    name.get(2).and_then(|&byte| BITS.get(usize::from(byte))).map_or(1 << REST, |bit| 1 << bit)
+    1 << byte_at(name, 2)
 }
 
 /// The number of the bit for every byte outside `[a-z0-9]`. The bits of those come first.
 const REST: u8 = 36;
+/// How many numbers there are.
+const BYTES: usize = 37;
 
 /// The number of the bit for each byte, folded.
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "an error in a constant does not compile")]
@@ -123,7 +132,8 @@ impl Names {
         let mut names = Self {
             by_length: [const { Vec::new() }; LENGTHS],
             third_bytes: [0; LENGTHS],
-            prefix_bytes: 0,
+            prefix_bytes: [0; BYTES],
+            prefixes: [const { Vec::new() }; BYTES],
             places: Vec::new(),
             spares_groups: naming
                 .groups
@@ -146,9 +156,12 @@ impl Names {
             names.add(name, Class::Scrubbed);
         }
         for prefix in BUILT_IN_PREFIXES {
-            let bits = third_bit(prefix.as_bytes());
-            names.prefix_bytes |= bits;
-            names.third_bytes.iter_mut().skip(place(prefix.len())).for_each(|of_length| *of_length |= bits);
+            let prefix = prefix.as_bytes();
+            let third = usize::from(byte_at(prefix, 2));
+            if let (Some(bits), Some(alike)) = (names.prefix_bytes.get_mut(third), names.prefixes.get_mut(third)) {
+                *bits |= 1 << byte_at(prefix, 4);
+                alike.push(prefix);
+            }
         }
         for field in FIELD_NAMES {
             names.expect(field.as_bytes());
@@ -198,6 +211,18 @@ impl Names {
     /// most headers.
     pub(crate) fn may_know(&self, name: &[u8]) -> bool {
         self.third_bytes.get(place(name.len())).is_some_and(|bits| bits & third_bit(name) != 0)
+            || self.may_have_prefix(name)
+    }
+
+    /// Whether the name may start with one of the built-in prefixes.
+    fn may_have_prefix(&self, name: &[u8]) -> bool {
+        self.prefix_bytes.get(usize::from(byte_at(name, 2))).is_some_and(|bits| bits >> byte_at(name, 4) & 1 != 0)
+    }
+
+    /// Whether the name, folded, starts with one of the built-in prefixes.
+    fn has_prefix(&self, name: &[u8]) -> bool {
+        let alike = self.prefixes.get(usize::from(byte_at(name, 2))).map(Vec::as_slice).unwrap_or_default();
+        self.may_have_prefix(name) && alike.iter().any(|prefix| folds_to_start_with(name, prefix))
     }
 
     /// What the filter does with a header of this name.
@@ -221,9 +246,7 @@ impl Names {
         if let Some(entry) = alike.clone().find(|entry| entry.name.eq_ignore_ascii_case(name)) {
             return (entry.class, entry.required);
         }
-        let is_alias = alike.any(|entry| entry.has_aliases)
-            || (self.prefix_bytes & third_bit(name) != 0
-                && BUILT_IN_PREFIXES.iter().any(|prefix| folds_to_start_with(name, prefix.as_bytes())));
+        let is_alias = alike.any(|entry| entry.has_aliases) || self.has_prefix(name);
         (if is_alias { Class::Scrubbed } else { Class::Foreign }, None)
     }
 
@@ -382,6 +405,12 @@ mod tests {
             "user-agent",
             "sec-ch-ua",
             "accept-encoding",
+            "authorization",
+            "content-type",
+            "cookie",
+            "sec-fetch-site",
+            "sec-websocket-extensions",
+            "x-request-id",
             "accept-language",
             "cache-control",
             "access-control-request-method",

@@ -8,6 +8,7 @@ pub(crate) mod anonymous;
 pub(crate) mod assertion;
 pub(crate) mod attribution;
 pub(crate) mod certificate;
+pub(crate) mod cross_site;
 pub(crate) mod loopback;
 pub(crate) mod origin;
 pub(crate) mod peer;

@@ -1,5 +1,7 @@
-//! Rule 10: the browser's origin is allowed (`controlUi.allowedOrigins`).
+//! Rule 10: the browser's origin is allowed (`controlUi.allowedOrigins`). A request without an Origin can still be from
+//! another web site: see [`cross_site`].
 
+use super::cross_site;
 use crate::outcome::Outcome;
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
@@ -7,25 +9,45 @@ use crate::request::Request;
 use crate::text::{quoted, trim};
 
 pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>, user: Option<&'a [u8]>) -> Outcome<'a> {
+    let broken = |reason: Reason| Outcome::Broken(Refusal { user, ..reason.into() });
     let field = &request.fields.origin;
     let origin = trim(field.first().unwrap_or_default());
+    let is_strict = is_strict(policy, request);
     if origin.is_empty() && !field.is_repeated() {
-        return Outcome::Skipped;
+        return if is_strict && !cross_site::is_same_origin(request) {
+            broken(Reason::OriginNotAllowed)
+        } else if policy.refuse_cross_site && cross_site::is_cross_site(request) {
+            broken(Reason::CrossSite)
+        } else {
+            Outcome::Skipped
+        };
     }
     let host = request.fields.authority.first();
-    if !field.is_repeated() && policy.origins.allow(origin, host, request.is_upgrade()) {
-        Outcome::Holds
+    let allowed = if is_strict {
+        policy.origins.allow_named(origin, host)
     } else {
-        Outcome::Broken(Refusal { user, ..Reason::OriginNotAllowed.into() })
-    }
+        policy.origins.allow(origin, host, request.is_upgrade())
+    };
+    if allowed && !field.is_repeated() { Outcome::Holds } else { broken(Reason::OriginNotAllowed) }
 }
 
-pub(crate) fn saw(request: &Request<'_>) -> String {
+/// Whether the Gateway demands more of this request's origin (`auth.allowTailscale`).
+fn is_strict(policy: &Policy, request: &Request<'_>) -> bool {
+    policy.tailscale_reads.as_ref().is_some_and(|reads| reads.cover(request) && !cross_site::has_bearer(request))
+}
+
+pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     let joined = request.fields.origin.joined(&request.headers, b"origin").unwrap_or_default();
     let origin = trim(&joined);
+    let strict = if is_strict(policy, request) { " (allowTailscale: \"*\" does not count here)" } else { "" };
     if origin.is_empty() {
-        return "no Origin header".to_owned();
+        let site = request.headers.joined(b"sec-fetch-site");
+        return match site {
+            Some(site) => format!("no Origin header; Sec-Fetch-Site is {}", quoted(&site)),
+            None if strict.is_empty() => "no Origin header".to_owned(),
+            None => "no Origin header, and no Sec-Fetch-Site, which allowTailscale requires here".to_owned(),
+        };
     }
     let host = request.fields.authority.first().unwrap_or_default();
-    format!("{} for host {}", quoted(origin), quoted(host))
+    format!("{} for host {}{strict}", quoted(origin), quoted(host))
 }

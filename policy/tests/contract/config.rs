@@ -213,10 +213,62 @@ fn set(config: &mut Value, path: &str, value: Option<Value>) {
 }
 
 #[test]
+fn the_fingerprint_is_of_what_decides_and_of_no_secret() {
+    let of = |config: &Value| compile(config.to_string().as_bytes()).unwrap().fingerprint;
+    let base = good();
+    let same = compile(serde_json::to_string_pretty(&base).unwrap().as_bytes()).unwrap().fingerprint;
+    assert_eq!(same, of(&base), "the layout of the text does not matter");
+    let change = |path: &str, value: Value| {
+        let mut config = base.clone();
+        set(&mut config, path, Some(value));
+        config
+    };
+    for (path, value) in [
+        ("gateway.auth.password", json!("dragon")),
+        ("gateway.auth.token", json!(" ")),
+        ("gateway.remote.token", json!("")),
+        ("gateway.remote.password", json!("dragon")),
+        ("gateway.tls", json!({"keyPassphrase": "dragon"})),
+        ("gateway.auth.identityScopes", json!({"eve": ["operator.read"]})),
+        ("gateway.auth.trustedProxy.deviceAutoApprove", json!({"enabled": true})),
+    ] {
+        assert_eq!(of(&change(path, value)), of(&base), "{path}");
+    }
+    let trusted = "gateway.auth.trustedProxy.";
+    let changes = [
+        ("gateway.bind".to_owned(), json!("loopback")),
+        ("gateway.trustedProxies".to_owned(), json!(["10.0.0.2"])),
+        ("gateway.allowRealIpFallback".to_owned(), json!(true)),
+        (format!("{trusted}userHeader"), json!("x-user-name")),
+        (format!("{trusted}requiredHeaders"), json!([])),
+        (format!("{trusted}allowUsers"), json!(["nick@example.com", "eve"])),
+        (format!("{trusted}allowUsers"), json!(["nick@example.comeve"])),
+        (format!("{trusted}allowLoopback"), json!(true)),
+        (format!("{trusted}cloudflareAccessOidc"), json!({})),
+        ("gateway.auth.allowTailscale".to_owned(), json!(true)),
+        ("gateway.controlUi.allowedOrigins".to_owned(), json!([])),
+        ("gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback".to_owned(), json!(true)),
+        ("gateway.controlUi.basePath".to_owned(), json!("/x")),
+        ("gateway.http.endpoints.responses.enabled".to_owned(), json!(true)),
+        ("gateway.http.endpoints.chatCompletions.enabled".to_owned(), json!(true)),
+        ("filter.hideReasons".to_owned(), json!(true)),
+        ("filter.scopes".to_owned(), json!({"users": {"*": []}})),
+        ("filter.scopes".to_owned(), json!({"users": {"*": ["operator.read"]}})),
+    ];
+    let mut seen = vec![of(&base)];
+    for (path, value) in changes {
+        let fingerprint = of(&change(&path, value));
+        assert!(!seen.contains(&fingerprint) && fingerprint < 1 << 53, "{path}");
+        seen.push(fingerprint);
+    }
+}
+
+#[test]
 fn a_key_that_is_absent_means_its_documented_default() {
     let gateway = [
         ("", keys::ROOT),
         ("gateway.", keys::GATEWAY),
+        ("gateway.auth.", keys::AUTH),
         ("gateway.auth.trustedProxy.", keys::TRUSTED_PROXY),
         ("gateway.controlUi.", keys::CONTROL_UI),
         ("gateway.http.endpoints.chatCompletions.", keys::ENDPOINT),

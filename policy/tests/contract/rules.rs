@@ -815,3 +815,140 @@ fn a_permit_tells_the_scopes_that_it_stamps() {
         assert_eq!(scopes.map(|scopes| scopes.header().as_bytes().to_vec()), expected.map(Vec::from), "{headers:?}");
     }
 }
+
+/// Whether the policy admits the request, and the reason if it does not.
+fn refused(policy: &Policy, headers: &Pairs) -> Option<String> {
+    judge(policy, "10.0.0.1:1", headers).err()
+}
+
+fn with_gateway(auth: &Value, control_ui: &Value, filter: &Value) -> Policy {
+    let mut gateway = json!({
+        "trustedProxies": ["10.0.0.1"],
+        "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-forwarded-user"}},
+        "controlUi": control_ui,
+    });
+    gateway["auth"].as_object_mut().unwrap().extend(auth.as_object().unwrap().clone());
+    let config = json!({"gateway": gateway, "filter": filter});
+    compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).policy
+}
+
+#[test]
+fn with_allow_tailscale_reads_of_the_control_ui_need_an_origin_or_to_be_same_origin() {
+    const ORIGIN: Option<&str> = Some("trusted_proxy_origin_not_allowed");
+    let on = json!({"allowTailscale": true});
+    let policy = with_gateway(&on, &json!({"allowedOrigins": ["https://claw.example.com", "*"]}), &json!({}));
+    let below = with_gateway(&on, &json!({"basePath": "/ui"}), &json!({}));
+    let off = with_gateway(&json!({"allowTailscale": false}), &json!({}), &json!({}));
+    let get = |path: &str, changes: &[(&str, Option<&str>)]| {
+        let mut all = vec![(":path", Some(path)), ("origin", None)];
+        all.extend(changes);
+        request(&all)
+    };
+    for path in [
+        "/control-ui-config.json",
+        "/__openclaw__/control-ui-config.json",
+        "/__openclaw/control-ui-config.json?x",
+        "/avatar/main",
+        "/avatar/",
+        "/api/users/x/avatar",
+        "/__openclaw__/assistant-media?source=x",
+        "/__openclaw__/plugin-icon/x",
+        "/__openclaw__/plugins/control-ui/a/b/c.js",
+        "/__openclaw__/workspace-icon/a",
+        // The Gateway resolves these before it looks for a route.
+        "/x/../avatar/main",
+        "/%61vatar/main",
+        "//avatar/main",
+    ] {
+        assert_eq!(refused(&policy, &get(path, &[])).as_deref(), ORIGIN, "{path}");
+        assert_eq!(refused(&off, &get(path, &[])), None, "{path}");
+        for (name, value, expected) in [
+            ("sec-fetch-site", "same-origin", None),
+            ("sec-fetch-site", " Same-Origin", None),
+            ("sec-fetch-site", "same-site", ORIGIN),
+            ("sec-fetch-site", "cross-site", ORIGIN),
+            ("sec-fetch-site", "none", ORIGIN),
+            ("sec-fetch-site", "", ORIGIN),
+            ("authorization", "Bearer x", None),
+            ("authorization", "bearer  x", None),
+            ("authorization", "Bearer ", ORIGIN),
+            ("authorization", "Basic x", ORIGIN),
+            ("origin", "https://claw.example.com", None),
+            // `*` does not count here.
+            ("origin", "https://other.example", ORIGIN),
+        ] {
+            let seen = refused(&policy, &get(path, &[(name, Some(value))]));
+            assert_eq!(seen.as_deref(), expected, "{path} with {name}: {value}");
+        }
+        let bearer = [("origin", Some("https://other.example")), ("authorization", Some("Bearer x"))];
+        assert_eq!(refused(&policy, &get(path, &bearer)), None, "{path}: a bearer lifts both");
+        let mut twice = get(path, &[("sec-fetch-site", Some("same-origin"))]);
+        twice.push(("sec-fetch-site".to_owned(), "same-origin".to_owned()));
+        assert_eq!(refused(&policy, &twice).as_deref(), ORIGIN, "{path}: twice");
+    }
+    for (policy, method, path, expected) in [
+        (&policy, "POST", "/control-ui-config.json", None),
+        (&policy, "POST", "/__openclaw__/assistant-media", ORIGIN),
+        (&policy, "HEAD", "/avatar/x", ORIGIN),
+        (&policy, "GET", "/tools/invoke", None),
+        (&policy, "GET", "/", None),
+        (&policy, "GET", "/assets/index.js", None),
+        (&policy, "GET", "/avatar", None),
+        (&policy, "GET", "/ui/avatar/x", None),
+        (&below, "GET", "/ui/avatar/x", ORIGIN),
+        (&below, "GET", "/ui/control-ui-config.json", ORIGIN),
+        (&below, "GET", "/api/users/x", ORIGIN),
+        (&below, "GET", "/avatar/x", None),
+    ] {
+        let seen = refused(policy, &get(path, &[(":method", Some(method))]));
+        assert_eq!(seen.as_deref(), expected, "{method} {path}");
+    }
+    assert_eq!(refused(&policy, &at(&upgrade(&[("origin", None)]), "/avatar/x")), None, "an upgrade is not a read");
+}
+
+#[test]
+fn another_web_site_makes_no_request_without_an_origin_but_for_a_link_to_the_page() {
+    let refuse = with_gateway(
+        &json!({}),
+        &json!({"allowedOrigins": ["https://claw.example.com"]}),
+        &json!({"crossSite": "refuse"}),
+    );
+    let allow = with_gateway(&json!({}), &json!({}), &json!({}));
+    const SITE: &str = "sec-fetch-site";
+    let navigation = [("sec-fetch-mode", Some("navigate")), ("sec-fetch-dest", Some("document"))];
+    let frame = [("sec-fetch-mode", Some("navigate")), ("sec-fetch-dest", Some("iframe"))];
+    let image = [("sec-fetch-mode", Some("no-cors")), ("sec-fetch-dest", Some("image"))];
+    for (site, how, method, passes) in [
+        (None, &image, "GET", true),
+        (Some("same-origin"), &image, "GET", true),
+        (Some("none"), &image, "GET", true),
+        (Some("cross-site"), &image, "GET", false),
+        (Some("same-site"), &image, "GET", false),
+        (Some("cross-site"), &frame, "GET", false),
+        (Some("cross-site"), &navigation, "GET", true),
+        (Some("same-site"), &navigation, "HEAD", true),
+        (Some("cross-site"), &navigation, "POST", false),
+        // Unknown values are refused, whatever else is said.
+        (Some("Same-Origin"), &image, "GET", false),
+        (Some("x"), &navigation, "GET", false),
+        (Some(""), &navigation, "GET", false),
+    ] {
+        let mut changes = vec![("origin", None), (":method", Some(method)), (SITE, site)];
+        changes.extend(how);
+        let headers = request(&changes);
+        let expected = if passes { None } else { Some("trusted_proxy_cross_site") };
+        assert_eq!(refused(&refuse, &headers).as_deref(), expected, "{site:?} {how:?} {method}");
+        assert_eq!(refused(&allow, &headers), None, "{site:?} {how:?} {method}");
+        let mut twice = headers.clone();
+        twice.push((SITE.to_owned(), "same-origin".to_owned()));
+        assert_eq!(refused(&refuse, &twice).is_none(), site.is_none(), "{site:?}: twice");
+    }
+    // An Origin decides as ever, and upgrades and anonymous paths are not concerned.
+    let good = request(&[("origin", Some("https://claw.example.com")), (SITE, Some("cross-site"))]);
+    assert_eq!(refused(&refuse, &good), None);
+    let bad = request(&[("origin", Some("https://evil.example")), (SITE, Some("same-origin"))]);
+    assert_eq!(refused(&refuse, &bad).as_deref(), Some("trusted_proxy_origin_not_allowed"));
+    assert_eq!(refused(&refuse, &upgrade(&[("origin", None), (SITE, Some("cross-site"))])), None);
+    let probe = request(&[(":path", Some("/readyz")), ("origin", None), (SITE, Some("cross-site"))]);
+    assert_eq!(judge(&refuse, "10.0.0.1:1", &probe).unwrap().0, "anonymous");
+}

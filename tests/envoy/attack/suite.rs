@@ -489,7 +489,7 @@ fn matches_sighting(passed: &Passed, mode: &Mode, sighting: &Sighting) -> Result
 }
 
 /// Names that carry an identity in front of some Gateway; with the filter, only its own stamp may use them.
-const MANAGED: [&str; 10] = [
+const MANAGED: [&str; 30] = [
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",
@@ -499,9 +499,29 @@ const MANAGED: [&str; 10] = [
     "remote-email",
     "remote-groups",
     "remote-name",
+    "x-forwarded-group",
+    "x-forwarded-roles",
+    "remote-sub",
+    "x-remote-user",
+    "x-remote-group",
+    "x-auth-email",
+    "x-auth-groups",
+    "x-auth-roles",
+    "x-auth-subject",
+    "x-auth-userid",
+    "x-auth-username",
+    "x-token-subject",
+    "x-user",
+    "x-userinfo",
+    "x-credential-identifier",
+    "x-credential-username",
+    "x-forwarded-tls-client-cert",
+    "x-forwarded-tls-client-cert-info",
+    "x-id-token",
+    "x-endpoint-api-userinfo",
     "x-openclaw-scopes",
 ];
-const MANAGED_PREFIXES: [&str; 10] = [
+const MANAGED_PREFIXES: [&str; 20] = [
     "x-auth-request-",
     "x-pomerium-",
     "tailscale-",
@@ -512,6 +532,16 @@ const MANAGED_PREFIXES: [&str; 10] = [
     "x-amzn-oidc-",
     "x-webauth-",
     "x-authentik-",
+    "x-token-user-",
+    "x-vouch-",
+    "x-ms-token-",
+    "x-consumer-",
+    "x-remote-extra-",
+    "x-amzn-mtls-",
+    "oidc-claim-",
+    "oidc-access-token",
+    "oidc-id-token",
+    "ssl-client-",
 ];
 
 /// A name as a careless server might read it (CGI turns every unusual character into `_`, as do some PHP and Python

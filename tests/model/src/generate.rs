@@ -149,7 +149,13 @@ const OWN_PATHS: [&str; 16] = [
     "/api/v1/admin/rpc/more",
 ];
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 18] = [
+    "/avatar/main",
+    "/openclaw/avatar/main",
+    "/__openclaw__/assistant-media",
+    "/__openclaw__/plugin-icon/x",
+    "/api/users/x/avatar",
+    "/desktop/observe",
     "/",
     "/my-plugin/hook",
     "/health",
@@ -319,6 +325,9 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
             filter.insert("edge".into(), true.into());
         }
     }
+    if c.one_in(6) {
+        filter.insert("crossSite".into(), (*c.pick(&["allow", "refuse", "refuse"])).into());
+    }
     if c.one_in(16) {
         filter.insert("hideReasons".into(), true.into());
     }
@@ -381,6 +390,9 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     }
 
     gateway.insert("auth".into(), json!({"mode": "trusted-proxy", "trustedProxy": trusted}));
+    if c.one_in(6) {
+        gateway["auth"]["allowTailscale"] = (!c.one_in(6)).into();
+    }
     if !ui.is_empty() {
         gateway.insert("controlUi".into(), ui.into());
     }
@@ -472,6 +484,20 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
         for _ in 0..copies {
             list.push(("origin".into(), origin(c, gateway, &host)));
         }
+    }
+    if c.one_in(4) {
+        let site = c.pick(&["same-origin", "same-origin", " Same-Origin", "none", "same-site", "cross-site", "x", ""]);
+        list.push(("sec-fetch-site".into(), site.as_bytes().to_vec()));
+        list.push(("sec-fetch-mode".into(), c.pick(&["navigate", "navigate", "cors"]).as_bytes().to_vec()));
+        list.push(("sec-fetch-dest".into(), c.pick(&["document", "document", "image"]).as_bytes().to_vec()));
+        if c.oddly_one_in(4) {
+            let name = *c.pick(&["sec-fetch-site", "sec-fetch-mode"]);
+            list.push((name.into(), b"same-origin".to_vec()));
+        }
+    }
+    if c.one_in(8) {
+        let value = c.pick(&["Bearer x", "bearer  x ", "Bearer ", "Basic eDp5", "bearerx"]);
+        list.push(("authorization".into(), value.as_bytes().to_vec()));
     }
     if let Some(name) = filter["scopes"]["groupsHeader"].as_str()
         && !c.one_in(4)
@@ -878,7 +904,7 @@ fn path(c: &mut Choices<'_>, filter: &Value) -> Vec<u8> {
 
 /// A header that the rules scrub, spare or ignore.
 fn extra(c: &mut Choices<'_>, config: &Value) -> (String, Vec<u8>) {
-    const NAMES: [&str; 34] = [
+    const NAMES: [&str; 44] = [
         "accept",
         "x-custom",
         "cookie",
@@ -909,6 +935,16 @@ fn extra(c: &mut Choices<'_>, config: &Value) -> (String, Vec<u8>) {
         "remote.name",
         "x-webauth-user",
         "x-authentik-uid",
+        "x-token-user-email",
+        "x-token-users",
+        "X-Vouch-User",
+        "x-consumer-username",
+        "oidc_claim_email",
+        "oidc-claims",
+        "ssl-client-subject-dn",
+        "x-auth-token",
+        "x-userinfo",
+        "x.user",
         "x-openclaw.scopes",
         "x_openclaw_scopes",
         "x-real-ip",

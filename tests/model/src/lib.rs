@@ -200,6 +200,13 @@ pub fn decide(config: &Value, request: &Request) -> Verdict {
     Verdict { outcome, or_refused }
 }
 
+/// Whether the request upgrades to one of the Gateway's own sockets, where a scopes header is a literal cap.
+pub fn is_own_socket(config: &Value, request: &Request) -> bool {
+    let rules = Rules { gateway: &config["gateway"], filter: &config["filter"] };
+    let headers = Headers::of(&request.headers);
+    headers.is_upgrade() && path::is_own_socket(&rules, &headers.path())
+}
+
 /// The ruling of one rule.
 enum Ruling {
     Pass,
@@ -237,7 +244,7 @@ const RULES: [Rule; 12] = [
 fn is_anonymous(rules: &Rules<'_>, headers: &Headers) -> bool {
     let entries = match rules.filter.get("anonymousPaths") {
         Some(list) => texts(list),
-        None => vec!["/health", "/healthz"],
+        None => vec!["/health", "/healthz", "/ready", "/readyz", "/startup", "/startupz"],
     };
     let path = headers.path();
     path::is_plain(&path)
@@ -404,6 +411,7 @@ fn origin_is_allowed(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &mut 
     match origin::judge(rules, headers) {
         origin::Judged::Passes => Ruling::Pass,
         origin::Judged::PassesUnlessStricter => Ruling::PassUnlessStricter(CODE),
+        origin::Judged::CrossSite => Ruling::Refuse("trusted_proxy_cross_site".to_owned()),
         origin::Judged::Fails => Ruling::Refuse(CODE.to_owned()),
     }
 }

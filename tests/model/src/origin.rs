@@ -3,7 +3,7 @@
 use url::{Host, Url};
 
 use crate::headers::Headers;
-use crate::{Rules, address, is_true, texts, trim, trim_configured};
+use crate::{Rules, address, is_true, path, texts, trim, trim_configured};
 
 /// The outcome for an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) enum Judged {
     /// It passes, but it belongs to a class that the filter is permitted to refuse (section 8).
     PassesUnlessStricter,
     Fails,
+    /// Another web site makes the request, without an Origin.
+    CrossSite,
 }
 
 /// An origin that parses.
@@ -27,17 +29,72 @@ struct Origin {
 
 pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
     let copies = headers.copies("origin");
+    let strict = is_true(&rules.gateway["auth"]["allowTailscale"]) && is_read(rules, headers) && !has_bearer(headers);
     if !headers.is_present("origin") {
-        return Judged::Passes;
+        let site = headers.joined("sec-fetch-site").map(|value| trim(&value).to_lowercase());
+        return if strict && site.as_deref() != Some("same-origin") {
+            Judged::Fails
+        } else if rules.filter["crossSite"] == "refuse" && is_cross_site(headers) {
+            Judged::CrossSite
+        } else {
+            Judged::Passes
+        };
     }
     let ([one], upgrade) = (copies.as_slice(), headers.is_upgrade()) else { return Judged::Fails };
     let Some(origin) = parse(&trim(one)) else { return Judged::Fails };
-    if !passes(rules, headers, &origin, upgrade) {
+    if !passes(rules, headers, &origin, upgrade, strict) {
         Judged::Fails
     } else if origin.doubtful {
         Judged::PassesUnlessStricter
     } else {
         Judged::Passes
+    }
+}
+
+/// Whether the Gateway reads its Control UI for this request. It resolves paths that are not plain.
+fn is_read(rules: &Rules<'_>, headers: &Headers) -> bool {
+    let method = headers.copies(":method").concat();
+    let (path, base) = (headers.path(), path::base(rules));
+    let below = |prefix: &str| path.starts_with(&format!("{base}{prefix}/"));
+    let any = !path::is_plain(&path);
+    let media = any || path == format!("{base}/__openclaw__/assistant-media");
+    let icons = ["catalog-icon", "channel-avatar", "link-favicon", "plugin-icon", "plugin-activity-icon"];
+    let more = ["plugin-theme-art", "plugins/control-ui", "workspace-icon"];
+    let resource = icons.iter().chain(&more).any(|name| below(&format!("/__openclaw__/{name}")));
+    let names =
+        ["/control-ui-config.json", "/__openclaw__/control-ui-config.json", "/__openclaw/control-ui-config.json"];
+    let config = names.iter().any(|name| path == format!("{base}{name}"));
+    let users = below("/avatar") || below("/api/users") || path.starts_with("/api/users/");
+    !headers.is_upgrade()
+        && match method.as_str() {
+            "GET" | "HEAD" => media || resource || config || users,
+            "POST" => media,
+            _ => false,
+        }
+}
+
+fn has_bearer(headers: &Headers) -> bool {
+    let value = headers.joined("authorization").map(|value| trim(&value)).unwrap_or_default();
+    value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer "))
+        && value.get(7..).is_some_and(|token| !trim(token).is_empty())
+}
+
+fn is_cross_site(headers: &Headers) -> bool {
+    let only = |name: &str| match headers.copies(name).as_slice() {
+        [one] => Some(trim(one)),
+        _ => None,
+    };
+    let method = headers.copies(":method").concat();
+    if headers.is_upgrade() || headers.copies("sec-fetch-site").is_empty() {
+        return false;
+    }
+    let navigates = ["GET", "HEAD"].contains(&method.as_str())
+        && only("sec-fetch-mode").as_deref() == Some("navigate")
+        && only("sec-fetch-dest").as_deref() == Some("document");
+    match only("sec-fetch-site").as_deref() {
+        Some("same-origin" | "none") => false,
+        Some("same-site" | "cross-site") => !navigates,
+        _ => true,
     }
 }
 
@@ -85,11 +142,11 @@ fn is_doubtful(scheme: &str, rest: &str, host: &Host<&str>) -> bool {
         || written.to_ascii_lowercase().split('.').any(|label| label.starts_with("xn--"))
 }
 
-fn passes(rules: &Rules<'_>, headers: &Headers, origin: &Origin, upgrade: bool) -> bool {
+fn passes(rules: &Rules<'_>, headers: &Headers, origin: &Origin, upgrade: bool, strict: bool) -> bool {
     let listed = texts(&rules.gateway["controlUi"]["allowedOrigins"])
         .iter()
         .map(|entry| trim_configured(entry))
-        .any(|entry| entry == "*" || entry.to_lowercase() == origin.text);
+        .any(|entry| (entry == "*" && !strict) || entry.to_lowercase() == origin.text);
     let is_host = headers.joined("host").is_some_and(|host| trim(&host).to_lowercase() == origin.host);
     let fallback = is_true(&rules.gateway["controlUi"]["dangerouslyAllowHostHeaderOriginFallback"]);
     listed || (is_host && (fallback || is_local(origin))) || (upgrade && is_extension(&origin.text))

@@ -47,7 +47,7 @@ fn is_session(path: &str) -> bool {
 }
 
 /// Where the Control UI is mounted, with a slash before it; empty at the root.
-fn base(rules: &Rules<'_>) -> String {
+pub(crate) fn base(rules: &Rules<'_>) -> String {
     let base = rules.gateway["controlUi"]["basePath"].as_str().map(trim_configured).unwrap_or_default();
     let base = base.trim_end_matches('/');
     if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") }

@@ -6,7 +6,7 @@ use crate::{Kind, Rules, texts, trim};
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
 
 /// The built-in list of identity headers; `*` matches any suffix.
-const BUILT_IN: [&str; 20] = [
+const BUILT_IN: [&str; 50] = [
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",
@@ -26,6 +26,36 @@ const BUILT_IN: [&str; 20] = [
     "remote-name",
     "x-webauth-*",
     "x-authentik-*",
+    "x-forwarded-group",
+    "x-forwarded-roles",
+    "remote-sub",
+    "x-remote-user",
+    "x-remote-group",
+    "x-auth-email",
+    "x-auth-groups",
+    "x-auth-roles",
+    "x-auth-subject",
+    "x-auth-userid",
+    "x-auth-username",
+    "x-token-subject",
+    "x-user",
+    "x-userinfo",
+    "x-id-token",
+    "x-endpoint-api-userinfo",
+    "x-token-user-*",
+    "x-vouch-*",
+    "x-ms-token-*",
+    "x-consumer-*",
+    "x-credential-identifier",
+    "x-credential-username",
+    "x-remote-extra-*",
+    "x-forwarded-tls-client-cert",
+    "x-forwarded-tls-client-cert-info",
+    "x-amzn-mtls-*",
+    "oidc-claim-*",
+    "oidc-access-token*",
+    "oidc-id-token*",
+    "ssl-client-*",
     SCOPES_HEADER,
 ];
 

@@ -90,6 +90,17 @@ pub fn family() -> Family {
         ("AWS load balancers", &["x-amzn-oidc-identity", "x-amzn-oidc-data", "x-amzn-oidc-accesstoken"]),
         ("Authelia and Caddy", &["remote-user", "remote-email", "remote-groups", "remote-name"]),
         ("Grafana's and Gitea's proxies", &["x-webauth-user", "x-webauth-email", "x-webauth-fullname"]),
+        ("caddy-security", &["x-token-subject", "x-token-user-email", "x-token-user-name", "x-token-user-roles"]),
+        ("Vouch", &["x-vouch-user", "x-vouch-idp-accesstoken", "x-vouch-idp-claims-groups"]),
+        ("Gatekeeper", &["x-auth-email", "x-auth-userid", "x-auth-subject", "x-auth-groups", "x-auth-roles"]),
+        ("Azure's token store", &["x-ms-token-aad-access-token", "x-ms-token-aad-id-token"]),
+        ("Oathkeeper and Kong", &["x-user", "x-consumer-username", "x-consumer-groups", "x-credential-identifier"]),
+        ("OpenID Connect in OpenResty", &["x-userinfo", "x-id-token"]),
+        ("Kubernetes", &["x-remote-user", "x-remote-group", "x-remote-extra-scopes"]),
+        (
+            "client certificates",
+            &["x-forwarded-tls-client-cert-info", "ssl-client-subject-dn", "x-amzn-mtls-clientcert-subject"],
+        ),
         ("authentik", &["x-authentik-username", "x-authentik-email", "x-authentik-groups", "x-authentik-jwt"]),
     ] {
         let request = |odd: bool| {
