@@ -20,7 +20,7 @@ fn over_http_2_a_websocket_reaches_the_gateway_or_gets_401() {
         ("http2-1", good.to_vec(), None),
         ("http2-2", without("origin"), None),
         ("http2-3", without("x-forwarded-user"), Some("trusted_proxy_user_missing")),
-        ("http2-4", without("x-edge"), Some("trusted_proxy_missing_header_x-edge")),
+        ("http2-4", without("x-edge"), Some("trusted_proxy_missing_header")),
         (
             "http2-5",
             [without("origin"), vec![("origin", "https://evil.example")]].concat(),

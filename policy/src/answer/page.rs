@@ -69,21 +69,23 @@ fn thousandths(weight: &[u8]) -> u32 {
 
 /// The page.
 pub(super) fn render(refusal: &Refusal<'_>, hide_reason: bool) -> String {
-    let status = match refusal.reason.status() {
+    // What is hidden must not show in any other words either.
+    let shown = if hide_reason { Reason::UntrustedSource } else { refusal.reason };
+    let status = match shown.status() {
         403 => "403 Forbidden",
         _ => "401 Unauthorized",
     };
-    let title = match refusal.reason {
+    let title = match shown {
         Reason::UserMissing | Reason::AssertionMissing => "You are not signed in",
         Reason::UserNotAllowed => "Your account has no access",
         _ => "You cannot come in this way",
     };
-    let advice = refusal.reason.advice();
+    let advice = shown.advice();
     let reason = if hide_reason {
         "<p class=\"soft\">The reason is in the log of the Envoy that guards this service.</p>".to_owned()
     } else {
-        // The ampersand is the only character of header names that has a meaning in HTML.
-        let code = refusal.code().replace('&', "&amp;");
+        // Clients are not told which header is missing.
+        let code = shown.code();
         format!(
             "<p class=\"code\"><code>{code}</code></p>\n<p class=\"soft\">This reason is also in the log of the Envoy \
              that guards this service, with the address that the request came from. The documentation of \
@@ -151,7 +153,7 @@ mod tests {
             let refusal = Refusal { header, user: Some(b"<script>"), ..(*reason).into() };
             let page = render(&refusal, false);
             assert!(page.len() < 4096, "{reason:?}: {} bytes", page.len());
-            assert_eq!(page.matches(&refusal.code().replace('&', "&amp;")).count(), 1, "{reason:?}");
+            assert_eq!(page.matches(reason.code()).count(), 1, "{reason:?}");
             assert!(!page.contains("<script") && !page.contains("http:") && !page.contains("url("), "{reason:?}");
             assert!(!render(&refusal, true).contains(reason.code()), "{reason:?} hidden");
             let (status, title) = match reason {

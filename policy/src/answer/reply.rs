@@ -73,7 +73,7 @@ impl Reply {
         }
         let mut reason = refusal.reason.close_text().to_owned();
         if !hide_reason {
-            let _ = write!(reason, ": {refusal}");
+            let _ = write!(reason, ": {}", refusal.reason.code());
         }
         Some(Self { status: 101, headers, body: close_frame(POLICY_VIOLATION, reason.as_bytes()) })
     }
@@ -90,10 +90,10 @@ fn json(refusal: &Refusal<'_>, hide_reason: bool) -> String {
     } else {
         ("Unauthorized", "unauthorized")
     };
-    // A code has letters, digits, underscores and the bytes of a header name: nothing to escape.
+    // A code has letters and underscores: nothing to escape. Clients are not told which header is missing.
     let (before, reason, after) =
-        if hide_reason { ("", "".into(), "") } else { (",\"reason\":\"", refusal.code(), "\"") };
-    ["{\"error\":{\"message\":\"", message, "\",\"type\":\"", kind, "\"", before, &reason, after, "}}"].concat()
+        if hide_reason { ("", "", "") } else { (",\"reason\":\"", refusal.reason.code(), "\"") };
+    ["{\"error\":{\"message\":\"", message, "\",\"type\":\"", kind, "\"", before, reason, after, "}}"].concat()
 }
 
 /// Whether a WebSocket key has the form of 16 bytes in Base64.
@@ -197,18 +197,26 @@ mod tests {
 
     #[test]
     fn nothing_tells_the_reason_where_it_is_hidden() {
-        let hidden: Vec<_> = Reason::ALL.iter().map(|&reason| Reply::http(&reason.into(), None, true)).collect();
-        assert!(hidden.iter().all(|reply| *reply == hidden[0]), "{hidden:?}");
-        assert_eq!(hidden[0].status, 401);
+        let navigation = [(":method", "GET"), ("accept", "text/html")];
+        let json = |&reason: &Reason| Reply::http(&reason.into(), None, true);
+        let page = |&reason: &Reason| plain(&navigation, reason.into(), true);
+        let hidden: [Vec<_>; 2] = [Reason::ALL.iter().map(json).collect(), Reason::ALL.iter().map(page).collect()];
+        for hidden in hidden {
+            assert!(hidden.iter().all(|reply| *reply == hidden[0]), "{hidden:?}");
+            assert_eq!(hidden[0].status, 401);
+        }
         assert_eq!(Reply::http(&Reason::AttributionRequired.into(), None, false).status, 403);
     }
 
     #[test]
     fn a_close_reason_fits_into_a_control_frame() {
-        let header = "x-".repeat(99);
-        let refusal = Refusal { header: Some(&header), ..Reason::MissingHeader.into() };
-        let reply = refused(&HANDSHAKE, refusal).unwrap();
-        assert_eq!((reply.body.len(), reply.body[1]), (127, 125));
+        for &reason in Reason::ALL {
+            let reply = refused(&HANDSHAKE, reason.into()).unwrap();
+            assert!(reply.body.len() < 127, "{reason:?}");
+            assert!(reply.body.ends_with(reason.code().as_bytes()), "{reason:?}: cut");
+        }
+        let frame = close_frame(POLICY_VIOLATION, &[b'x'; 200]);
+        assert_eq!((frame.len(), frame[1]), (127, 125));
     }
 
     fn plain(headers: &[(&str, &str)], refusal: Refusal<'_>, hide_reason: bool) -> Reply {
@@ -225,7 +233,7 @@ mod tests {
         assert_eq!(header(&reply, "content-type").unwrap(), "application/json; charset=utf-8");
         assert_eq!(
             body(reply),
-            r#"{"error":{"message":"Unauthorized","type":"unauthorized","reason":"trusted_proxy_missing_header_X-Edge"}}"#
+            r#"{"error":{"message":"Unauthorized","type":"unauthorized","reason":"trusted_proxy_missing_header"}}"#
         );
         let hidden = body(Reply::http(&refusal, None, true));
         assert_eq!(hidden, r#"{"error":{"message":"Unauthorized","type":"unauthorized"}}"#);

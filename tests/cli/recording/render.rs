@@ -7,6 +7,7 @@ use harness::document::{self, blocks, page};
 use harness::echo;
 use harness::envoy::{self, Scratch, Source};
 use harness::manifests::{self, Schemas, of_kind};
+use harness::vectors::told;
 use harness::wire::{self, values};
 use policy::config::compile;
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ fn what_is_written_into_a_folder_runs_and_decides_right() {
         ("10.0.0.1", vec![EDGE], "trusted_proxy_user_missing"),
     ] {
         let refused = ask(peer, &headers);
-        assert_eq!(refused.json()["error"]["reason"], reason, "{refused:?}");
+        assert_eq!(refused.json()["error"]["reason"], told(reason), "{refused:?}");
         let line = envoy.line(Source::Access, |line| line.contains(reason));
         assert!(line.contains("recorded") && !line.contains("s3cr3t"), "{line}");
     }

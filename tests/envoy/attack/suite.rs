@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use harness::vectors::told;
 use url::Url;
 
 use crate::attack::drive::Got;
@@ -104,11 +105,11 @@ pub struct Passed {
 }
 
 pub fn refused(reason: &str) -> Expect {
-    Expect::Refused(if reason == "proxy_attribution_required" { 403 } else { 401 }, reason.to_owned())
+    Expect::Refused(if reason == "proxy_attribution_required" { 403 } else { 401 }, told(reason).to_owned())
 }
 
 pub fn closed(reason: &str) -> Expect {
-    Expect::Closed(reason.to_owned())
+    Expect::Closed(told(reason).to_owned())
 }
 
 /// Admitted as Nick, with the scopes that the path gives if none were named.
