@@ -24,6 +24,8 @@ pub const KEY: &str = "recorded";
 /// Headers that are always recorded. Envoy itself joins their copies, or there is only one.
 const ALWAYS: [&str; 4] = [":authority", "origin", "upgrade", "x-forwarded-for"];
 const REAL_IP: &str = "x-real-ip";
+/// What browsers say of the site that makes the request.
+const SITES: [&str; 3] = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"];
 
 /// What a policy reads from a request, in addition to what is always recorded.
 #[derive(Debug, Clone)]
@@ -34,8 +36,10 @@ pub struct Inputs {
     /// The path in dynamic metadata.
     assertion: Option<Vec<String>>,
     real_ip: bool,
-    /// Headers whose number of copies matters: user and groups.
-    identity: Vec<String>,
+    /// Headers whose number of copies matters: user, groups, and what browsers say of the site that asks.
+    counted: Vec<String>,
+    /// Whether it matters that the request has a bearer token.
+    bearer: bool,
     /// Headers that must be present.
     required: Vec<String>,
 }
@@ -52,6 +56,14 @@ impl Inputs {
         let trusted = "/gateway/auth/trustedProxy";
         let user = at(&format!("{trusted}/userHeader")).and_then(name);
         let groups = at("/filter/scopes/groupsHeader").and_then(name);
+        let tailscale = at("/gateway/auth/allowTailscale") == Some(&Value::Bool(true));
+        let refuses = at("/filter/crossSite").is_some_and(|value| value == "refuse");
+        let sites: &[&str] = match (refuses, tailscale) {
+            (true, _) => &SITES,
+            (false, true) => &SITES[..1],
+            (false, false) => &[],
+        };
+        let sites = sites.iter().map(|name| (*name).to_owned());
         let required = at(&format!("{trusted}/requiredHeaders")).and_then(Value::as_array);
         Self {
             state: match policy.peer_address() {
@@ -62,7 +74,8 @@ impl Inputs {
             certificate: policy.needs_certificate(),
             assertion: at("/filter/assertion/metadata").and_then(|path| serde_json::from_value(path.clone()).ok()),
             real_ip: at("/gateway/allowRealIpFallback") == Some(&Value::Bool(true)),
-            identity: user.into_iter().chain(groups).collect(),
+            counted: user.into_iter().chain(groups).chain(sites).collect(),
+            bearer: tailscale,
             required: required.into_iter().flatten().filter_map(name).collect(),
         }
     }
@@ -72,7 +85,7 @@ impl Inputs {
         let known = |name: &str| {
             ALWAYS.contains(&name)
                 || [SCOPES_HEADER, REAL_IP].contains(&name)
-                || self.identity.iter().any(|other| other == name)
+                || self.counted.iter().any(|other| other == name)
         };
         self.required.iter().filter(move |name| !known(name))
     }
@@ -93,7 +106,7 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
     let mut headers: Map<_, _> = ALWAYS.iter().map(|name| ((*name).to_owned(), first(name))).collect();
     let mut copies: Map<_, _> =
         [SCOPES_HEADER, REAL_IP].iter().map(|name| ((*name).to_owned(), joined(name))).collect();
-    for name in all.iter().flat_map(|inputs| &inputs.identity) {
+    for name in all.iter().flat_map(|inputs| &inputs.counted) {
         fits(HEADERS, name)?;
         headers.insert(name.clone(), first(name));
         copies.insert(name.clone(), joined(name));
@@ -130,6 +143,11 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
     let more = [("present", present), ("state", state), ("metadata", metadata)];
     format
         .extend(more.into_iter().filter(|(_, fields)| !fields.is_empty()).map(|(name, fields)| (name, fields.into())));
+    if all.iter().any(|inputs| inputs.bearer) {
+        // Only the first copy counts. The token itself is not recorded.
+        let bearer = "^[ \\t]*[Bb][Ee][Aa][Rr][Ee][Rr] [ \\t]*[^ \\t,]";
+        format.push(("bearer", json!(format!("%CEL(request.headers['authorization'].matches('{bearer}'))%"))));
+    }
     if all.iter().any(|inputs| inputs.destination) {
         format.push(("destination", json!("%CEL(destination.address)%")));
     }
@@ -157,6 +175,8 @@ pub struct Record<'a> {
     present: Named<'a>,
     #[serde(borrow, default)]
     state: Named<'a>,
+    #[serde(borrow, default)]
+    bearer: Recorded<'a>,
     #[serde(borrow, default)]
     destination: Recorded<'a>,
     #[serde(borrow, default)]
@@ -351,7 +371,7 @@ impl<'a> Record<'a> {
         if inputs.real_ip {
             headers.extend(joined(REAL_IP)?.map(|value| (REAL_IP, value)));
         }
-        for name in &inputs.identity {
+        for name in &inputs.counted {
             let first = self.headers.get(name).known(&format!("headers.{name}"))?;
             match (first, joined(name)?) {
                 (None, None) => {}
@@ -363,6 +383,9 @@ impl<'a> Record<'a> {
                 }
                 _ => return Err(Unjudged::UnclearCopies(name.clone())),
             }
+        }
+        if inputs.bearer && self.bearer.known("bearer")?.as_deref() == Some(b"true") {
+            headers.push(("authorization", Cow::Borrowed(b"Bearer recorded")));
         }
         for name in inputs.only_required() {
             headers.extend(self.stand_in(name)?.map(|value| (name.as_str(), value)));

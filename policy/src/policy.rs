@@ -101,6 +101,8 @@ pub struct Policy {
     /// Spelled as configured, because refusals show them.
     pub(crate) required_headers: Vec<String>,
     pub(crate) user_header: Box<[u8]>,
+    /// What the user header's value starts with, before the user (`userPrefix`). Empty if there is nothing.
+    pub(crate) user_prefix: Box<[u8]>,
     pub(crate) upstream_user_header: Box<[u8]>,
     pub(crate) users: Users,
     pub(crate) origins: Origins,

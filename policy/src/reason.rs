@@ -170,6 +170,15 @@ reasons! {
         fix: "check that the user is signed in, and that the proxy passes the header on",
         advice: SIGN_IN,
     }
+    /// The user header does not have the form of `userPrefix`.
+    UserMalformed {
+        code: "trusted_proxy_user_malformed",
+        status: 401,
+        rule: Some(Rule::User),
+        cause: "the user header does not start with `userPrefix`, or nothing follows it",
+        fix: "set `userPrefix` to what your proxy writes before each user, or remove it",
+        advice: OPERATOR,
+    }
     /// The user header is present more than once.
     UserRepeated {
         code: "trusted_proxy_user_repeated",
@@ -319,13 +328,13 @@ mod tests {
     fn people_are_told_what_they_can_do_themselves() {
         use Reason::{
             AttributionRequired, ConfigMissing, CrossSite, GroupsUnreadable, MissingHeader, NoRequest,
-            OriginNotAllowed, UserNotAllowed,
+            OriginNotAllowed, UserMalformed, UserNotAllowed,
         };
         for &reason in Reason::ALL {
             let expected = match reason {
                 UserNotAllowed => "Ask the operator to add it, or sign in with another account.",
                 OriginNotAllowed | CrossSite => "Type its address into the address bar yourself.",
-                AttributionRequired | MissingHeader | GroupsUnreadable | NoRequest | ConfigMissing => {
+                AttributionRequired | MissingHeader | GroupsUnreadable | UserMalformed | NoRequest | ConfigMissing => {
                     "This is not your mistake"
                 }
                 _ => "come back from there",
@@ -337,7 +346,10 @@ mod tests {
     #[test]
     fn what_the_gateway_refuses_itself_can_be_left_to_it_and_nothing_else() {
         for &reason in Reason::ALL {
-            let expected = matches!(reason, Reason::MissingHeader | Reason::UserMissing | Reason::UserNotAllowed);
+            let expected = matches!(
+                reason,
+                Reason::MissingHeader | Reason::UserMissing | Reason::UserMalformed | Reason::UserNotAllowed
+            );
             assert_eq!(reason.is_delegable(), expected, "{reason:?}");
         }
     }

@@ -38,6 +38,12 @@ pub(crate) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
+/// A header value without spaces, tabs and bytes 0xA0 at its start.
+pub(crate) fn trim_start(value: &[u8]) -> &[u8] {
+    let blanks = value.iter().take_while(|&&byte| is_blank(byte)).count();
+    value.get(blanks..).unwrap_or_default()
+}
+
 /// Configured text without the characters at both ends that JavaScript's `trim` removes.
 pub(crate) fn trim_configured(text: &str) -> &str {
     // Unicode white space without U+0085, plus the byte order mark (ECMA-262, `WhiteSpace` and `LineTerminator`).

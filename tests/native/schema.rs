@@ -93,6 +93,7 @@ fn full() -> Value {
             "attribution": "required",
             "anonymousPaths": ["/health", "/x/*", "ws:/y"],
             "webSocketRefusal": "close",
+            "userPrefix": "accounts.google.com:",
             "upstreamUserHeader": "x-user",
             "stripHeaders": ["x-company-user"],
             "keepHeaders": ["x-forwarded-email"],
@@ -180,6 +181,7 @@ fn odd_texts() -> Vec<Value> {
     put("gateway.auth.token", BLANKS, false);
     put("gateway.remote.token", BLANKS, false);
     put("filter.peerAddress.filterState", BLANKS, false);
+    put("filter.userPrefix", &["a b", " a", "a ", "", "\u{a0}a", "é", "ł", "a\tb", "a\u{7f}", "\u{80}"], false);
     put("filter.peerAddress", &["connection", "Connection", ""], false);
     all
 }

@@ -97,6 +97,10 @@ pub fn fixes(
              site must not act through a signed-in user's browser."
                 .into(),
         ],
+        Reason::UserMalformed => vec![format!(
+            "Have your proxy write userPrefix before each user, or correct the prefix in {}.",
+            place("filter.userPrefix"),
+        )],
         Reason::GroupsUnreadable => vec![format!(
             "Have your proxy send the groups as text with a separator, not as JSON, and name the separator in {}.",
             place("filter.scopes"),

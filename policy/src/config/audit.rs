@@ -60,6 +60,7 @@ pub(super) struct Audit {
     useless: usize,
     broad: usize,
     unlisted: usize,
+    odd: usize,
 }
 
 impl Audit {
@@ -155,6 +156,33 @@ impl Audit {
                     char::from(usual)
                 ),
             );
+        }
+    }
+
+    /// Looks for entries of `allowUsers` that are compared literally, but were hardly meant so.
+    pub(super) fn note_odd_user(&mut self, path: &str, user: &str, bytes: &[u8]) {
+        let is_placeholder = user.starts_with('$')
+            || user.contains("${")
+            || user.contains("{{")
+            || (user.starts_with('<') && user.ends_with('>'));
+        let is_list = user.contains([',', ';', ' ']) && user.matches('@').count() > 1;
+        let why = if user == "*" || user.starts_with("*@") || user.starts_with('@') {
+            "is compared literally, so it allows nobody: to allow all users, leave the list empty".to_owned()
+        } else if is_placeholder {
+            "looks like a placeholder that was not replaced".to_owned()
+        } else if is_list {
+            "looks like several users: write one entry for each".to_owned()
+        } else if !user.is_ascii() && std::str::from_utf8(bytes).is_err() {
+            let read: String = user.bytes().map(char::from).collect();
+            format!(
+                "has characters beyond ASCII: a proxy that sends UTF-8 names {read:?} instead, as the Gateway reads it"
+            )
+        } else {
+            return;
+        };
+        self.odd = self.odd.saturating_add(1);
+        if self.odd <= SHOWN {
+            self.add("filter.odd_user", Severity::Warn, format!("{path} {user:?} {why}"));
         }
     }
 
@@ -331,6 +359,7 @@ impl Audit {
 
     pub(super) fn into_findings(mut self) -> Vec<Finding> {
         for (count, id, what) in [
+            (self.odd, "filter.odd_user", "more users were hardly meant literally"),
             (self.unlisted, "filter.unlisted_user", "more ceilings are those of users who are not in allowUsers"),
             (self.useless, "filter.never_matches", "more entries have no effect"),
             (self.broad, "filter.broad_proxies", "more entries trust a large network"),

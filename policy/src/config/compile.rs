@@ -12,9 +12,9 @@ use super::shapes;
 use crate::byte_map::ByteMap;
 use crate::origin::Origins;
 use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
-use crate::policy::{Assertion, Policy, Users};
+use crate::policy::{Assertion, Policy, UseAssertion, Users};
 use crate::rules::cross_site::ControlUiReads;
-use crate::text::{latin1, trim_configured};
+use crate::text::{latin1, trim_configured, trim_start};
 
 /// The result of a valid configuration.
 #[derive(Debug, Clone)]
@@ -111,6 +111,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         reader.bool(&filter.member("allowLoopback")).unwrap_or(gateway_says)
     };
     audit.note_loopback(allow_loopback);
+    let user_prefix = read_user_prefix(reader, &mut audit, &filter.member("userPrefix"), assertion.as_ref());
     let users = read_users(reader, &mut audit, &trusted_proxy.member("allowUsers"));
     let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
     let base_path = read_base_path(reader, &mut audit, &gateway.member("controlUi").member("basePath"));
@@ -152,6 +153,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         required_headers: required,
         user_header: user.to_ascii_lowercase().into_bytes().into(),
         upstream_user_header: upstream_user.to_ascii_lowercase().into_bytes().into(),
+        user_prefix,
         users,
         origins,
         tailscale_reads,
@@ -211,6 +213,30 @@ fn check_auth(reader: &mut Reader, gateway: &Cursor<'_>, auth: &Cursor<'_>, trus
     reader.known_keys(trusted_proxy, keys::TRUSTED_PROXY_NAMES);
 }
 
+/// Reads `userPrefix`, as the bytes of a header.
+fn read_user_prefix(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    cursor: &Cursor<'_>,
+    assertion: Option<&Assertion>,
+) -> Box<[u8]> {
+    let Some(prefix) = reader.string(cursor) else { return Box::default() };
+    let is_printable = |byte: &u8| matches!(byte, 0x20..=0x7E | 0xA0..);
+    let bytes = latin1(prefix).filter(|bytes| bytes.iter().all(is_printable) && trim_start(bytes) == &**bytes);
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
+        reader.error(
+            cursor,
+            format!("{prefix:?} is not what a header's value can start with"),
+            "write what your proxy puts before each user, such as \"accounts.google.com:\", or remove the key",
+        );
+        return Box::default();
+    };
+    if assertion.is_some_and(|assertion| assertion.use_as == UseAssertion::Identity) {
+        audit.note_useless(cursor.path.clone(), "is for the user header, which the verified identity replaces".into());
+    }
+    bytes
+}
+
 /// Reads `allowUsers`. Only a list that is written as empty allows everybody: `[""]` matches nobody.
 fn read_users(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Users {
     let Some(entries) =
@@ -226,8 +252,9 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Us
                 cursor.item(at).path,
                 format!("{user:?} is blank or has spaces around it, and users are compared without them"),
             );
-        } else if let Some(user) = latin1(user) {
-            users.insert(user, ());
+        } else if let Some(bytes) = latin1(user) {
+            audit.note_odd_user(&cursor.item(at).path, user, &bytes);
+            users.insert(bytes, ());
         } else {
             audit.note_useless(
                 cursor.item(at).path,

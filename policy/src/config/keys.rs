@@ -116,6 +116,7 @@ keys! {
     "attribution" Leaf(|| s::choice(&ATTRIBUTIONS)), "`\"required\"`", "`\"off\"`: no client address is required; only for Gateways older than 2026.8";
     "anonymousPaths" Leaf(s::anonymous_paths), "`[\"/health\", \"/healthz\", \"/ready\", \"/readyz\", \"/startup\", \"/startupz\"]`", "paths that pass without an identity: `/x` exactly, or `/x/*` for everything below; `ws:/x` for upgrades";
     "webSocketRefusal" Leaf(|| s::choice(&WEBSOCKET_REFUSALS)), "`\"close\"`", "`\"close\"`: 101, then close 1008 with the reason (over HTTP/2 a plain 401, which browsers show as 1006: keep `allow_connect` off where they connect); `\"http\"`: 401; `\"delegate\"`: a WebSocket without a valid user goes to the Gateway, scrubbed";
+    "userPrefix" Leaf(s::user_prefix), "none", "what the proxy writes before the user in the user header, such as `accounts.google.com:`; the rest is the user, in every rule and for the Gateway";
     "upstreamUserHeader" Leaf(s::identity_header), "the user header", "the header that names the user to the Gateway";
     "stripHeaders" Leaf(s::stripped_headers), "`[]`", "further identity headers to scrub";
     "keepHeaders" Leaf(s::header_names), "`[]`", "identity headers not to scrub";

@@ -157,6 +157,11 @@ pub(super) fn identity_header() -> Value {
     json!({"$ref": "#/definitions/identityHeader"})
 }
 
+/// Printable Latin-1 without a blank at the start: what a header's value can start with.
+pub(super) fn user_prefix() -> Value {
+    json!({"type": "string", "pattern": r"^[!-~\u00a1-\u00ff][ -~\u00a0-\u00ff]*$"})
+}
+
 pub(super) fn header_names() -> Value {
     list(&json!({"$ref": "#/definitions/headerName"}))
 }

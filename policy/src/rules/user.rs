@@ -10,11 +10,21 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>) -> Outcome<'a> {
     if policy.takes_verified_user() {
         return Outcome::Skipped;
     }
-    named(policy, request).map_or_else(|| Outcome::Broken(Reason::UserMissing.into()), Outcome::Names)
+    match value(policy, request) {
+        None => Outcome::Broken(Reason::UserMissing.into()),
+        Some(value) => {
+            without_prefix(policy, value).map_or_else(|| Outcome::Broken(Reason::UserMalformed.into()), Outcome::Names)
+        }
+    }
+}
+
+/// The user that the header names. `None` if it names none.
+pub(super) fn named<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
+    without_prefix(policy, value(policy, request)?)
 }
 
 /// The user header's value, trimmed. `None` if the header is missing, or if the Gateway would read it as blank.
-pub(super) fn named<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
+fn value<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
     let field = policy.names.user(&request.seen);
     if let Some(value) = field.only() {
         return Some(trim(value)).filter(|value| !value.is_empty());
@@ -23,12 +33,23 @@ pub(super) fn named<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u
     if trim(&value).is_empty() { None } else { field.first().map(trim) }
 }
 
+/// The user after `userPrefix`. `None` if the value does not start with it, or if nothing follows.
+fn without_prefix<'a>(policy: &Policy, value: &'a [u8]) -> Option<&'a [u8]> {
+    if policy.user_prefix.is_empty() {
+        return Some(value);
+    }
+    value.strip_prefix(&*policy.user_prefix).map(trim).filter(|user| !user.is_empty())
+}
+
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     if policy.takes_verified_user() {
         return "the verified identity is the user; the header is ignored".to_owned();
     }
     let header = Escaped { bytes: &policy.user_header, limit: SHOWN };
-    match (named(policy, request), policy.names.user(&request.seen).is_present()) {
+    match (value(policy, request), policy.names.user(&request.seen).is_present()) {
+        (Some(value), _) if named(policy, request).is_none() => {
+            format!("{header}: {} is not userPrefix and a user", quoted(value))
+        }
         (Some(user), _) => format!("{header}: {}", quoted(user)),
         (None, true) => format!("{header} is blank"),
         (None, false) => format!("{header} is missing"),

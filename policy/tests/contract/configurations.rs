@@ -48,6 +48,7 @@ pub fn without(path: &str) -> Value {
 
 pub const USER: &str = "gateway.auth.trustedProxy.userHeader";
 pub const REQUIRED: &str = "gateway.auth.trustedProxy.requiredHeaders";
+pub const USERS: &str = "gateway.auth.trustedProxy.allowUsers";
 pub const PROXIES: &str = "gateway.trustedProxies";
 
 /// Configurations with one error each, and a part of the line that reports it.
@@ -296,6 +297,12 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             "filter.scopes.groups[\"a,b\"]: contains the separator \",\", so no group can match it; remove it, or set",
         ),
         (
+            with("filter", json!({"userPrefix": ""})),
+            "filter.userPrefix: \"\" is not what a header's value can start with; write what your proxy puts before",
+        ),
+        (with("filter", json!({"userPrefix": " x"})), "filter.userPrefix: \" x\" is not what a header's value can"),
+        (with("filter", json!({"userPrefix": "\u{142}"})), "filter.userPrefix: \"\u{142}\" is not what a header's"),
+        (
             with("filter", json!({"scopes": {"groupsSeparator": ", "}})),
             "filter.scopes.groupsSeparator: is \", \"; write \",\" or \";\" or \"|\" or \" \"",
         ),
@@ -379,6 +386,15 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
             Warn,
         ),
         (with("filter", json!({"scopes": {"users": {"*": [], "eva@example.com": []}}})), "filter.unlisted_user", Warn),
+        (with(USERS, json!(["*"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["*@example.com"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["@example.com"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["a@example.com,b@example.com"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["a@example.com b@example.com"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["$CUSTOMER_EMAIL"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["<your-email>"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["{{ .Values.user }}"])), "filter.odd_user", Warn),
+        (with(USERS, json!(["j\u{f6}rg"])), "filter.odd_user", Warn),
         (with("filter", json!({"scopes": {"ownPaths": ["/rt/*"]}})), "filter.own_paths", Warn),
         (with("filter", json!({"scopes": {"ownSockets": ["/node"]}})), "filter.own_sockets", Warn),
         (

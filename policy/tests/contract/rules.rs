@@ -952,3 +952,47 @@ fn another_web_site_makes_no_request_without_an_origin_but_for_a_link_to_the_pag
     let probe = request(&[(":path", Some("/readyz")), ("origin", None), (SITE, Some("cross-site"))]);
     assert_eq!(judge(&refuse, "10.0.0.1:1", &probe).unwrap().0, "anonymous");
 }
+
+#[test]
+fn the_user_is_what_follows_the_prefix() {
+    let google = json!({
+        "userPrefix": "accounts.google.com:",
+        "scopes": {"users": {"eve@example.com": ["operator.read"], "*": ["operator.admin"]}},
+    });
+    let allowed = json!({"trustedProxy": {
+        "userHeader": "x-goog-authenticated-user-email", "allowUsers": ["nick@example.com", "eve@example.com"],
+    }});
+    let policy = with_gateway(&allowed, &json!({}), &google);
+    for (value, expected) in [
+        ("accounts.google.com:nick@example.com", Ok("as nick@example.com")),
+        (" accounts.google.com: nick@example.com\t", Ok("as nick@example.com")),
+        ("accounts.google.com:eve@example.com", Ok("as eve@example.com")),
+        ("nick@example.com", Err("trusted_proxy_user_malformed")),
+        ("Accounts.google.com:nick@example.com", Err("trusted_proxy_user_malformed")),
+        ("accounts.google.com:", Err("trusted_proxy_user_malformed")),
+        ("accounts.google.com: ", Err("trusted_proxy_user_malformed")),
+        ("accounts.google.com:accounts.google.com:nick@example.com", Err("trusted_proxy_user_not_allowed")),
+        (" ", Err("trusted_proxy_user_missing")),
+    ] {
+        let headers = request(&[("origin", None), ("x-goog-authenticated-user-email", Some(value))]);
+        let judged = judge(&policy, "10.0.0.1:1", &headers);
+        let seen = judged.as_ref().map(|(kind, _)| kind.as_str()).map_err(String::as_str);
+        assert_eq!(seen, expected, "{value}");
+        if let Ok((kind, edits)) = &judged {
+            let user = kind.strip_prefix("as ").unwrap();
+            assert!(edits.contains(&format!("x-goog-authenticated-user-email={user}")), "{edits:?}");
+            let scopes = edits.iter().find(|edit| edit.starts_with("x-openclaw-scopes=")).unwrap();
+            assert_eq!(scopes.contains("admin"), user != "eve@example.com", "{scopes}");
+        }
+    }
+    // The verified identity names the user without the prefix.
+    let mut checked = google.clone();
+    checked["assertion"] = json!({"metadata": ["ns", "email"], "as": "match"});
+    let policy = with_gateway(&allowed, &json!({}), &checked);
+    let headers =
+        request(&[("origin", None), ("x-goog-authenticated-user-email", Some("accounts.google.com:nick@example.com"))]);
+    let map = serialize(&headers);
+    let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+    request.assertion = Some(b"nick@example.com");
+    assert!(policy.decide(&request).is_ok());
+}

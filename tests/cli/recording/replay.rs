@@ -213,6 +213,28 @@ fn requests() -> Vec<Vector> {
             request(&format!("/n/{number}?secret=s3cr3t"), peer, websocket, &headers)
         })
         .collect();
+    const SITE: &str = "sec-fetch-site";
+    const BEARER: &[u8] = b"Bearer s3cr3t";
+    let sites: [&[(&str, &[u8])]; 12] = [
+        &[],
+        &[(SITE, b"same-origin")],
+        &[(SITE, b"cross-site")],
+        &[(SITE, b"cross-site"), ("sec-fetch-mode", b"navigate"), ("sec-fetch-dest", b"document")],
+        &[(SITE, b"cross-site"), ("sec-fetch-mode", b"navigate"), ("sec-fetch-dest", b"image")],
+        &[(SITE, b"same-origin"), (SITE, b"same-origin")],
+        &[(SITE, b"x")],
+        &[("authorization", BEARER)],
+        &[("authorization", b"bearer   s3cr3t"), (SITE, b"none")],
+        &[("authorization", b"Bearer ")],
+        &[("authorization", b"Basic s3cr3t")],
+        &[("authorization", BEARER), (SITE, b"cross-site")],
+    ];
+    for (number, site) in sites.into_iter().enumerate() {
+        for path in [format!("/avatar/{number}"), format!("/sessions/{number}/history")] {
+            let headers = [&[XFF, NICK, EDGE], site].concat();
+            all.push(request(&path, PROXY, false, &headers));
+        }
+    }
     for path in ["/health", "/open/x", "/a%2f..", "/tools/invoke"] {
         all.push(request(path, PROXY, false, &[XFF, EDGE]));
         all.push(request(&format!("{path}/ws"), PROXY, true, &[XFF, EDGE]));
@@ -259,6 +281,11 @@ fn policies() -> Vec<(&'static str, Value)> {
                 json!({"anonymousPaths": ["/open/*", "ws:/health/ws"], "webSocketRefusal": "delegate", "upstreamUserHeader": "x-user"}),
             ),
         ),
+        ("sites", {
+            let mut sites = config(json!({}), json!({"crossSite": "refuse"}));
+            sites["gateway"]["auth"]["allowTailscale"] = json!(true);
+            sites
+        }),
         ("report", config(json!({"allowUsers": ["nick@example.com"]}), json!({"mode": "report"}))),
     ]
 }

@@ -325,6 +325,9 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
             filter.insert("edge".into(), true.into());
         }
     }
+    if c.one_in(8) {
+        filter.insert("userPrefix".into(), (*c.pick(&["accounts.google.com:", "é|", "u"])).into());
+    }
     if c.one_in(6) {
         filter.insert("crossSite".into(), (*c.pick(&["allow", "refuse", "refuse"])).into());
     }
@@ -452,7 +455,15 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
 
     let mut list: Vec<(String, Vec<u8>)> = Vec::new();
     list.extend(forwarded_for(c, gateway, &peer));
-    let user = user(c, trusted);
+    let mut user = user(c, trusted);
+    let asserted = user.clone();
+    if let Some(prefix) = filter["userPrefix"].as_str()
+        && !c.oddly_one_in(4)
+    {
+        let blanks = user.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | 0xA0)).count();
+        let prefix: Vec<u8> = prefix.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+        user.splice(blanks..blanks, prefix);
+    }
     let user_header = trusted["userHeader"].as_str().unwrap_or_default();
     match c.odd(24) {
         23 => {}
@@ -560,7 +571,7 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
     Request {
         peer: peer_text,
         destination: destination.map(String::into_bytes),
-        assertion: assertion(c, &user),
+        assertion: assertion(c, &asserted),
         mtls: !c.oddly_one_in(12),
         uri_san: if c.oddly_one_in(12) { None } else { Some(san.into_bytes()) },
         headers,

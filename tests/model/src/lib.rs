@@ -353,7 +353,11 @@ fn user_is_there(rules: &Rules<'_>, request: &Request, headers: &Headers, user: 
     }
     match headers.joined(rules.user_header()).map(|value| trim(&value)) {
         Some(value) if !value.is_empty() => {
-            *user = Some(value);
+            let prefix = rules.filter["userPrefix"].as_str().unwrap_or_default();
+            *user = value.strip_prefix(prefix).map(trim).filter(|rest| !rest.is_empty());
+            if user.is_none() {
+                return Ruling::RefuseOrDelegate("trusted_proxy_user_malformed".to_owned());
+            }
             Ruling::Pass
         }
         _ => Ruling::RefuseOrDelegate("trusted_proxy_user_missing".to_owned()),
