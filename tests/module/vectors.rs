@@ -7,9 +7,9 @@ use harness::wasm::{Host, PeerFrom, Request};
 use serde_json::json;
 
 /// One VM for each distinct configuration.
-fn in_the_module(rung: &str, peer_from: PeerFrom) {
+fn in_the_module(level: &str, peer_from: PeerFrom) {
     let mut hosts: HashMap<String, Host> = HashMap::new();
-    judge_all(rung, |case| {
+    judge_all(level, |case| {
         let mut config = case.config.clone();
         if peer_from == PeerFrom::FilterState {
             config["filter"]["peerAddress"] = json!({ "filterState": PeerFrom::KEY });

@@ -24,13 +24,15 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>, named: Option<&'a 
     }
 }
 
-/// The identity that Envoy verified, trimmed. A claim that is a number, a list or an object arrives as raw bytes, and
-/// is not an identity. Text in Envoy's metadata is UTF-8, which the bytes of few numbers are.
+/// The identity that Envoy verified, as it is. A claim that is a number, a list or an object arrives as raw bytes, and
+/// is not an identity. Text in Envoy's metadata is UTF-8, which the bytes of few numbers are. The Gateway would trim an
+/// identity that starts or ends with what it takes for a blank, and so read another one: that is not an identity
+/// either.
 pub(super) fn verified<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     let is_text = |identity: &&[u8]| {
         identity.iter().all(|byte| !byte.is_ascii_control()) && std::str::from_utf8(identity).is_ok()
     };
-    request.assertion.filter(is_text).map(trim).filter(|identity| !identity.is_empty())
+    request.assertion.filter(is_text).filter(|identity| !identity.is_empty() && trim(identity).len() == identity.len())
 }
 
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {

@@ -424,7 +424,10 @@ fn a_user_must_be_the_one_that_envoy_verified() {
     // The user header, the verified identity, and the results with `match` and with `identity`.
     let cases: &[(Option<&str>, Option<&[u8]>, Result<&str, &str>, Result<&str, &str>)] = &[
         (Some("nick@example.com"), Some(nick), Ok("nick@example.com"), Ok("nick@example.com")),
-        (Some("nick@example.com"), Some(b" nick@example.com"), Ok("nick@example.com"), Ok("nick@example.com")),
+        (Some("nick@example.com"), Some(b" nick@example.com"), Err(MISSING), Err(MISSING)),
+        (Some("nick@example.com"), Some(b"nick@example.com\t"), Err(MISSING), Err(MISSING)),
+        // An a with a grave accent, of which the Gateway would take the last byte for a blank.
+        (Some("nick\u{c3}"), Some(b"nick\xC3\xA0"), Err(MISSING), Err(MISSING)),
         (Some("nick@example.com"), None, Err(MISSING), Err(MISSING)),
         (Some("nick@example.com"), Some(b""), Err(MISSING), Err(MISSING)),
         (Some("nick@example.com"), Some(b" \xA0"), Err(MISSING), Err(MISSING)),

@@ -1,4 +1,4 @@
-//! The decision vectors: one table of cases, checked in the same way at every rung of the testing ladder (natively,
+//! The decision vectors: one table of cases, checked in the same way at every level of the tests (natively,
 //! in the release module on wasmtime, and in a real Envoy).
 
 use std::collections::BTreeMap;
@@ -395,7 +395,7 @@ fn header_bytes(value: &Value) -> Result<Vec<u8>, String> {
 /// Judges every vector, and prints one example of each kind of failure before it fails.
 /// # Panics
 /// If any vector was decided wrongly.
-pub fn judge_all(rung: &str, mut decide: impl FnMut(&Vector) -> Outcome) {
+pub fn judge_all(level: &str, mut decide: impl FnMut(&Vector) -> Outcome) {
     let cases = load();
     let mut wrong: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for case in &cases {
@@ -408,11 +408,11 @@ pub fn judge_all(rung: &str, mut decide: impl FnMut(&Vector) -> Outcome) {
         println!("{:5}  {}", examples.len(), examples[0]);
     }
     let count: usize = wrong.values().map(Vec::len).sum();
-    println!("{rung}: {} cases, {count} wrong", cases.len());
+    println!("{level}: {} cases, {count} wrong", cases.len());
     assert_eq!(
         count,
         0,
-        "{rung}: {count} of {} cases are wrong; an example of each kind is printed above",
+        "{level}: {count} of {} cases are wrong; an example of each kind is printed above",
         cases.len()
     );
 }

@@ -780,6 +780,8 @@ fn assertion(c: &mut Choices<'_>, user: &[u8]) -> Option<Vec<u8>> {
         10 => b" ".to_vec(),
         9 => b"somebody.else@example.com".to_vec(),
         8 => [user, b"\0"].concat(),
+        6 => [user.trim_ascii(), b" "].concat(),
+        5 => [user.trim_ascii(), "à".as_bytes()].concat(),
         7 => latin1(user).trim_matches(['\t', ' ', '\u{A0}']).to_ascii_lowercase().into_bytes(),
         _ => latin1(user)
             .trim_matches(['\t', ' ', '\u{A0}'])

@@ -381,8 +381,8 @@ fn identities_stand_once(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &
 fn verified(request: &Request) -> Option<String> {
     String::from_utf8(request.assertion.clone()?).ok()?;
     let identity = latin1(request.assertion.as_deref()?);
-    let carried = !identity.chars().any(|c| c < ' ' || c == '\u{7F}');
-    Some(trim(&identity)).filter(|identity| carried && !identity.is_empty())
+    let carried = !identity.chars().any(|c| c < ' ' || c == '\u{7F}') && trim(&identity) == identity;
+    Some(identity).filter(|identity| carried && !identity.is_empty())
 }
 
 /// Rule 8.
