@@ -1,7 +1,7 @@
 //! The rules, one file each, in the order of [`Rule`](crate::rule::Rule).
 //!
 //! Each file has two functions. `ask` decides. `saw` describes what the rule sees of a request, or why it is skipped,
-//! in printable ASCII for people and tools. It decides nothing.
+//! in printable ASCII for people and tools. It decides nothing. `cross_site` is not a rule: `origin` asks it.
 
 pub(crate) mod allowed_user;
 pub(crate) mod anonymous;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use harness::vectors::told;
+use model::IDENTITY_HEADERS;
 use url::Url;
 
 use crate::attack::drive::Got;
@@ -489,62 +490,6 @@ fn matches_sighting(passed: &Passed, mode: &Mode, sighting: &Sighting) -> Result
     Ok(())
 }
 
-/// Names that carry an identity in front of some Gateway; with the filter, only its own stamp may use them.
-const MANAGED: [&str; 30] = [
-    "x-forwarded-user",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-forwarded-preferred-username",
-    "x-forwarded-access-token",
-    "remote-user",
-    "remote-email",
-    "remote-groups",
-    "remote-name",
-    "x-forwarded-group",
-    "x-forwarded-roles",
-    "remote-sub",
-    "x-remote-user",
-    "x-remote-group",
-    "x-auth-email",
-    "x-auth-groups",
-    "x-auth-roles",
-    "x-auth-subject",
-    "x-auth-userid",
-    "x-auth-username",
-    "x-token-subject",
-    "x-user",
-    "x-userinfo",
-    "x-credential-identifier",
-    "x-credential-username",
-    "x-forwarded-tls-client-cert",
-    "x-forwarded-tls-client-cert-info",
-    "x-id-token",
-    "x-endpoint-api-userinfo",
-    "x-openclaw-scopes",
-];
-const MANAGED_PREFIXES: [&str; 20] = [
-    "x-auth-request-",
-    "x-pomerium-",
-    "tailscale-",
-    "cf-access-",
-    "x-goog-authenticated-user-",
-    "x-goog-iap-",
-    "x-ms-client-principal",
-    "x-amzn-oidc-",
-    "x-webauth-",
-    "x-authentik-",
-    "x-token-user-",
-    "x-vouch-",
-    "x-ms-token-",
-    "x-consumer-",
-    "x-remote-extra-",
-    "x-amzn-mtls-",
-    "oidc-claim-",
-    "oidc-access-token",
-    "oidc-id-token",
-    "ssl-client-",
-];
-
 /// A name as a careless server might read it (CGI turns every unusual character into `_`, as do some PHP and Python
 /// servers).
 pub fn careless(name: &str) -> String {
@@ -558,9 +503,11 @@ pub fn laws(sighting: &Sighting, mode: &Mode, named: bool) -> Result<(), String>
     }
     let is_managed = |name: &str| {
         let plain = careless(name);
-        MANAGED.contains(&plain.as_str())
-            || plain == mode.user_header
-            || MANAGED_PREFIXES.iter().any(|prefix| plain.starts_with(prefix))
+        let is_built_in = IDENTITY_HEADERS.iter().any(|managed| match managed.strip_suffix('*') {
+            Some(prefix) => plain.starts_with(prefix),
+            None => plain == *managed,
+        });
+        is_built_in || plain == mode.user_header
     };
     for (name, value) in &sighting.headers {
         if value.iter().any(|byte| b"\r\n\0".contains(byte)) {

@@ -156,6 +156,19 @@ fn it_runs_in_front_of_an_upstream_given_by_name_or_address() {
 }
 
 #[test]
+fn the_admitted_line_names_the_user_as_the_policy_wants_it() {
+    let scratch = Scratch::new("run-prefix");
+    let file = scratch.path().join("policy.json");
+    let policy = shipped_policy().replace("\"filter\": {}", r#""filter": {"userPrefix": "accounts.google.com:"}"#);
+    assert_ne!(policy, shipped_policy());
+    std::fs::write(&file, policy).unwrap();
+    let running = Running::start(&[("POLICY", file.to_str().unwrap())]);
+    let response = running.curl_lines()[0].1.send();
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(values(&echo::received(&response.json()), "x-forwarded-user"), ["nick@example.com"]);
+}
+
+#[test]
 fn an_edit_is_checked_and_then_in_force() {
     let scratch = Scratch::new("run");
     let file = scratch.path().join("policy.json");

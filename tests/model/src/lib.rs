@@ -24,6 +24,7 @@ use address::Literal;
 use headers::Headers;
 pub use headers::{latin1, trim};
 pub use scopes::KNOWN as SCOPES;
+pub use upstream::BUILT_IN as IDENTITY_HEADERS;
 
 /// One request, as Envoy passes it to the filter.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use crate::{Kind, Rules, texts, trim};
 
 const SCOPES_HEADER: &str = "x-openclaw-scopes";
 
-/// The built-in list of identity headers; `*` matches any suffix.
-const BUILT_IN: [&str; 50] = [
+/// The built-in list of identity headers, with that of the scopes; `*` matches any suffix.
+pub const BUILT_IN: [&str; 50] = [
     "x-forwarded-user",
     "x-forwarded-email",
     "x-forwarded-groups",

@@ -272,7 +272,8 @@ fn identity(policy: &str) -> (String, String) {
             client.push_str(&format!(" -H {}", quoted(&format!("{required}: 1"))));
         }
     }
-    (client, format!("-H {}", quoted(&format!("{header}: {user}"))))
+    let prefix = policy["filter"]["userPrefix"].as_str().unwrap_or_default();
+    (client, format!("-H {}", quoted(&format!("{header}: {prefix}{user}"))))
 }
 
 /// A folder for the files that Envoy reads, removed at the end.
