@@ -7,7 +7,7 @@ use policy::answer::reply::{Reply, websocket_key};
 use policy::answer::report;
 use policy::headers::serialize;
 use policy::peer::socket_address;
-use policy::{Admission, Edit, Kind, Mode, Peer, PeerAddress, Policy, Reason, Refusal, Request};
+use policy::{Admission, Edit, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Reason, Refusal, Request};
 
 use crate::host::{self, HostError};
 use crate::metrics::Outcome;
@@ -62,10 +62,13 @@ impl Stream<'_> {
         if policy.needs_destination() {
             request.destination = host::property(b"destination\0address").ok().as_deref().and_then(socket_address);
         }
-        let assertion = policy.assertion_path().and_then(|path| host::property(path).ok());
-        request.assertion = assertion.as_deref();
-        let certificate = if policy.needs_certificate() { read_certificate() } else { None };
-        request.certificate = certificate.as_deref();
+        let assertion = policy.assertion_path().map(|path| host::property(path).ok());
+        if let Some(value) = &assertion {
+            (request.assertion, request.claims_are_true) =
+                policy.verified(value.as_deref(), || host::property(b"metadata").ok());
+        }
+        let identity = policy.identity_sources().iter().find_map(|source| Some((source, read_identity(source)?)));
+        request.identity = identity.as_ref().map(|(source, value)| source.of(value));
         let line = |refusal| report::Line { refusal, request: &request, peer: &peer_text };
         match (policy.decide(&request), policy.mode()) {
             (Ok(admission), mode) => {
@@ -129,18 +132,27 @@ impl Stream<'_> {
     }
 }
 
-/// The first URI SAN of the peer's certificate, if the connection is mutual TLS.
-fn read_certificate() -> Option<Vec<u8>> {
+/// The peer's identity, if this source has one. A certificate without a URI SAN has an empty one.
+fn read_identity(source: &IdentitySource) -> Option<Vec<u8>> {
     const TRUE: &[u8] = &[1];
-    let is_mutual = host::property(b"connection\0mtls").is_ok_and(|mutual| mutual == TRUE);
-    if is_mutual { host::property(b"connection\0uri_san_peer_certificate").ok() } else { None }
+    match source {
+        IdentitySource::Certificate => {
+            let is_mutual = host::property(b"connection\0mtls").is_ok_and(|mutual| mutual == TRUE);
+            is_mutual.then(|| host::property(b"connection\0uri_san_peer_certificate").unwrap_or_default())
+        }
+        IdentitySource::FilterState(key) => filter_state(key).ok(),
+    }
 }
 
 fn read_peer(address: &PeerAddress) -> Result<Vec<u8>, HostError> {
     match address {
         PeerAddress::Connection => host::property(b"source\0address"),
-        PeerAddress::FilterState(key) => host::property(&[b"filter_state\0", key.as_bytes()].concat()),
+        PeerAddress::FilterState(key) => filter_state(key),
     }
+}
+
+fn filter_state(key: &str) -> Result<Vec<u8>, HostError> {
+    host::property(&[b"filter_state\0", key.as_bytes()].concat())
 }
 
 /// Whether the request is HTTP/1.1. Only then can a WebSocket's frames follow a local response: over HTTP/2 and HTTP/3,

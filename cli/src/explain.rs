@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use policy::headers::serialize;
 use policy::peer::{Address, socket_address};
-use policy::{Peer, PeerAddress, Policy, Request};
+use policy::{IdentitySource, Peer, PeerAddress, Policy, Request};
 
 use crate::input::{self, Input};
 use crate::output::{Failure, Outcome, Output};
@@ -88,9 +88,32 @@ pub struct Args {
     /// A URI SAN of the peer's certificate in mutual TLS; Envoy shows the filter only the first
     #[arg(long, value_name = "URI", help_heading = "The connection")]
     certificate_uri_san: Vec<String>,
+    /// A claim that Envoy verified to be true (filter.assertion.requireTrue), by the last name in its path
+    #[arg(long, value_name = "NAME", help_heading = "The connection")]
+    true_claim: Vec<String>,
+    /// A filter state that Envoy wrote (filter.peerIdentity)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = read_filter_state, help_heading = "The connection")]
+    filter_state: Vec<(String, String)>,
     /// The address on which Envoy accepted the connection (filter.rejectSameHost)
     #[arg(long, value_name = "IP", help_heading = "The connection")]
     destination: Option<String>,
+}
+
+impl Args {
+    /// The identity of the peer that is given for a source.
+    fn identity(&self, source: &IdentitySource) -> Option<&str> {
+        match source {
+            IdentitySource::Certificate => self.certificate_uri_san.first().map(String::as_str),
+            IdentitySource::FilterState(key) => {
+                self.filter_state.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+            }
+        }
+    }
+}
+
+fn read_filter_state(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Runs the subcommand.
@@ -126,18 +149,27 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     }
     if policy.assertion_path().is_some() {
         request.assertion = args.assertion.as_deref().map(str::as_bytes);
+        let is_true = |path: &[u8]| {
+            args.true_claim.iter().any(|name| path.rsplit(|byte| *byte == 0).next() == Some(name.as_bytes()))
+        };
+        request.claims_are_true = policy.required_claims().all(is_true);
         if args.assertion.is_none() {
             notes.push("filter.assertion needs the identity that Envoy verified: give it with --assertion".into());
+        } else if !request.claims_are_true {
+            notes.push("filter.assertion.requireTrue needs claims that are true: name each with --true-claim".into());
         }
     }
-    if policy.needs_certificate() {
-        request.certificate = args.certificate_uri_san.first().map(String::as_bytes);
-        if args.certificate_uri_san.is_empty() {
-            notes.push(
-                "filter.trustedPeers needs the peer's certificate: give its first URI SAN with --certificate-uri-san"
-                    .into(),
-            );
-        }
+    let sources = policy.identity_sources();
+    request.identity = sources.iter().find_map(|source| Some(source.of(args.identity(source)?.as_bytes())));
+    if request.identity.is_none() && !sources.is_empty() {
+        let by = sources.iter().map(|source| match source {
+            IdentitySource::Certificate => "its certificate's first URI SAN with --certificate-uri-san".to_owned(),
+            IdentitySource::FilterState(key) => format!("the filter state with --filter-state {key}=..."),
+        });
+        notes.push(format!(
+            "filter.trustedPeers needs the peer's identity: give {}",
+            by.collect::<Vec<_>>().join(", or ")
+        ));
     }
     note_what_has_no_effect(args, &policy, &request, &mut notes);
     Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).write(out)
@@ -206,6 +238,16 @@ fn note_what_has_no_effect(args: &Args, policy: &Policy, request: &Request<'_>, 
             !args.certificate_uri_san.is_empty(),
             policy.needs_certificate(),
             "--certificate-uri-san has no effect: the policy does not check filter.trustedPeers",
+        ),
+        (
+            !args.true_claim.is_empty(),
+            policy.required_claims().next().is_some(),
+            "--true-claim has no effect: filter.assertion.requireTrue is not set",
+        ),
+        (
+            !args.filter_state.is_empty(),
+            policy.identity_sources().iter().any(|source| matches!(source, IdentitySource::FilterState(_))),
+            "--filter-state has no effect: the policy reads no identity from filter state (filter.peerIdentity)",
         ),
         (
             args.destination.is_some(),

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use policy::headers::{FIRST_COPY_ONLY, serialize};
 use policy::names::SCOPES_HEADER;
 use policy::peer::socket_address;
-use policy::{Peer, PeerAddress, Policy, Request};
+use policy::{IdentitySource, Peer, PeerAddress, Policy, Request};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -27,20 +27,37 @@ const REAL_IP: &str = "x-real-ip";
 /// What browsers say of the site that makes the request.
 const SITES: [&str; 3] = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"];
 
+/// The value of a header that was recorded as present only.
+const STAND_IN: &[u8] = b"recorded";
+/// The SHA-256 digest of [`STAND_IN`].
+const STAND_IN_DIGEST: &str = "3d96a458120e68868ccca6bad66be3fc8df4627a6b7372d69b98d3ba7688774d";
+
+/// The configuration for records: secrets are not recorded, so a header that must hold one is right if it is present.
+pub fn without_secrets(mut configuration: Value) -> Value {
+    let secrets = configuration.pointer_mut("/filter/requiredValues").and_then(Value::as_object_mut);
+    for secret in secrets.into_iter().flat_map(Map::values_mut) {
+        *secret = json!({"sha256": [STAND_IN_DIGEST]});
+    }
+    configuration
+}
+
 /// What a policy reads from a request, in addition to what is always recorded.
 #[derive(Debug, Clone)]
 pub struct Inputs {
-    state: Option<String>,
+    /// The keys of filter states.
+    state: Vec<String>,
     destination: bool,
     certificate: bool,
     /// The path in dynamic metadata.
     assertion: Option<Vec<String>>,
+    /// The paths of claims that must be true.
+    claims: Vec<Vec<String>>,
     real_ip: bool,
     /// Headers whose number of copies matters: user, groups, and what browsers say of the site that asks.
     counted: Vec<String>,
     /// Whether it matters that the request has a bearer token.
     bearer: bool,
-    /// Headers that must be present.
+    /// Headers that must be present. Those that must hold a secret count as right if they are.
     required: Vec<String>,
 }
 
@@ -65,18 +82,32 @@ impl Inputs {
         };
         let sites = sites.iter().map(|name| (*name).to_owned());
         let required = at(&format!("{trusted}/requiredHeaders")).and_then(Value::as_array);
+        let address = match policy.peer_address() {
+            PeerAddress::Connection => None,
+            PeerAddress::FilterState(key) => Some(key.clone()),
+        };
+        let identities = policy.identity_sources().iter().filter_map(|source| match source {
+            IdentitySource::Certificate => None,
+            IdentitySource::FilterState(key) => Some(key.clone()),
+        });
+        let mut required: Vec<_> = required.into_iter().flatten().filter_map(name).collect();
+        for header in policy.secret_headers().map(str::to_ascii_lowercase) {
+            if !required.contains(&header) {
+                required.push(header);
+            }
+        }
         Self {
-            state: match policy.peer_address() {
-                PeerAddress::Connection => None,
-                PeerAddress::FilterState(key) => Some(key.clone()),
-            },
+            state: address.into_iter().chain(identities).collect(),
             destination: policy.needs_destination(),
             certificate: policy.needs_certificate(),
             assertion: at("/filter/assertion/metadata").and_then(|path| serde_json::from_value(path.clone()).ok()),
+            claims: at("/filter/assertion/requireTrue")
+                .and_then(|paths| serde_json::from_value(paths.clone()).ok())
+                .unwrap_or_default(),
             real_ip: at("/gateway/allowRealIpFallback") == Some(&Value::Bool(true)),
             counted: user.into_iter().chain(groups).chain(sites).collect(),
             bearer: tailscale,
-            required: required.into_iter().flatten().filter_map(name).collect(),
+            required,
         }
     }
 
@@ -121,13 +152,13 @@ pub fn format(all: &[Inputs]) -> Result<Vec<(&'static str, Value)>, (&'static st
         present.insert(name.clone(), json!(there));
     }
     let mut state = Map::new();
-    for key in all.iter().filter_map(|inputs| inputs.state.as_deref()) {
-        fits("filter.peerAddress.filterState", key)?;
-        state.insert(key.to_owned(), json!(format!("%FILTER_STATE({key}:PLAIN)%")));
+    for key in all.iter().flat_map(|inputs| &inputs.state) {
+        fits("filter", key)?;
+        state.insert(key.clone(), json!(format!("%FILTER_STATE({key}:PLAIN)%")));
     }
     let mut metadata = Map::new();
-    for path in all.iter().filter_map(|inputs| inputs.assertion.as_ref()) {
-        path.iter().try_for_each(|part| fits("filter.assertion.metadata", part))?;
+    for path in all.iter().flat_map(|inputs| inputs.assertion.iter().chain(&inputs.claims)) {
+        path.iter().try_for_each(|part| fits("filter.assertion", part))?;
         let path = path.join(":");
         let value = json!(format!("%DYNAMIC_METADATA({path})%"));
         metadata.insert(path, value);
@@ -197,7 +228,9 @@ enum Recorded<'a> {
     None,
     /// Text, where each character is one byte (Latin-1).
     Text(Cow<'a, str>),
-    /// A value that is not text.
+    /// The boolean `true`.
+    True,
+    /// Any other value that is not text.
     Other,
 }
 
@@ -237,8 +270,8 @@ impl<'de> serde::de::Visitor<'de> for Visitor {
         Ok(Recorded::Text(Cow::Owned(text.to_owned())))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Recorded::Other)
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(if value { Recorded::True } else { Recorded::Other })
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
@@ -358,6 +391,18 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The peer's identity, if this source had one.
+    fn identity(&self, source: &IdentitySource) -> Result<Option<Cow<'_, [u8]>>, Unjudged> {
+        match source {
+            IdentitySource::Certificate => {
+                let is_mutual = self.mtls.known("mtls")?.as_deref() == Some(b"true");
+                let name = self.certificate.known("certificate")?;
+                Ok(is_mutual.then(|| name.unwrap_or_default()))
+            }
+            IdentitySource::FilterState(key) => self.state.get(key).known(&format!("state.{key}")),
+        }
+    }
+
     /// The headers that the policy reads, with the values that matter to it.
     fn headers(&self, inputs: &'a Inputs) -> Result<Vec<(&'a str, Cow<'_, [u8]>)>, Unjudged> {
         let mut headers: Vec<(&str, Cow<'_, [u8]>)> = Vec::with_capacity(12);
@@ -396,8 +441,8 @@ impl<'a> Record<'a> {
     /// A stand-in value for a header that only has to be present and not blank.
     fn stand_in(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, Unjudged> {
         match self.present.get(name) {
-            Recorded::Text(text) if text == "true" => Ok(Some(Cow::Borrowed(b"recorded"))),
-            Recorded::Text(_) | Recorded::None | Recorded::Other => Ok(None),
+            Recorded::Text(text) if text == "true" => Ok(Some(Cow::Borrowed(STAND_IN))),
+            Recorded::Text(_) | Recorded::None | Recorded::True | Recorded::Other => Ok(None),
             // It may have been recorded by value for another policy.
             Recorded::Missing => self.copies.get(name).known(&format!("present.{name}")),
         }
@@ -419,13 +464,14 @@ impl<'a> Record<'a> {
         if inputs.destination {
             request.destination = self.destination.known("destination")?.as_deref().and_then(socket_address);
         }
-        let certificate = if inputs.certificate {
-            let mutual = self.mtls.known("mtls")?.as_deref() == Some(b"true");
-            self.certificate.known("certificate")?.filter(|_| mutual)
-        } else {
-            None
-        };
-        request.certificate = certificate.as_deref();
+        let mut identity = None;
+        for source in policy.identity_sources() {
+            if let Some(value) = self.identity(source)? {
+                identity = Some((source, value));
+                break;
+            }
+        }
+        request.identity = identity.as_ref().map(|(source, value)| source.of(value));
         let assertion = match &inputs.assertion {
             None => None,
             Some(path) => {
@@ -434,6 +480,13 @@ impl<'a> Record<'a> {
             }
         };
         request.assertion = assertion.as_deref();
+        request.claims_are_true = true;
+        for path in &inputs.claims {
+            let path = path.join(":");
+            let claim = self.metadata.get(&path);
+            claim.known(&format!("metadata.{path}"))?;
+            request.claims_are_true &= *claim == Recorded::True;
+        }
         Ok(judge(&request))
     }
 }

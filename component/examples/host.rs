@@ -51,6 +51,8 @@ pub fn run(component: &Component, policy: &[u8], peer: &str, headers: &[(&str, &
         destination: None,
         certificate: None,
         assertion: None,
+        true_claims: Vec::new(),
+        filter_states: Vec::new(),
         method: "GET".to_owned(),
         target: "/".to_owned(),
         authority: Some("claw.example.com".to_owned()),

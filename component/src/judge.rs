@@ -7,7 +7,7 @@ use policy::answer::reply::Reply;
 use policy::answer::report::Line;
 use policy::headers::serialize;
 use policy::peer::socket_address;
-use policy::{Admission, Edit, Kind, Mode, Peer, Policy, Refusal, Request};
+use policy::{Admission, Edit, IdentitySource, Kind, Mode, Peer, Policy, Refusal, Request};
 
 use crate::bindings::exports::openclaw::trusted_proxy::gate;
 
@@ -27,8 +27,11 @@ pub fn judge(policy: &Policy, given: &gate::Request) -> Result<gate::Verdict, St
         Some((_, address)) => address,
         None => None,
     };
-    request.certificate = given.certificate.as_deref().map(str::as_bytes);
+    request.identity =
+        policy.identity_sources().iter().find_map(|source| Some(source.of(identity(given, source)?.as_bytes())));
     request.assertion = given.assertion.as_deref().map(str::as_bytes);
+    request.claims_are_true =
+        policy.required_claims().all(|path| given.true_claims.iter().any(|claim| claim.join("\0").as_bytes() == path));
     Ok(match (policy.decide(&request), policy.mode()) {
         (Ok(admission), mode) => gate::Verdict::Pass(gate::Permit {
             grounds: grounds(admission.kind()),
@@ -39,6 +42,16 @@ pub fn judge(policy: &Policy, given: &gate::Request) -> Result<gate::Verdict, St
             if mode == Mode::Enforce { gate::Verdict::Refuse(told) } else { gate::Verdict::WouldRefuse(told) }
         }
     })
+}
+
+/// The peer's identity, if the host gives one for this source.
+fn identity<'g>(given: &'g gate::Request, source: &IdentitySource) -> Option<&'g str> {
+    match source {
+        IdentitySource::Certificate => given.certificate.as_deref(),
+        IdentitySource::FilterState(key) => {
+            given.filter_states.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+        }
+    }
 }
 
 /// The headers as Envoy would provide them: names in lower case, values trimmed, pseudo-headers first.

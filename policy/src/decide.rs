@@ -9,7 +9,7 @@ use crate::request::Request;
 use crate::rule::Rule;
 use crate::rules::{
     allowed_user, anonymous, assertion, attribution, certificate, loopback, origin, peer, repeated, required_headers,
-    same_host, trusted_proxy, user,
+    required_values, same_host, trusted_proxy, user,
 };
 
 impl Policy {
@@ -67,13 +67,14 @@ impl Policy {
     fn ask<'a>(&'a self, rule: Rule, request: &Request<'a>, user: Option<&'a [u8]>) -> Outcome<'a> {
         match rule {
             Rule::Anonymous => anonymous::ask(self, request),
-            Rule::Peer => peer::ask(request),
+            Rule::Peer => peer::ask(self, request),
             Rule::TrustedProxy => trusted_proxy::ask(self, request),
             Rule::Loopback => loopback::ask(self, request),
             Rule::SameHost => same_host::ask(self, request),
             Rule::Certificate => certificate::ask(self, request),
             Rule::Attribution => attribution::ask(self, request),
             Rule::RequiredHeaders => required_headers::ask(self, request),
+            Rule::RequiredValues => required_values::ask(self, request),
             Rule::User => user::ask(self, request),
             Rule::Repeated => repeated::ask(self, request),
             Rule::Assertion => assertion::ask(self, request, user),

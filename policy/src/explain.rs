@@ -12,7 +12,7 @@ use crate::request::Request;
 use crate::rule::Rule;
 use crate::rules::{
     allowed_user, anonymous, assertion, attribution, certificate, loopback, origin, peer, repeated, required_headers,
-    same_host, trusted_proxy, user,
+    required_values, same_host, trusted_proxy, user,
 };
 use crate::scopes::Scopes;
 use crate::text::quoted;
@@ -45,13 +45,14 @@ impl Policy {
     fn saw(&self, rule: Rule, request: &Request<'_>) -> String {
         match rule {
             Rule::Anonymous => anonymous::saw(self, request),
-            Rule::Peer => peer::saw(request),
+            Rule::Peer => peer::saw(self, request),
             Rule::TrustedProxy => trusted_proxy::saw(self, request),
             Rule::Loopback => loopback::saw(self, request),
             Rule::SameHost => same_host::saw(self, request),
             Rule::Certificate => certificate::saw(self, request),
             Rule::Attribution => attribution::saw(self, request),
             Rule::RequiredHeaders => required_headers::saw(self, request),
+            Rule::RequiredValues => required_values::saw(self, request),
             Rule::User => user::saw(self, request),
             Rule::Repeated => repeated::saw(self, request),
             Rule::Assertion => assertion::saw(self, request),

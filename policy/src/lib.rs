@@ -59,11 +59,13 @@ pub mod byte_map;
 pub mod ceilings;
 pub mod cidrs;
 pub mod config;
+mod cookies;
 mod decide;
 mod explain;
 mod grant;
 pub mod headers;
 mod idna;
+mod metadata;
 pub mod names;
 pub mod origin;
 mod outcome;
@@ -75,6 +77,7 @@ pub mod request;
 mod rule;
 mod rules;
 pub mod scopes;
+mod secrets;
 mod stamp;
 mod text;
 
@@ -82,8 +85,10 @@ pub use admission::{Admission, Kind};
 pub use explain::Step;
 pub use outcome::Verdict;
 pub use peer::Peer;
-pub use policy::{Assertion, Mode, PeerAddress, Policy, TrustedPeers, UseAssertion, Users, WebSocketRefusal};
+pub use policy::{
+    Assertion, IdentitySource, Mode, PeerAddress, Policy, TrustedPeers, UseAssertion, Users, WebSocketRefusal,
+};
 pub use reason::{Reason, Refusal};
-pub use request::Request;
+pub use request::{Identity, Request};
 pub use rule::Rule;
 pub use stamp::Edit;

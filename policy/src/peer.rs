@@ -160,6 +160,24 @@ pub fn socket_address(attribute: &[u8]) -> Option<Address> {
     Address::parse_with_port(attribute).map(|(address, _)| address)
 }
 
+/// Whether a text is exactly one SPIFFE ID of a workload (SPIFFE ID standard, section 2).
+pub(crate) fn is_spiffe_id(text: &[u8]) -> bool {
+    const LONGEST: usize = 2048;
+    let Some(rest) = text.strip_prefix(b"spiffe://") else { return false };
+    let mut parts = rest.split(|&byte| byte == b'/');
+    let is_mark = |byte: u8| matches!(byte, b'.' | b'-' | b'_');
+    let domain = parts.next().unwrap_or_default();
+    let mut segments = parts.peekable();
+    text.len() <= LONGEST
+        && !domain.is_empty()
+        && domain.iter().all(|&byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || is_mark(byte))
+        && segments.peek().is_some()
+        && segments.all(|segment| {
+            !matches!(segment, b"" | b"." | b"..")
+                && segment.iter().all(|&byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,5 +272,31 @@ mod tests {
             assert_eq!(Peer::from_connection(text), *connection, "source.address {shown}");
             assert_eq!(Peer::from_filter_state(text), *filter_state, "filter state {shown}");
         }
+    }
+
+    #[test]
+    fn a_spiffe_id_is_exactly_one() {
+        for (text, expected) in [
+            ("spiffe://cluster.local/ns/a/sa/b", true),
+            ("spiffe://a_b-c.d/X", true),
+            ("spiffe://cluster.local/ns/a/sa/b,spiffe://cluster.local/ns/a/sa/c", false),
+            ("spiffe://cluster.local/ns/a/sa/b spiffe://x/y", false),
+            ("spiffe://cluster.local/ns/a/sa/b\n", false),
+            ("spiffe://cluster.local", false),
+            ("spiffe://cluster.local/", false),
+            ("spiffe://cluster.local/ns//b", false),
+            ("spiffe://cluster.local/ns/../b", false),
+            ("spiffe://Cluster.local/ns", false),
+            ("spiffe://u@cluster.local/ns", false),
+            ("spiffe://cluster.local:1/ns", false),
+            ("spiffe:///ns", false),
+            ("SPIFFE://cluster.local/ns", false),
+            ("cluster.local/ns/a/sa/b", false),
+            ("https://cluster.local/ns", false),
+            ("", false),
+        ] {
+            assert_eq!(is_spiffe_id(text.as_bytes()), expected, "{text}");
+        }
+        assert!(!is_spiffe_id(format!("spiffe://a/{}", "b".repeat(2048)).as_bytes()));
     }
 }

@@ -3,14 +3,17 @@
 use crate::byte_map::ByteMap;
 use crate::ceilings::Ceilings;
 use crate::cidrs::Cidrs;
+use crate::cookies::CookieNames;
 use crate::headers::MalformedHeaders;
+use crate::metadata::{self, Value};
 use crate::names::Names;
 use crate::origin::Origins;
 use crate::path::{OwnPaths, PathSet};
 use crate::peer::Peer;
-use crate::request::Request;
+use crate::request::{Identity, Request};
 use crate::rules::cross_site::ControlUiReads;
 use crate::scopes::{Scopes, ScopesHeader};
+use crate::secrets::Secret;
 
 /// Whether refusals take effect (`filter.mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +53,19 @@ pub struct Assertion {
     /// The path of the property. Its segments are separated by NULs.
     pub(crate) path: Box<[u8]>,
     pub(crate) use_as: UseAssertion,
+    /// The paths of claims that must be the boolean `true`: the filter that verified them, then the keys. Their
+    /// segments are separated by NULs.
+    pub(crate) require_true: Vec<Box<[u8]>>,
+}
+
+impl Assertion {
+    /// What comes before the path in metadata, in the path of the property.
+    pub(crate) const PREFIX: &[u8] = b"metadata\0filter_metadata\0";
+
+    /// The path in metadata.
+    fn in_metadata(&self) -> &[u8] {
+        self.path.strip_prefix(Self::PREFIX).unwrap_or_default()
+    }
 }
 
 /// How the verified identity is used (`filter.assertion.as`).
@@ -61,13 +77,35 @@ pub enum UseAssertion {
     Identity,
 }
 
-/// What the peer's certificate must show (`filter.trustedPeers`, `filter.peerTrust`).
+/// Where the peer's identity is read from (`filter.peerIdentity`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdentitySource {
+    /// The first URI SAN of the peer's certificate, over mutual TLS.
+    Certificate,
+    /// The filter state with this key, which Envoy set before any filter ran.
+    FilterState(String),
+}
+
+impl IdentitySource {
+    /// A value that was read there.
+    #[must_use]
+    pub const fn of<'v>(&self, value: &'v [u8]) -> Identity<'v> {
+        match self {
+            Self::Certificate => Identity::Certificate(value),
+            Self::FilterState(_) => Identity::FilterState(value),
+        }
+    }
+}
+
+/// Who the peer must be (`filter.trustedPeers`, `filter.peerTrust`, `filter.peerIdentity`).
 #[derive(Debug, Clone, Default)]
 pub struct TrustedPeers {
-    /// The first URI SAN of the certificate must be one of these. If there are none, no certificate is required.
+    /// The peer's identity must be one of these. If there are none, no identity is required.
     pub(crate) identities: ByteMap,
-    /// The certificate alone is enough: the peer's address need not be in the list of proxies.
+    /// The identity alone is enough: the peer's address need not be in the list of proxies.
     pub(crate) suffice: bool,
+    /// Where the identity is read from. The first of these that is present counts.
+    pub(crate) sources: Vec<IdentitySource>,
 }
 
 /// The users who are allowed (`allowUsers`).
@@ -100,6 +138,8 @@ pub struct Policy {
     pub(crate) real_ip_fallback: bool,
     /// Spelled as configured, because refusals show them.
     pub(crate) required_headers: Vec<String>,
+    /// The headers that must hold a secret (`requiredValues`).
+    pub(crate) secrets: Vec<Secret>,
     pub(crate) user_header: Box<[u8]>,
     /// What the user header's value starts with, before the user (`userPrefix`). Empty if there is nothing.
     pub(crate) user_prefix: Box<[u8]>,
@@ -121,6 +161,12 @@ pub struct Policy {
     /// The most scopes of an upgrade that passes without a user. `None` if there is no such limit.
     pub(crate) without_user: Option<Scopes>,
     pub(crate) names: Names,
+    /// Cookies that do not reach the Gateway (`removeCookies`).
+    pub(crate) remove_cookies: CookieNames,
+    /// Whether a user's bearer token does not reach the Gateway (`removeBearer`).
+    pub(crate) remove_bearer: bool,
+    /// Whether there is anything to take away of the three: secrets, cookies, bearer tokens.
+    pub(crate) is_discreet: bool,
     pub(crate) websocket_refusal: WebSocketRefusal,
     pub(crate) hide_reasons: bool,
 }
@@ -147,22 +193,64 @@ impl Policy {
         self.assertion.as_ref().is_some_and(|assertion| assertion.use_as == UseAssertion::Identity)
     }
 
+    /// Whether the claims that must be true are, if there are such.
+    pub(crate) fn has_true_claims(&self, request: &Request<'_>) -> bool {
+        request.claims_are_true || self.required_claims().next().is_none()
+    }
+
     /// Whether refusals take effect.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
     }
 
+    /// Where the peer's identity is read from: the first of these that is present is [`Request::identity`]. There are
+    /// none if no rule needs it.
+    #[must_use]
+    pub fn identity_sources(&self) -> &[IdentitySource] {
+        if self.edge || self.trusted_peers.identities.is_empty() { &[] } else { &self.trusted_peers.sources }
+    }
+
     /// Whether the rules need the peer's certificate.
     #[must_use]
     pub fn needs_certificate(&self) -> bool {
-        !self.edge && !self.trusted_peers.identities.is_empty()
+        self.identity_sources().contains(&IdentitySource::Certificate)
     }
 
     /// The path of the property that holds the verified identity, if the rules need it.
     #[must_use]
     pub fn assertion_path(&self) -> Option<&[u8]> {
         self.assertion.as_ref().map(|assertion| &*assertion.path)
+    }
+
+    /// The paths in metadata of the claims that must be `true`; their segments are separated by NULs.
+    pub fn required_claims(&self) -> impl Iterator<Item = &[u8]> {
+        self.assertion.iter().flat_map(|assertion| assertion.require_true.iter().map(|path| &**path))
+    }
+
+    /// What Envoy verified, by its type: the identity, and whether all claims of [`Self::required_claims`] are true.
+    /// `value` is the property at [`Self::assertion_path`], and `metadata` reads the property `metadata`. That is
+    /// called only if there are such claims, or if the value could also be a number.
+    pub fn verified<'v>(
+        &self,
+        value: Option<&'v [u8]>,
+        metadata: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> (Option<&'v [u8]>, bool) {
+        let Some(assertion) = &self.assertion else { return (None, false) };
+        // The host provides numbers as eight bytes. The bytes of lists and objects have NULs, which rule 8 refuses.
+        let may_be_number = value.is_some_and(|value| value.len() == size_of::<f64>());
+        if !may_be_number && assertion.require_true.is_empty() {
+            return (value, true);
+        }
+        let metadata = metadata().unwrap_or_default();
+        let is_text = |value: &&[u8]| metadata::get(&metadata, assertion.in_metadata()) == Some(Value::Text(value));
+        let is_true = |path: &[u8]| metadata::get(&metadata, path) == Some(Value::Bool(true));
+        (value.filter(|value| !may_be_number || is_text(value)), self.required_claims().all(is_true))
+    }
+
+    /// The headers that must hold a secret, spelled as configured.
+    pub fn secret_headers(&self) -> impl Iterator<Item = &str> {
+        self.secrets.iter().map(|secret| secret.header.as_str())
     }
 
     /// Where the peer's address is read from.

@@ -22,7 +22,7 @@ macro_rules! reasons {
             /// Every reason.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The code in logs, in metrics and for clients, without the name of a missing required header.
+            /// The code in logs, in metrics and for clients, without the name of a header.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
@@ -161,6 +161,15 @@ reasons! {
         fix: "have the proxy set it on every request, including WebSockets",
         advice: OPERATOR,
     }
+    /// A header does not hold the secret that only the proxy knows.
+    HeaderValue {
+        code: "trusted_proxy_header_value",
+        status: 401,
+        rule: Some(Rule::RequiredValues),
+        cause: "a header of `requiredValues` is missing, appears twice, or has a value that is not listed",
+        fix: "if it is your proxy, have it send the secret on every request, and list the secret's SHA-256; if not, find the network path that it used",
+        advice: OPERATOR,
+    }
     /// The user header is missing or blank.
     UserMissing {
         code: "trusted_proxy_user_missing",
@@ -214,6 +223,15 @@ reasons! {
         cause: "Envoy verified no identity for this request",
         fix: "put the login (`jwt_authn`, `oauth2`) before this filter on every route; check the path in `assertion.metadata`",
         advice: SIGN_IN,
+    }
+    /// A claim that must be true is not.
+    AssertionClaim {
+        code: "trusted_proxy_assertion_claim",
+        status: 401,
+        rule: Some(Rule::Assertion),
+        cause: "a claim of `assertion.requireTrue` is missing, or is not the boolean `true`",
+        fix: "see what the provider says in the token; the text `\"true\"` is not a boolean",
+        advice: ASK,
     }
     /// The user header names someone other than the identity that Envoy verified.
     AssertionMismatch {
@@ -276,7 +294,7 @@ impl Reason {
 pub struct Refusal<'a> {
     /// Why.
     pub reason: Reason,
-    /// The required header that is missing, spelled as configured.
+    /// The required header that is missing, or has the wrong value, spelled as configured.
     pub header: Option<&'a str>,
     /// The user, if an earlier rule found one.
     pub user: Option<&'a [u8]>,
@@ -289,7 +307,7 @@ impl From<Reason> for Refusal<'_> {
 }
 
 impl Refusal<'_> {
-    /// The whole code, with the name of a missing header.
+    /// The whole code, with the name of the header.
     #[must_use]
     pub fn code(&self) -> Cow<'static, str> {
         let code = self.reason.code();
@@ -327,16 +345,15 @@ mod tests {
     #[test]
     fn people_are_told_what_they_can_do_themselves() {
         use Reason::{
-            AttributionRequired, ConfigMissing, CrossSite, GroupsUnreadable, MissingHeader, NoRequest,
-            OriginNotAllowed, UserMalformed, UserNotAllowed,
+            AssertionClaim, AttributionRequired, ConfigMissing, CrossSite, GroupsUnreadable, HeaderValue,
+            MissingHeader, NoRequest, OriginNotAllowed, UserMalformed, UserNotAllowed,
         };
         for &reason in Reason::ALL {
             let expected = match reason {
-                UserNotAllowed => "Ask the operator to add it, or sign in with another account.",
+                UserNotAllowed | AssertionClaim => "Ask the operator to add it, or sign in with another account.",
                 OriginNotAllowed | CrossSite => "Type its address into the address bar yourself.",
-                AttributionRequired | MissingHeader | GroupsUnreadable | UserMalformed | NoRequest | ConfigMissing => {
-                    "This is not your mistake"
-                }
+                AttributionRequired | MissingHeader | HeaderValue | GroupsUnreadable | UserMalformed | NoRequest
+                | ConfigMissing => "This is not your mistake",
                 _ => "come back from there",
             };
             assert!(reason.advice().contains(expected), "{reason:?}: {}", reason.advice());

@@ -55,6 +55,15 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The identity of the peer, and where it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// The first URI SAN of the peer's certificate, over mutual TLS. Empty if the certificate has none.
+    Certificate(&'a [u8]),
+    /// A filter state that Envoy wrote: the connection is a tunnel through a mesh.
+    FilterState(&'a [u8]),
+}
+
 /// One request, ready for a decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -62,10 +71,12 @@ pub struct Request<'a> {
     pub peer: Peer,
     /// The address at which the connection was accepted; read only if the policy needs it.
     pub destination: Option<Address>,
-    /// The identity that Envoy verified; read only if the policy needs it.
+    /// The identity that Envoy verified, a string by its type; read only if the policy needs it.
     pub assertion: Option<&'a [u8]>,
-    /// The first URI SAN of the peer's certificate, over mutual TLS; read only if the policy needs it.
-    pub certificate: Option<&'a [u8]>,
+    /// Whether the claims that the policy requires are true; read only if the policy requires some.
+    pub claims_are_true: bool,
+    /// The peer's identity; read only if the policy needs it.
+    pub identity: Option<Identity<'a>>,
     /// All headers, including pseudo-headers.
     pub headers: Headers<'a>,
     /// The headers that the rules read by name.
@@ -84,7 +95,8 @@ impl<'a> Request<'a> {
             peer,
             destination: None,
             assertion: None,
-            certificate: None,
+            claims_are_true: false,
+            identity: None,
             headers: Headers::default(),
             fields: Fields::default(),
             seen: Seen::default(),

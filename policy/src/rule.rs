@@ -42,6 +42,8 @@ rules! {
     Attribution = "5", "client address is known";
     /// 6: the required headers are present.
     RequiredHeaders = "6", "required headers";
+    /// 6b: headers hold the secrets that only the proxy knows.
+    RequiredValues = "6b", "required values";
     /// 7: the user header names a user.
     User = "7", "user header";
     /// 7b: the user header and the groups header are not repeated, and the groups can be read.

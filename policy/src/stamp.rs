@@ -5,7 +5,8 @@ use crate::byte_map::ByteMap;
 use crate::names::{Class, SCOPES_HEADER};
 use crate::policy::Policy;
 use crate::request::Request;
-use crate::text::{same, trim};
+use crate::secrets::VERIFIED;
+use crate::text::{is_blank, same, trim};
 
 /// One change to the request's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +64,35 @@ impl Admission<'_> {
                 edit(Edit::Set { name, value })?;
             }
         }
+        if policy.is_discreet {
+            withhold(policy, request, user.is_some(), &mut edit)?;
+        }
         if request.is_upgrade() {
             scrub_connection(policy, request, edit)?;
         }
         Ok(())
     }
+}
+
+/// Takes away what is between the proxy and the filter only: secrets that the Gateway requires too, and what the login
+/// left behind.
+fn withhold<E>(
+    policy: &Policy,
+    request: &Request<'_>,
+    stamps_user: bool,
+    mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    for secret in policy.secrets.iter().filter(|secret| secret.is_required && stamps_user) {
+        edit(Edit::Set { name: &secret.name, value: VERIFIED })?;
+    }
+    if let Some(cookies) = policy.remove_cookies.remove_from(&request.headers) {
+        let name = b"cookie";
+        edit(if cookies.is_empty() { Edit::Remove { name } } else { Edit::Set { name, value: &cookies } })?;
+    }
+    if stamps_user && policy.remove_bearer && has_bearer(request) {
+        edit(Edit::Remove { name: b"authorization" })?;
+    }
+    Ok(())
 }
 
 /// Removes the headers that must not reach the upstream, each name once.
@@ -93,6 +118,10 @@ fn scrub<E>(
         let goes = match policy.names.class(name) {
             Class::Foreign => false,
             Class::Scrubbed | Class::User => true,
+            // If the Gateway requires the header, the value is replaced instead.
+            Class::Secret => {
+                !stamps_user || !policy.secrets.iter().any(|secret| secret.is_required && *secret.name == *name)
+            }
             Class::Groups => !spares_groups,
             Class::Spared | Class::UpstreamUser => !stamps_user,
             Class::Scopes => !stamps_scopes,
@@ -119,4 +148,14 @@ fn scrub_connection<E>(
     }
     let kept: Vec<&[u8]> = tokens().filter(|token| !is_managed(token)).map(trim).collect();
     edit(Edit::Set { name: b"connection", value: &kept.join(&b", "[..]) })
+}
+
+/// Whether a copy of Authorization is of the scheme Bearer (RFC 6750, section 2.1), with or without a token.
+fn has_bearer(request: &Request<'_>) -> bool {
+    const SCHEME: &[u8] = b"bearer";
+    request.headers.copies(b"authorization").any(|value| {
+        trim(value).split_at_checked(SCHEME.len()).is_some_and(|(scheme, rest)| {
+            scheme.eq_ignore_ascii_case(SCHEME) && rest.first().is_none_or(|next| is_blank(*next))
+        })
+    })
 }

@@ -353,3 +353,58 @@ fn of_the_providers_headers_only_authorization_reaches_the_gateway() {
         assert_eq!(values(&received, "x-pomerium-claim-groups"), Vec::<String>::new(), "{}", provider.name);
     }
 }
+
+/// What comes of a token in which each of these claims is added to the usual ones, with this use of it.
+fn with_claims(claims: &[Value], assertion: &Value) -> Vec<Outcome> {
+    let mut provider = providers().into_iter().find(|provider| provider.edge).expect("a provider without a proxy");
+    harness::gateway::lay(&mut provider.policy["filter"]["assertion"], assertion);
+    let echo = Echo::start().unwrap();
+    let providers = [provider];
+    let envoy = start(&providers, &echo);
+    let [provider] = &providers;
+    let ask = |more: &Value| {
+        let mut claims = provider.claims(NICK);
+        harness::gateway::lay(&mut claims, more);
+        let (header, prefix) = &provider.header;
+        let headers = vec![(header.as_str(), format!("{prefix}{}", provider.key.sign(&claims)))];
+        Asked { provider, headers }.plainly(&envoy, "identity")
+    };
+    claims.iter().map(ask).collect()
+}
+
+#[test]
+fn a_number_is_nobody_whatever_its_bytes_spell() {
+    let spelled = |name: &[u8; 8]| json!(f64::from_le_bytes(*name));
+    let cases = [
+        (spelled(b"admin   "), None),
+        (spelled(b"nick@ex."), None),
+        (spelled(b"aaaaaaaa"), None),
+        (spelled(b"root-usr"), None),
+        (json!("nick@ex."), Some("nick@ex.")),
+        (json!("aaaaaaaa"), Some("aaaaaaaa")),
+        (json!("aaaaaaa"), Some("aaaaaaa")),
+        (json!("aaaaaaaaa"), Some("aaaaaaaaa")),
+        (json!(" nick x "), None),
+        (json!(["nick@ex."]), None),
+    ];
+    let claims: Vec<_> = cases.iter().map(|(email, _)| json!({"email": email})).collect();
+    for ((email, user), outcome) in cases.iter().zip(with_claims(&claims, &json!({}))) {
+        let expected = user.map(str::to_owned).ok_or_else(|| "trusted_proxy_assertion_missing".to_owned());
+        assert_eq!(outcome, expected, "{email}");
+    }
+}
+
+#[test]
+fn a_claim_that_must_be_true_is_the_boolean() {
+    let verified = [json!(true), json!(false), json!("true"), json!("\u{1}"), json!(1), json!(null), json!([true])];
+    let mut claims: Vec<_> = verified.iter().map(|claim| json!({"email_verified": claim})).collect();
+    claims.push(json!({}));
+    let path = json!({"requireTrue": [["envoy.filters.http.jwt_authn", "payload", "email_verified"]]});
+    for (claims, outcome) in claims.iter().zip(with_claims(&claims, &path)) {
+        let expected = match claims["email_verified"] == true {
+            true => Ok(NICK.to_owned()),
+            false => Err("trusted_proxy_assertion_claim".to_owned()),
+        };
+        assert_eq!(outcome, expected, "{claims}");
+    }
+}

@@ -9,7 +9,7 @@ mod refusals;
 mod stamping;
 mod vectors;
 
-use harness::wasm::{Exchange, Host, Request};
+use harness::wasm::{Exchange, Host, Request, metadata};
 use serde_json::{Value, json};
 
 const PROPERTY: &str = "proxy_get_property";
@@ -87,6 +87,8 @@ fn of_model(request: &model::Request) -> Request {
             None => made.without_property(path),
         };
     }
+    let claims = request.true_claims.iter().map(|name| (name.clone(), Value::Bool(true))).collect();
+    made = made.property(&["metadata"], metadata(&json!({"jwt": Value::Object(claims)})));
     made = made.property(&["connection", "mtls"], [u8::from(request.mtls)]);
     request.headers.iter().fold(made, |made, (name, value)| made.header(&String::from_utf8_lossy(name), value))
 }

@@ -87,12 +87,20 @@ fn full() -> Value {
             "trustedPeers": ["spiffe://cluster.local/ns/edge/sa/proxy"],
             "peerTrust": "certificate",
             "peerAddress": {"filterState": "peer"},
-            "assertion": {"metadata": ["envoy.filters.http.jwt_authn", "payload", "email"], "as": "match"},
+            "peerIdentity": ["certificate", {"filterState": "io.istio.peer_principal"}],
+            "assertion": {
+                "metadata": ["envoy.filters.http.jwt_authn", "payload", "email"],
+                "as": "match",
+                "requireTrue": [["envoy.filters.http.jwt_authn", "payload", "email_verified"]]
+            },
             "edge": true,
             "rejectSameHost": false,
             "attribution": "required",
             "anonymousPaths": ["/health", "/x/*", "ws:/y"],
             "webSocketRefusal": "close",
+            "requiredValues": {"x-edge-secret": {"sha256": [
+                "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0"
+            ]}},
             "userPrefix": "accounts.google.com:",
             "upstreamUserHeader": "x-user",
             "stripHeaders": ["x-company-user"],
@@ -109,6 +117,8 @@ fn full() -> Value {
                 "withoutUser": ["operator.read"]
             },
             "crossSite": "refuse",
+            "removeCookies": ["IdToken", "_oauth2_proxy*"],
+            "removeBearer": true,
             "hideReasons": true
         }
     })

@@ -247,6 +247,7 @@ impl<'a> Answer<'a> {
             || is_secret(name)
             || name.contains("jwt")
             || name.contains("assertion")
+            || (self.policy.secret_headers().any(|secret| secret.eq_ignore_ascii_case(name)) && value != b"verified")
             // Proxies authenticate with such headers. X-Forwarded-* and the user header are not credentials.
             || (!name.starts_with("x-forwarded-")
                 && name.as_bytes() != self.policy.user_header()

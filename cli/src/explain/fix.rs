@@ -1,7 +1,7 @@
 //! How to fix a refusal: in the configuration or at the proxy. Some refusals are correct.
 
 use policy::origin::Origin;
-use policy::{Peer, Policy, Reason, Refusal, Request};
+use policy::{Identity, Peer, Policy, Reason, Refusal, Request};
 
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
@@ -58,8 +58,13 @@ pub fn fixes(
             "Have the proxy connect from another host, or from a loopback address with allowLoopback.".into(),
             format!("Or remove rejectSameHost from {}.", place("filter")),
         ],
-        Reason::PeerCertificate => match request.certificate {
-            Some(identity) => vec![format!(
+        Reason::PeerCertificate => match request.identity {
+            Some(Identity::FilterState(identity)) => vec![format!(
+                "If this is the SPIFFE ID of your proxy, add \"{}\" to {}.",
+                identity.escape_ascii(),
+                place("filter.trustedPeers"),
+            )],
+            Some(Identity::Certificate(identity)) => vec![format!(
                 "If this is your proxy's identity, add \"{}\" to {}. Only the first URI SAN counts.",
                 identity.escape_ascii(),
                 place("filter.trustedPeers"),
@@ -79,6 +84,17 @@ pub fn fixes(
                 "Have your proxy send {header} with every request, including WebSocket handshakes, or remove it from {}.",
                 place("gateway.auth.trustedProxy.requiredHeaders"),
             )]
+        }
+        Reason::HeaderValue => {
+            let header = refusal.header.unwrap_or_default();
+            vec![
+                format!("If the request came through your proxy, have it send its secret in {header}, once, on every request."),
+                format!(
+                    "To rotate the secret, list the SHA-256 of the new one beside the old one in {}, then change the proxy.",
+                    place("filter.requiredValues"),
+                ),
+                "If it came on another path, the refusal is correct.".into(),
+            ]
         }
         Reason::UserMissing => {
             let mut fixes = vec![format!(
@@ -108,6 +124,11 @@ pub fn fixes(
         Reason::AssertionMissing => vec![format!(
             "Run jwt_authn (or oauth2) before this filter, require the token on this route, and write the payload where {} \
              reads it.",
+            place("filter.assertion"),
+        )],
+        Reason::AssertionClaim => vec![format!(
+            "Only users whose claims are the boolean true are admitted: see requireTrue in {}, and what the provider puts \
+             into the token (\"true\" in quotes is not a boolean).",
             place("filter.assertion"),
         )],
         Reason::AssertionMismatch => vec![

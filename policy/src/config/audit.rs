@@ -7,7 +7,7 @@ use std::fmt;
 use super::proxies::is_broad;
 use crate::cidrs::Entry;
 use crate::origin::Origins;
-use crate::policy::{Mode, TrustedPeers, WebSocketRefusal};
+use crate::policy::{IdentitySource, Mode, TrustedPeers, WebSocketRefusal};
 use crate::scopes::Scopes;
 
 /// How bad a finding is; the Gateway's own scale.
@@ -98,7 +98,7 @@ impl Audit {
             self.add(
                 "filter.trusted_peers",
                 Severity::Warn,
-                "the listener must verify certificates (require_client_certificate, trusted_ca): the filter cannot check that it does",
+                if peers.sources.contains(&IdentitySource::Certificate) { "the listener must verify certificates (require_client_certificate, trusted_ca): the filter cannot check that it does" } else { "identities out of filter state are as good as what writes them: the filter cannot check that it is the mesh" },
             );
         }
         if peers.suffice {
@@ -106,6 +106,21 @@ impl Audit {
                 "filter.peer_trust_certificate",
                 Severity::Warn,
                 "a trusted certificate is enough: the peer's address is not looked up in trustedProxies",
+            );
+        }
+    }
+
+    pub(super) fn note_peer_identity(&mut self, path: &str, key: &str) {
+        /// What a mesh writes before any filter runs. Istio: the verified peer of a tunnel (HBONE).
+        const WRITTEN_FIRST: [&str; 1] = ["io.istio.peer_principal"];
+        if !WRITTEN_FIRST.contains(&key) {
+            self.add(
+                "filter.peer_identity",
+                Severity::Warn,
+                format!(
+                    "{path} {key:?} is believed: make sure that Envoy writes it before any filter, and never from what a client sends; Istio's is {}",
+                    WRITTEN_FIRST.join(", ")
+                ),
             );
         }
     }

@@ -1,11 +1,14 @@
 //! Compiles a plugin configuration to a policy (contract, section 1).
 
+use super::assertion::read_assertion;
 use super::audit::{Audit, Finding};
 use super::fingerprint::fingerprint;
 use super::headers::{Headers, read_headers};
+use super::identities::read_trusted_peers;
 use super::json::Node;
 use super::keys;
-use super::peers::{read_peer_address, read_proxies, read_trusted_peers};
+use super::login::read_cookies;
+use super::peers::{read_peer_address, read_proxies};
 use super::reader::{ConfigErrors, Cursor, Reader};
 use super::scopes::{Limits, read_default_scopes, read_limits};
 use super::shapes;
@@ -135,7 +138,11 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let hide_reasons = reader.bool(&filter.member("hideReasons")).unwrap_or(false);
     let peer_address = read_peer_address(reader, &filter.member("peerAddress"));
 
-    let Headers { user, upstream_user, required, names } = headers?;
+    let remove_cookies = read_cookies(reader, &filter.member("removeCookies"));
+    let remove_bearer = reader.bool(&filter.member("removeBearer")).unwrap_or(false);
+
+    let Headers { user, upstream_user, required, secrets, names } = headers?;
+    let is_discreet = remove_bearer || !remove_cookies.is_empty() || !secrets.is_empty();
     let policy = Policy {
         mode,
         anonymous,
@@ -151,6 +158,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         attribution_required,
         real_ip_fallback,
         required_headers: required,
+        secrets,
         user_header: user.to_ascii_lowercase().into_bytes().into(),
         upstream_user_header: upstream_user.to_ascii_lowercase().into_bytes().into(),
         user_prefix,
@@ -166,6 +174,9 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         ceilings,
         without_user,
         names,
+        is_discreet,
+        remove_cookies,
+        remove_bearer,
         websocket_refusal,
         hide_reasons,
     };
@@ -425,32 +436,4 @@ fn read_anonymous_paths(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<
         }
     }
     (plain, upgrades)
-}
-
-/// Reads where Envoy stores the identity that it verified.
-fn read_assertion(reader: &mut Reader, cursor: &Cursor<'_>) -> Option<Assertion> {
-    const WANTED: &str =
-        "write the path of the metadata, such as [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"]";
-    cursor.node?;
-    reader.known_keys(cursor, keys::ASSERTION_NAMES);
-    let (path_cursor, as_cursor) = (cursor.member("metadata"), cursor.member("as"));
-    if as_cursor.node.is_none() {
-        reader.error(
-            &as_cursor,
-            "is missing",
-            "write \"match\" (the user header must equal it) or \"identity\" (it is the user)",
-        );
-    }
-    let use_as = reader.choice(&as_cursor, &keys::USES);
-    if path_cursor.node.is_none() {
-        reader.error(&path_cursor, "is missing", WANTED);
-    }
-    let segments: Vec<&str> = reader.strings(&path_cursor)?.into_iter().map(|(_, segment)| segment).collect();
-    // Property paths are separated by NULs. A namespace alone is not a string.
-    if segments.len() < 2 || segments.iter().any(|segment| segment.is_empty() || segment.contains('\0')) {
-        reader.error(&path_cursor, "is not a path to a string", WANTED);
-        return None;
-    }
-    let path = ["metadata", "filter_metadata"].iter().chain(&segments).copied().collect::<Vec<_>>().join("\0");
-    Some(Assertion { path: path.into_bytes().into(), use_as: use_as? })
 }

@@ -4,7 +4,7 @@ use super::json::Node;
 
 /// What decides, by its path. Nothing else is hashed: a statistic is public, and whoever knows the rest of a policy
 /// could guess a secret in it. The block of the Gateway that people paste has tokens and passwords.
-const HASHED: [&[&str]; 15] = [
+const HASHED: [&[&str]; 14] = [
     &["gateway", "bind"],
     &["gateway", "trustedProxies"],
     &["gateway", "allowRealIpFallback"],
@@ -19,7 +19,6 @@ const HASHED: [&[&str]; 15] = [
     &["gateway", "controlUi", "basePath"],
     &["gateway", "http", "endpoints", "chatCompletions", "enabled"],
     &["gateway", "http", "endpoints", "responses", "enabled"],
-    &["filter"],
 ];
 
 /// Keys of which only the presence is hashed.
@@ -31,6 +30,8 @@ pub(super) fn fingerprint(root: &Node) -> u64 {
     for path in HASHED {
         hash.node(at(root, path));
     }
+    // Digests of secrets can be guessed from, too.
+    hash.members(at(root, &["filter"]), "requiredValues");
     for path in PRESENT {
         hash.bytes(at(root, path).map_or("", Node::kind).as_bytes());
     }
@@ -62,6 +63,20 @@ impl Hash {
         bytes.iter().chain(&[0xFF]).for_each(|&byte| self.byte(byte));
     }
 
+    /// An object. Of the member `names`, only the names of its own members are hashed.
+    fn members(&mut self, node: Option<&Node>, names: &str) {
+        let Some(Node::Object(members)) = node else { return self.node(node) };
+        self.bytes(b"{");
+        for (key, node) in members {
+            self.bytes(key.as_bytes());
+            match node {
+                Node::Object(inner) if key == names => inner.iter().for_each(|(key, _)| self.bytes(key.as_bytes())),
+                node => self.node(Some(node)),
+            }
+        }
+        self.bytes(b"");
+    }
+
     fn node(&mut self, node: Option<&Node>) {
         match node {
             Some(Node::String(text)) => self.bytes(text.as_bytes()),
@@ -70,13 +85,7 @@ impl Hash {
                 self.bytes(b"[");
                 items.iter().for_each(|item| self.node(Some(item)));
             }
-            Some(Node::Object(members)) => {
-                self.bytes(b"{");
-                for (key, node) in members {
-                    self.bytes(key.as_bytes());
-                    self.node(Some(node));
-                }
-            }
+            Some(Node::Object(_)) => return self.members(node, ""),
             other => self.bytes(other.map_or("absent", Node::kind).as_bytes()),
         }
         self.bytes(b"");

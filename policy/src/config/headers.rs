@@ -3,9 +3,11 @@
 use super::audit::Audit;
 use super::header_names::{is_reserved, is_token};
 use super::json::Node;
+use super::login::read_required_values;
 use super::reader::{Cursor, Reader};
 use crate::byte_map::ByteMap;
 use crate::names::{Names, Naming, SCOPES_HEADER, folded, is_built_in};
+use crate::secrets::Secret;
 use crate::text::trim_configured;
 
 /// The headers of a policy.
@@ -13,6 +15,7 @@ pub(super) struct Headers {
     pub(super) user: String,
     pub(super) upstream_user: String,
     pub(super) required: Vec<String>,
+    pub(super) secrets: Vec<Secret>,
     pub(super) names: Names,
 }
 
@@ -44,6 +47,7 @@ pub(super) fn read_headers(
     let required = read_names(reader, &trusted_proxy.member("requiredHeaders"));
     let stripped = read_names(reader, &filter.member("stripHeaders"));
     let kept = read_names(reader, &filter.member("keepHeaders"));
+    let secrets = read_required_values(reader, audit, &filter.member("requiredValues"));
 
     for (cursor, name) in &stripped {
         if is_reserved(name) {
@@ -68,6 +72,21 @@ pub(super) fn read_headers(
             audit.note_useless(cursor.path.clone(), format!("{name:?} is not a header that would be scrubbed"));
         }
     }
+    for (cursor, Secret { header, .. }) in &secrets {
+        if identity(header) {
+            reader.error(
+                cursor,
+                format!("{header:?} is managed by the filter itself"),
+                "give the secret a header of its own",
+            );
+        } else if kept.iter().any(|(_, name)| same(name, header)) {
+            reader.error(
+                cursor,
+                format!("{header:?} is needed elsewhere in this configuration"),
+                "remove it from filter.keepHeaders: the Gateway must not get the secret",
+            );
+        }
+    }
     for (cursor, name) in &stripped {
         let spared = required.iter().chain(&kept).any(|(_, other)| same(other, name));
         if spared || identity(name) {
@@ -81,8 +100,22 @@ pub(super) fn read_headers(
     check_foldings(
         reader,
         [(&user_cursor, user.as_deref()), (&upstream_cursor, upstream.as_deref()), (&groups_cursor, groups.as_deref())],
-        &[&required, &stripped, &kept],
+        [&required, &stripped, &kept]
+            .into_iter()
+            .flat_map(|list| list.iter().map(|(cursor, name)| (cursor, name.as_str())))
+            .chain(secrets.iter().map(|(cursor, secret)| (cursor, secret.header.as_str()))),
     );
+    for (key, header) in [("removeCookies", "cookie"), ("removeBearer", "authorization")] {
+        let cursor = filter.member(key);
+        let removes = matches!(cursor.node, Some(Node::Bool(true) | Node::List(_)));
+        if removes && required.iter().any(|(_, name)| same(name, header)) {
+            reader.error(
+                &cursor,
+                format!("takes away {header}, which is needed elsewhere in this configuration (requiredHeaders)"),
+                "remove it here, or there and in the Gateway: the Gateway would refuse what the filter admits",
+            );
+        }
+    }
     audit.note_required_headers(required.iter().map(|(_, name)| name.as_str()));
 
     let user = user?;
@@ -90,10 +123,15 @@ pub(super) fn read_headers(
     let required: Vec<String> = required.into_iter().map(|(_, name)| name).collect();
     let assertion =
         trusted_proxy.member("cloudflareAccessOidc").node.is_some_and(|node| matches!(node, Node::Object(_)));
+    let mut secrets: Vec<Secret> = secrets.into_iter().map(|(_, secret)| secret).collect();
+    for secret in &mut secrets {
+        secret.is_required = required.iter().any(|name| same(name, &secret.header));
+    }
     let names = Names::new(&Naming {
         user: &user,
         upstream_user: &upstream_user,
         groups: groups.as_deref(),
+        secrets: secrets.iter().map(|secret| secret.header.as_str()).collect(),
         required: &required,
         spared: kept
             .iter()
@@ -103,7 +141,7 @@ pub(super) fn read_headers(
             .collect(),
         stripped: stripped.iter().map(|(_, name)| name.as_str()).collect(),
     });
-    Some(Headers { user, upstream_user, required, names })
+    Some(Headers { user, upstream_user, required, secrets, names })
 }
 
 /// A header that carries the user or the groups. `None` if the key is absent, or if that header cannot do so.
@@ -142,11 +180,14 @@ fn read_names<'n>(reader: &mut Reader, cursor: &Cursor<'n>) -> Vec<(Cursor<'n>, 
 }
 
 /// Checks that no two different names fold alike. Some software behind the filter takes such names for the same header.
-fn check_foldings(reader: &mut Reader, own: [(&Cursor<'_>, Option<&str>); 3], lists: &[&Vec<(Cursor<'_>, String)>]) {
+fn check_foldings<'l>(
+    reader: &mut Reader,
+    own: [(&'l Cursor<'_>, Option<&'l str>); 3],
+    listed: impl Iterator<Item = (&'l Cursor<'l>, &'l str)>,
+) {
     let mut seen = ByteMap::default();
     seen.insert(folded(SCOPES_HEADER.as_bytes()), SCOPES_HEADER);
     let own = own.into_iter().filter_map(|(cursor, name)| name.map(|name| (cursor, name)));
-    let listed = lists.iter().flat_map(|list| list.iter().map(|(cursor, name)| (cursor, name.as_str())));
     for (cursor, name) in own.chain(listed) {
         let folded = folded(name.as_bytes());
         let first = seen.get(&folded).copied();

@@ -107,8 +107,9 @@ keys! {
     "mode" Leaf(|| s::choice(&MODES)), "`\"enforce\"`", "`\"report\"`: decide, count and log, but refuse nothing and change no header; only for a Gateway that still authenticates users itself";
     "trustedProxies" Leaf(s::proxies), "the Gateway's", "the addresses that may connect to this Envoy, if they are not those that may connect to the Gateway";
     "allowLoopback" Leaf(s::boolean), "the Gateway's", "a proxy on Envoy's own host may connect from 127.0.0.0/8 or ::1";
-    "trustedPeers" Leaf(s::trusted_peers), "`[]`", "the first URI SAN (SPIFFE id) of the peer's client certificate must be one of these; the listener must verify certificates, which the filter cannot check";
-    "peerTrust" Leaf(|| s::choice(&PEER_TRUSTS)), "`\"address\"`", "`\"certificate\"`: `trustedPeers` is enough, and the peer's address is not looked up in `trustedProxies`";
+    "trustedPeers" Leaf(s::trusted_peers), "`[]`", "the peer's identity (`peerIdentity`) must be one of these; of a client certificate, that is the first URI SAN (SPIFFE id). The listener must verify certificates, which the filter cannot check";
+    "peerTrust" Leaf(|| s::choice(&PEER_TRUSTS)), "`\"address\"`", "`\"certificate\"`: `trustedPeers` is enough, and the peer's address is not looked up in `trustedProxies`; with an identity out of filter state, the peer may lack an address";
+    "peerIdentity" Leaf(s::peer_identity), "`[\"certificate\"]`", "where the peer's identity for `trustedPeers` is read: `\"certificate\"`, or `{\"filterState\": \"KEY\"}` for a mesh's tunnel (Istio's ambient mode: `io.istio.peer_principal`). The first that is present counts";
     "peerAddress" WordOr(CONNECTION, Keys::closed(PEER_ADDRESS, &["filterState"])), "`\"connection\"`", "the peer is Envoy's `source.address`, or `{\"filterState\": \"KEY\"}`";
     "assertion" Object(Keys::closed(ASSERTION, &["metadata", "as"])), "none", "`{\"metadata\": [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"], \"as\": \"match\"}`: the user header must equal the identity that Envoy verified; `\"as\": \"identity\"`: that identity is the user";
     "edge" Leaf(s::boolean), "`false`", "no proxy in front: Envoy itself signs users in (`jwt_authn`, `oauth2`); needs `assertion`; no trusted peer is required";
@@ -116,17 +117,25 @@ keys! {
     "attribution" Leaf(|| s::choice(&ATTRIBUTIONS)), "`\"required\"`", "`\"off\"`: no client address is required; only for Gateways older than 2026.8";
     "anonymousPaths" Leaf(s::anonymous_paths), "`[\"/health\", \"/healthz\", \"/ready\", \"/readyz\", \"/startup\", \"/startupz\"]`", "paths that pass without an identity: `/x` exactly, or `/x/*` for everything below; `ws:/x` for upgrades";
     "webSocketRefusal" Leaf(|| s::choice(&WEBSOCKET_REFUSALS)), "`\"close\"`", "`\"close\"`: 101, then close 1008 with the reason (over HTTP/2 a plain 401, which browsers show as 1006: keep `allow_connect` off where they connect); `\"http\"`: 401; `\"delegate\"`: a WebSocket without a valid user goes to the Gateway, scrubbed";
+    "requiredValues" Leaf(s::required_values), "none", "`{\"x-edge-secret\": {\"sha256\": [\"HEX\"]}}`: the header must hold a secret that only the proxy knows, given by its SHA-256 in hexadecimal; list the next secret too, to rotate. The Gateway does not get the value: the header is removed, or holds `verified` if `requiredHeaders` names it";
     "userPrefix" Leaf(s::user_prefix), "none", "what the proxy writes before the user in the user header, such as `accounts.google.com:`; the rest is the user, in every rule and for the Gateway";
     "upstreamUserHeader" Leaf(s::identity_header), "the user header", "the header that names the user to the Gateway";
     "stripHeaders" Leaf(s::stripped_headers), "`[]`", "further identity headers to scrub";
     "keepHeaders" Leaf(s::header_names), "`[]`", "identity headers not to scrub";
     "scopes" Object(SCOPES_OBJECT), "", "what requests may do at the Gateway";
     "crossSite" Leaf(|| s::choice(&CROSS_SITES)), "`\"allow\"`", "`\"refuse\"`: a request that another web site makes without an Origin (an image, a script, a frame) is refused, unless a person navigates to the page";
+    "removeCookies" Leaf(s::cookies), "`[]`", "cookies of the login that the Gateway must not get: names, or the start of names and `*` (`[\"IdToken\", \"_oauth2_proxy*\"]`), in exact case. All other cookies keep their bytes and order";
+    "removeBearer" Leaf(s::boolean), "`false`", "a user's `Authorization: Bearer` does not reach the Gateway; requests without a user keep theirs";
     "hideReasons" Leaf(s::boolean), "`false`", "do not tell clients the reason";
+
+    /// An entry of `filter.requiredValues`.
+    REQUIRED_VALUE, REQUIRED_VALUE_NAMES:
+    "sha256" Leaf(s::digests), "", "the digests of the values that the header may have";
 
     /// `filter.assertion`.
     ASSERTION, ASSERTION_NAMES:
     "metadata" Leaf(s::metadata_path), "", "the path of the identity in Envoy's dynamic metadata: the filter that verified it, then the keys";
+    "requireTrue" Leaf(s::metadata_paths), "`[]`", "paths of claims that must be the boolean `true`, such as `[[\"envoy.filters.http.jwt_authn\", \"payload\", \"email_verified\"]]`";
     "as" Leaf(|| s::choice(&USES)), "", "`\"match\"`: the user header must equal it; `\"identity\"`: it is the user";
 
     /// `filter.peerAddress`, if it is an object.

@@ -1,12 +1,15 @@
 //! Compiles a configuration into an immutable [`Policy`](crate::policy::Policy), or reports all of its errors at once.
 
+mod assertion;
 mod audit;
 mod compile;
 mod fingerprint;
 mod header_names;
 mod headers;
+mod identities;
 mod json;
 pub mod keys;
+mod login;
 mod peers;
 mod proxies;
 mod reader;

@@ -60,11 +60,16 @@ impl<'n> Cursor<'n> {
     }
 
     /// A member of an object. It has no value if this is absent or is not an object.
+    ///
+    /// A key with characters that are not shown as they are is quoted, so that the path stays one line.
     pub(super) fn member(&self, key: &str) -> Self {
         let node = match self.node {
             Some(Node::Object(members)) => members.iter().find(|(name, _)| name == key).map(|(_, node)| node),
             _ => None,
         };
+        if !key.escape_debug().eq(key.chars()) {
+            return self.entry(key, node);
+        }
         let dot = if self.path.is_empty() { "" } else { "." };
         Self { path: format!("{}{dot}{key}", self.path), node }
     }

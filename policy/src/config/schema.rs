@@ -38,6 +38,10 @@ pub const BEYOND: &[Beyond] = &[
             "carries the user",
         ],
     },
+    Beyond {
+        what: "headers of secrets that differ only in case, and the digest of an empty value",
+        problems: &["appears twice: header names have no case", "is the digest of an empty value"],
+    },
     Beyond { what: "users that differ only in case", problems: &["appears twice: users are compared in lower case"] },
     Beyond { what: "groups that contain the separator of groups", problems: &["contains the separator"] },
 ];

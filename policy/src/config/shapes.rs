@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cookies::OF_THE_GATEWAY;
 use crate::scopes::Scope;
 
 /// One key of an object of the configuration.
@@ -112,6 +113,19 @@ pub(super) fn metadata_path() -> Value {
     json!({"type": "array", "minItems": 2, "items": {"type": "string", "pattern": WITHOUT_NUL}})
 }
 
+pub(super) fn metadata_paths() -> Value {
+    list(&metadata_path())
+}
+
+/// Where a peer's identity can be read from. The `wasm.` keys are what plugins write.
+pub(super) fn peer_identity() -> Value {
+    let key = json!({"type": "string", "pattern": WITHOUT_NUL, "not": {"pattern": r"^wasm\."}});
+    let filter_state = json!({
+        "type": "object", "required": ["filterState"], "properties": {"filterState": key}, "additionalProperties": false,
+    });
+    json!({"type": "array", "minItems": 1, "uniqueItems": true, "items": {"anyOf": [{"const": "certificate"}, filter_state]}})
+}
+
 /// A URI as in a certificate: it has a scheme, and is not a pattern.
 pub(super) fn trusted_peers() -> Value {
     list(&json!({"type": "string", "pattern": r"^[A-Za-z][0-9A-Za-z+.-]*:[!-)+-~]*$"}))
@@ -160,6 +174,37 @@ pub(super) fn identity_header() -> Value {
 /// Printable Latin-1 without a blank at the start: what a header's value can start with.
 pub(super) fn user_prefix() -> Value {
     json!({"type": "string", "pattern": r"^[!-~\u00a1-\u00ff][ -~\u00a0-\u00ff]*$"})
+}
+
+/// A header for each secret, and the digests that its value may have.
+pub(super) fn required_values() -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": {"$ref": "#/definitions/identityHeader"},
+        "additionalProperties": {
+            "type": "object", "required": ["sha256"], "properties": {"sha256": digests()}, "additionalProperties": false,
+        },
+    })
+}
+
+pub(super) fn digests() -> Value {
+    json!({"type": "array", "minItems": 1, "items": pattern("^[0-9A-Fa-f]{64}$", DIGEST_REMEDY)})
+}
+
+/// What to write instead of text that is not a SHA-256 digest.
+pub(super) const DIGEST_REMEDY: &str =
+    "write the secret's SHA-256 as 64 hexadecimal digits (printf %s \"$SECRET\" | sha256sum)";
+
+/// Names of cookies, which are tokens (RFC 6265, section 4.1.1), or the start of names and a star.
+pub(super) fn cookies() -> Value {
+    let own = OF_THE_GATEWAY.map(|prefix| format!("^{prefix}")).join("|");
+    // A start of names that the Gateway's own names continue.
+    let starts = OF_THE_GATEWAY.map(|prefix| {
+        let inner = prefix.chars().rev().fold(String::new(), |inner, c| format!("(?:{c}{inner})?"));
+        format!("^{inner}\\*$")
+    });
+    let not = format!("{own}|{}", starts.join("|"));
+    list(&json!({"type": "string", "pattern": "^[!#$%&'+.^_`|~0-9A-Za-z-]+\\*?$", "not": {"pattern": not}}))
 }
 
 pub(super) fn header_names() -> Value {

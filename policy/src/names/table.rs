@@ -13,6 +13,8 @@ pub enum Class {
     Scrubbed,
     /// A managed header that stays if the request is admitted with an identity.
     Spared,
+    /// A header whose value is a secret between the proxy and the filter.
+    Secret,
     /// The header in which the proxy names the user, if it is not the upstream user header.
     User,
     /// The header that names the user to the Gateway.
@@ -75,6 +77,8 @@ pub struct Naming<'n> {
     pub upstream_user: &'n str,
     /// The header in which the proxy lists the user's groups.
     pub groups: Option<&'n str>,
+    /// Headers whose values are secrets. The Gateway does not see these values.
+    pub secrets: Vec<&'n str>,
     /// Headers that must be present. They stay on an admitted request.
     pub required: &'n [String],
     /// Further headers that stay on an admitted request.
@@ -146,6 +150,9 @@ impl Names {
         names.add(SCOPES_HEADER, Class::Scopes);
         if let Some(groups) = naming.groups {
             names.add(groups, Class::Groups);
+        }
+        for name in &naming.secrets {
+            names.add(name, Class::Secret);
         }
         for name in naming.required.iter().map(String::as_str).chain(naming.spared.iter().copied()) {
             // Only headers that would be removed otherwise are spared.
@@ -258,7 +265,7 @@ impl Names {
         }
         match class {
             Class::Foreign => {}
-            Class::Scrubbed => seen.scrubbed = true,
+            Class::Scrubbed | Class::Secret => seen.scrubbed = true,
             Class::Spared => seen.spared = true,
             Class::User => seen.user.note(value),
             Class::UpstreamUser => seen.upstream_user.note(value),
@@ -315,6 +322,7 @@ mod tests {
             user: "X-User",
             upstream_user: "x-up",
             groups: Some("X-Groups"),
+            secrets: vec!["X-Edge-Secret"],
             required: &["X-Forwarded-Proto".to_owned(), "X-Kept-Own".to_owned()],
             spared: vec!["x-pomerium-jwt-assertion"],
             stripped: vec!["X-Very-Own", "x-kept-own"],
@@ -327,6 +335,8 @@ mod tests {
             ("x-up", Class::UpstreamUser),
             ("x-groups", Class::Groups),
             ("x_groups", Class::Scrubbed),
+            ("x-edge-secret", Class::Secret),
+            ("x_edge.secret", Class::Scrubbed),
             ("x-kept-own", Class::Spared),
             ("x-kept.own", Class::Scrubbed),
             ("x_forwarded_proto", Class::Foreign),

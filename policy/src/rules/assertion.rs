@@ -12,6 +12,9 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>, named: Option<&'a 
         return Outcome::Skipped;
     }
     let Some(verified) = verified(request) else { return Outcome::Broken(Reason::AssertionMissing.into()) };
+    if !policy.has_true_claims(request) {
+        return Outcome::Broken(Refusal { user: Some(verified), ..Reason::AssertionClaim.into() });
+    }
     if policy.takes_verified_user() {
         return Outcome::Names(verified);
     }
@@ -24,10 +27,8 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>, named: Option<&'a 
     }
 }
 
-/// The identity that Envoy verified, as it is. A claim that is a number, a list or an object arrives as raw bytes, and
-/// is not an identity. Text in Envoy's metadata is UTF-8, which the bytes of few numbers are. The Gateway would trim an
-/// identity that starts or ends with what it takes for a blank, and so read another one: that is not an identity
-/// either.
+/// The identity that Envoy verified, as it is: a string by its type ([`Policy::verified`]). The Gateway would trim an
+/// identity that starts or ends with what it takes for a blank, and so read another one: that is not an identity.
 pub(super) fn verified<'a>(request: &Request<'a>) -> Option<&'a [u8]> {
     let is_text = |identity: &&[u8]| {
         identity.iter().all(|byte| !byte.is_ascii_control()) && std::str::from_utf8(identity).is_ok()
@@ -39,8 +40,9 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     if policy.assertion.is_none() {
         return "no assertion configured".to_owned();
     }
+    let claims = if policy.has_true_claims(request) { "" } else { ", but not every claim of requireTrue is true" };
     verified(request).map_or_else(
         || "Envoy verified no identity".to_owned(),
-        |identity| format!("Envoy verified {}", quoted(identity)),
+        |identity| format!("Envoy verified {}{claims}", quoted(identity)),
     )
 }

@@ -14,6 +14,7 @@ pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod repeated;
 pub(crate) mod required_headers;
+pub(crate) mod required_values;
 pub(crate) mod same_host;
 pub(crate) mod trusted_proxy;
 pub(crate) mod user;

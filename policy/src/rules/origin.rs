@@ -33,7 +33,9 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>, user: Option<&'a [
 
 /// Whether the Gateway demands more of this request's origin (`auth.allowTailscale`).
 fn is_strict(policy: &Policy, request: &Request<'_>) -> bool {
-    policy.tailscale_reads.as_ref().is_some_and(|reads| reads.cover(request) && !cross_site::has_bearer(request))
+    // A bearer token lifts this, unless the Gateway does not get to see it.
+    let is_lifted = || !policy.remove_bearer && cross_site::has_bearer(request);
+    policy.tailscale_reads.as_ref().is_some_and(|reads| reads.cover(request) && !is_lifted())
 }
 
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {

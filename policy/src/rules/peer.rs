@@ -2,12 +2,14 @@
 
 use crate::outcome::Outcome;
 use crate::peer::{Address, Peer};
+use crate::policy::Policy;
 use crate::reason::Reason;
-use crate::request::Request;
+use crate::request::{Identity, Request};
 
-pub(crate) fn ask<'a>(request: &Request<'_>) -> Outcome<'a> {
+pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>) -> Outcome<'a> {
     match request.peer {
         Peer::Known(_) => Outcome::Holds,
+        _ if is_tunnel(policy, request) => Outcome::Holds,
         Peer::Unverified => Outcome::Broken(Reason::PeerUnverified.into()),
         Peer::Unknown => Outcome::Broken(Reason::PeerUnknown.into()),
     }
@@ -21,10 +23,20 @@ pub(super) const fn address(request: &Request<'_>) -> Option<Address> {
     }
 }
 
-pub(crate) fn saw(request: &Request<'_>) -> String {
+/// Whether the peer has no address of its own, and need not have one: the connection is inside Envoy, the end of a
+/// mesh's tunnel, and the tunnel's identity is enough (`peerTrust: "certificate"`). Rules on the peer's address have
+/// nothing to judge then. Rule 4 judges the identity.
+pub(super) const fn is_tunnel(policy: &Policy, request: &Request<'_>) -> bool {
+    policy.trusted_peers.suffice
+        && matches!(request.identity, Some(Identity::FilterState(_)))
+        && address(request).is_none()
+}
+
+pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
+    let tunnel = if is_tunnel(policy, request) { ": the end of a tunnel, whose identity is known" } else { "" };
     match request.peer {
         Peer::Known(address) => format!("{}, from the connection itself", address.ip()),
-        Peer::Unverified => "Envoy took the address from a header".to_owned(),
-        Peer::Unknown => "no IP address".to_owned(),
+        Peer::Unverified => format!("Envoy took the address from a header{tunnel}"),
+        Peer::Unknown => format!("no IP address{tunnel}"),
     }
 }

@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::request::Request;
 
 pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>) -> Outcome<'a> {
-    if policy.edge || !policy.reject_same_host || is_loopback(request) {
+    if policy.edge || !policy.reject_same_host || is_loopback(request) || peer::is_tunnel(policy, request) {
         return Outcome::Skipped;
     }
     // Without a destination, nothing shows that the peer is on another host.
@@ -29,6 +29,9 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     }
     if is_loopback(request) {
         return "the peer is a loopback address: rule 3 applies".to_owned();
+    }
+    if peer::is_tunnel(policy, request) {
+        return "the peer has no address".to_owned();
     }
     request.destination.map_or_else(
         || "the address that the peer connected to is not known".to_owned(),

@@ -302,3 +302,14 @@ fn a_key_that_is_absent_means_its_documented_default() {
     }
     assert!(compared > 15, "{compared} defaults only: are they found at all?");
 }
+
+#[test]
+fn a_filter_state_that_no_mesh_writes_first_is_doubted() {
+    for (key, expected) in [("io.istio.peer_principal", false), ("my.peer", true), ("io.istio.local_principal", true)] {
+        let filter = json!({"trustedPeers": ["spiffe://a.b/c"], "peerIdentity": [{"filterState": key}]});
+        let findings = compile(with("filter", filter).to_string().as_bytes()).unwrap().findings;
+        let doubt = findings.iter().find(|finding| finding.id == "filter.peer_identity");
+        assert_eq!(doubt.is_some(), expected, "{key}: {findings:?}");
+        assert!(doubt.is_none_or(|doubt| doubt.severity == Severity::Warn && doubt.text.contains(key)));
+    }
+}

@@ -34,6 +34,12 @@ pub fn with(path: &str, value: Value) -> Value {
     config
 }
 
+/// A configuration with further members at the top.
+fn merged(mut config: Value, more: Value) -> Value {
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    config
+}
+
 /// The valid configuration without the key at one path.
 pub fn without(path: &str) -> Value {
     let mut config = good();
@@ -50,6 +56,10 @@ pub const USER: &str = "gateway.auth.trustedProxy.userHeader";
 pub const REQUIRED: &str = "gateway.auth.trustedProxy.requiredHeaders";
 pub const USERS: &str = "gateway.auth.trustedProxy.allowUsers";
 pub const PROXIES: &str = "gateway.trustedProxies";
+
+/// The SHA-256 digests of "s3cret" and of nothing.
+pub const SECRET: &str = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+const EMPTY: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
 
 /// Configurations with one error each, and a part of the line that reports it.
 pub fn bad() -> Vec<(Value, &'static str)> {
@@ -252,6 +262,124 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             with("filter", json!({"assertion": {"metadata": "a.b", "as": "match"}})),
             "filter.assertion.metadata: is a string; write a list",
         ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"], "as": "match", "requireTrue": ["a.c"]}})),
+            "filter.assertion.requireTrue[0]: is a string; write a list of paths, such as [[",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"], "as": "match", "requireTrue": "a.c"}})),
+            "filter.assertion.requireTrue: is a string; write a list of paths",
+        ),
+        (
+            with("filter", json!({"assertion": {"metadata": ["a", "b"], "as": "match", "requireTrue": [["c"]]}})),
+            "filter.assertion.requireTrue[0]: is not a path to a boolean; write a list of paths",
+        ),
+        // Secrets
+        (with("filter", json!({"requiredValues": ["x-s"]})), "filter.requiredValues: is a list; write an object"),
+        (
+            with("filter", json!({"requiredValues": {"x-s": SECRET}})),
+            "filter.requiredValues[\"x-s\"]: is a string; write an object",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {}}})),
+            "filter.requiredValues[\"x-s\"].sha256: has no digest; write the secret's SHA-256 as 64 hexadecimal digits",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {"sha256": []}}})),
+            "filter.requiredValues[\"x-s\"].sha256: has no digest",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {"sha265": [SECRET]}}})),
+            "filter.requiredValues[\"x-s\"].sha265: unknown key; did you mean `sha256`?",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {"sha256": ["hunter2"]}}})),
+            "filter.requiredValues[\"x-s\"].sha256[0]: is not a SHA-256 digest in hexadecimal; write the secret's SHA-256",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {"sha256": [EMPTY]}}})),
+            "filter.requiredValues[\"x-s\"].sha256[0]: is the digest of an empty value, which proves nothing",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"a b": {"sha256": [SECRET]}}})),
+            "filter.requiredValues[\"a b\"]: \"a b\" is not a legal header name; name the header in which your proxy",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"Authorization": {"sha256": [SECRET]}}})),
+            "filter.requiredValues[\"Authorization\"]: \"Authorization\" is, or folds like, a reserved header name",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {"sha256": [SECRET]}, "X-S": {"sha256": [SECRET]}}})),
+            "filter.requiredValues[\"x-s\"]: appears twice: header names have no case; write all digests under one key",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"X-Forwarded-User": {"sha256": [SECRET]}}})),
+            "\"X-Forwarded-User\" is managed by the filter itself; give the secret a header of its own",
+        ),
+        (
+            with(
+                "filter",
+                json!({"requiredValues": {"x-id-token": {"sha256": [SECRET]}}, "keepHeaders": ["X-Id-Token"]}),
+            ),
+            "\"x-id-token\" is needed elsewhere in this configuration; remove it from filter.keepHeaders",
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x_edge": {"sha256": [SECRET]}}})),
+            "filter.requiredValues[\"x_edge\"]: \"x_edge\" folds to the same name as \"x-edge\"",
+        ),
+        // What the login left behind
+        (with("filter", json!({"removeCookies": ["a b"]})), "filter.removeCookies[0]: \"a b\" is not a cookie's name"),
+        (with("filter", json!({"removeCookies": [""]})), "filter.removeCookies[0]: \"\" is not a cookie's name"),
+        (with("filter", json!({"removeCookies": ["a*b"]})), "filter.removeCookies[0]: \"a*b\" is not a cookie's name"),
+        (
+            with("filter", json!({"removeCookies": ["*"]})),
+            "filter.removeCookies[0]: is every cookie, those of the Gateway too; write the name of a cookie",
+        ),
+        (
+            with("filter", json!({"removeCookies": ["__openclaw*"]})),
+            "\"__openclaw*\" names cookies of the Gateway itself (__openclaw_plugin_tab_auth_...); leave the Gateway's own",
+        ),
+        (
+            with("filter", json!({"removeCookies": ["openclaw_portal_18789"]})),
+            "\"openclaw_portal_18789\" names cookies of the Gateway itself (openclaw_portal_...)",
+        ),
+        (
+            with("filter", json!({"removeCookies": ["oc_portal_x*"]})),
+            "\"oc_portal_x*\" names cookies of the Gateway itself (oc_portal_...)",
+        ),
+        (with("filter", json!({"removeBearer": "yes"})), "filter.removeBearer: is a string; write true or false"),
+        (
+            merged(with(REQUIRED, json!(["Authorization"])), json!({"filter": {"removeBearer": true}})),
+            "filter.removeBearer: takes away authorization, which is needed elsewhere in this configuration",
+        ),
+        (
+            merged(with(REQUIRED, json!(["cookie"])), json!({"filter": {"removeCookies": ["a"]}})),
+            "filter.removeCookies: takes away cookie, which is needed elsewhere in this configuration",
+        ),
+        // The peer's identity
+        (
+            with("filter", json!({"peerIdentity": "certificate"})),
+            "filter.peerIdentity: is a string; write [\"certificate\"]",
+        ),
+        (with("filter", json!({"peerIdentity": []})), "filter.peerIdentity: is empty; write [\"certificate\"]"),
+        (with("filter", json!({"peerIdentity": ["header"]})), "filter.peerIdentity[0]: is \"header\"; write"),
+        (with("filter", json!({"peerIdentity": [7]})), "filter.peerIdentity[0]: is a number; write"),
+        (
+            with("filter", json!({"peerIdentity": [{"filterState": ""}]})),
+            "filter.peerIdentity[0].filterState: does not name a filter state; write",
+        ),
+        (
+            with("filter", json!({"peerIdentity": [{"filterstate": "a", "filterState": "io.istio.peer_principal"}]})),
+            "filter.peerIdentity[0].filterstate: unknown key; did you mean `filterState`?",
+        ),
+        (
+            with("filter", json!({"peerIdentity": ["certificate", "certificate"]})),
+            "filter.peerIdentity[1]: appears twice; remove one of them",
+        ),
+        (
+            with("filter", json!({"peerIdentity": [{"filterState": "wasm.peer"}]})),
+            "filter.peerIdentity[0].filterState: \"wasm.peer\" is what plugins write, during requests; write",
+        ),
         (with("filter", json!({"mode": "dry-run"})), "filter.mode: is \"dry-run\"; write \"enforce\" or \"report\""),
         // Certificates
         (
@@ -377,6 +505,16 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with("filter", json!({"mode": "report"})), "filter.report_mode", Critical),
         (with("filter", json!({"trustedPeers": ["spiffe://a.b/c"]})), "filter.trusted_peers", Warn),
         (with("filter", json!({"trustedPeers": ["urn:x"]})), "filter.trusted_peers", Warn),
+        (
+            with("filter", json!({"peerIdentity": [{"filterState": "io.istio.peer_principal"}]})),
+            "filter.never_matches",
+            Warn,
+        ),
+        (
+            with("filter", json!({"requiredValues": {"x-s": {"sha256": [SECRET, SECRET.to_uppercase()]}}})),
+            "filter.never_matches",
+            Warn,
+        ),
         (
             with(
                 "filter",

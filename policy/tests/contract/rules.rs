@@ -6,7 +6,7 @@ use policy::config::compile;
 use policy::headers::serialize;
 use policy::peer::socket_address;
 use policy::scopes::Scope;
-use policy::{Edit, Kind, Mode, Peer, PeerAddress, Policy, Request};
+use policy::{Edit, Identity, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Request};
 use serde_json::{Value, json};
 
 type Pairs = Vec<(String, String)>;
@@ -524,7 +524,7 @@ fn the_order_and_case_of_headers_do_not_matter() {
 fn judge_certified(policy: &Policy, peer: &str, certificate: Option<&[u8]>) -> Result<String, String> {
     let map = serialize(&request(&[]));
     let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
-    request.certificate = certificate;
+    request.identity = certificate.map(Identity::Certificate);
     policy.decide(&request).map(|admission| format!("{:?}", admission.kind())).map_err(|refusal| refusal.to_string())
 }
 
@@ -998,4 +998,231 @@ fn the_user_is_what_follows_the_prefix() {
     let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
     request.assertion = Some(b"nick@example.com");
     assert!(policy.decide(&request).is_ok());
+}
+
+/// The SHA-256 digests of "s3cret" and of "next".
+const SECRET: &str = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
+const NEXT: &str = "c6c1c9a9c8543f1e4cd980064cf1625eeb61a90703b2464fff039f21682508b3";
+
+#[test]
+fn a_header_must_hold_one_of_the_secrets_and_the_gateway_does_not_get_it() {
+    const WRONG: &str = "trusted_proxy_header_value_X-Proof";
+    let policy = policy(json!({"requiredValues": {"X-Proof": {"sha256": [SECRET, NEXT.to_uppercase()]}}}));
+    let cases: &[(&[&str], bool)] = &[
+        (&["s3cret"], true),
+        (&["next"], true),
+        (&[], false),
+        (&[""], false),
+        (&["S3cret"], false),
+        (&["s3cret "], false),
+        (&["s3cret, s3cret"], false),
+        (&["s3cret", "s3cret"], false),
+        (&["", "s3cret"], false),
+        (&[SECRET], false),
+        (&["verified"], false),
+    ];
+    for (values, passes) in cases {
+        let mut headers = request(&[]);
+        headers.extend(values.iter().map(|value| ("x-proof".to_owned(), (*value).to_owned())));
+        // A name that folds alike is no proof.
+        headers.push(("x_proof".to_owned(), "s3cret".to_owned()));
+        let judged = judge(&policy, "10.0.0.1:1", &headers);
+        if *passes {
+            let edits = judged.unwrap().1;
+            assert!(edits.contains(&"-x-proof".to_owned()) && edits.contains(&"-x_proof".to_owned()), "{edits:?}");
+        } else {
+            assert_eq!(judged.unwrap_err(), WRONG, "{values:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_that_the_gateway_requires_is_replaced_and_a_missing_one_is_no_device() {
+    let filter = json!({
+        "requiredValues": {"x-edge": {"sha256": [SECRET]}},
+        "anonymousPaths": ["/hooks/*"],
+        "webSocketRefusal": "delegate"
+    });
+    let policy = policy(filter);
+    let (kind, edits) = judge(&policy, "10.0.0.1:1", &request(&[("x-edge", Some("s3cret"))])).unwrap();
+    assert_eq!(kind, "as nick@example.com");
+    assert!(edits.contains(&"x-edge=verified".to_owned()) && !edits.contains(&"-x-edge".to_owned()), "{edits:?}");
+    // Nobody vouches for what passes without an identity.
+    for (path, value) in [("/hooks/a", "s3cret"), ("/hooks/a", "guess")] {
+        let headers = request(&[(":path", Some(path)), ("x-edge", Some(value))]);
+        let (kind, edits) = judge(&policy, "10.0.0.1:1", &headers).unwrap();
+        assert!(kind == "anonymous" && edits.contains(&"-x-edge".to_owned()), "{kind} {edits:?}");
+    }
+    // The secret is not one of the rules that are left to the Gateway.
+    let socket = |value: Option<&'static str>| {
+        let upgrade = [("connection", Some("upgrade")), ("upgrade", Some("websocket")), ("x-forwarded-user", None)];
+        judge(&policy, "10.0.0.1:1", &request(&[&upgrade[..], &[("x-edge", value)]].concat()))
+    };
+    assert_eq!(socket(Some("guess")).unwrap_err(), "trusted_proxy_header_value_x-edge");
+    assert_eq!(socket(None).unwrap_err(), "trusted_proxy_header_value_x-edge");
+    let (kind, edits) = socket(Some("s3cret")).unwrap();
+    assert_eq!(kind, "delegated trusted_proxy_user_missing");
+    assert!(edits.contains(&"-x-edge".to_owned()), "{edits:?}");
+}
+
+#[test]
+fn what_the_login_left_behind_does_not_reach_the_gateway() {
+    let filter = json!({
+        "removeCookies": ["IdToken", "_oauth2_proxy*"],
+        "removeBearer": true,
+        "anonymousPaths": ["/hooks/*"],
+        "webSocketRefusal": "delegate"
+    });
+    let policy = policy(filter);
+    let edits = |changes: &[(&str, Option<&str>)]| judge(&policy, "10.0.0.1:1", &request(changes)).unwrap().1;
+    let cookies = |edits: &[String]| edits.iter().find(|edit| edit.contains("cookie")).cloned();
+    for (sent, expected) in [
+        ("a=b", None),
+        ("a=b; IdToken=x; c=d", Some("cookie=a=b; c=d")),
+        ("IdToken=x", Some("-cookie")),
+        ("_oauth2_proxy_1=x; a=b", Some("cookie=a=b")),
+    ] {
+        // Whoever sent it: a user, a webhook, a device.
+        let upgrade = [("connection", Some("upgrade")), ("upgrade", Some("websocket")), ("x-forwarded-user", None)];
+        for changes in [&[][..], &[(":path", Some("/hooks/a"))], &upgrade] {
+            let edits = edits(&[changes, &[("cookie", Some(sent))]].concat());
+            assert_eq!(cookies(&edits).as_deref(), expected, "{sent} {changes:?}");
+        }
+    }
+    let gone = "-authorization".to_owned();
+    for (value, goes) in [
+        ("Bearer x", true),
+        ("bearer", true),
+        (" BEARER\tx", true),
+        ("Basic eDp5", false),
+        ("Bearerx y", false),
+        ("", false),
+    ] {
+        assert_eq!(edits(&[("authorization", Some(value))]).contains(&gone), goes, "{value:?}");
+        let hook = [(":path", Some("/hooks/a")), ("authorization", Some(value))];
+        assert!(!edits(&hook).contains(&gone), "a webhook keeps {value:?}");
+    }
+}
+
+#[test]
+fn a_bearer_token_that_goes_lifts_nothing() {
+    const REFUSED: &str = "trusted_proxy_origin_not_allowed";
+    for (removed, expected) in [(false, None), (true, Some(REFUSED))] {
+        let mut config = json!({
+            "gateway": {
+                "trustedProxies": ["10.0.0.1"],
+                "auth": {"mode": "trusted-proxy", "allowTailscale": true, "trustedProxy": {"userHeader": "x-user"}}
+            },
+            "filter": {}
+        });
+        config["filter"]["removeBearer"] = removed.into();
+        let policy = compile(config.to_string().as_bytes()).unwrap().policy;
+        let headers: Pairs = [
+            (":method", "GET"),
+            (":path", "/avatar/main"),
+            ("x-forwarded-for", "198.51.100.7"),
+            ("x-user", "nick"),
+            ("authorization", "Bearer x"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec();
+        assert_eq!(judge(&policy, "10.0.0.1:1", &headers).err().as_deref(), expected, "removeBearer {removed}");
+    }
+}
+
+#[test]
+fn the_end_of_a_tunnel_needs_no_address_if_its_identity_is_enough() {
+    const UNKNOWN: Option<&str> = Some("trusted_proxy_peer_unknown");
+    const CERTIFICATE: Option<&str> = Some("trusted_proxy_peer_certificate");
+    const KEY: &str = "io.istio.peer_principal";
+    let proxy = "spiffe://mesh/ns/edge/sa/proxy";
+    let sources = json!(["certificate", {"filterState": KEY}]);
+    let with = |more: Value| {
+        let mut filter = json!({"trustedPeers": [proxy], "peerIdentity": sources, "rejectSameHost": true});
+        filter.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        policy(filter)
+    };
+    let (enough, beside) = (with(json!({"peerTrust": "certificate"})), with(json!({})));
+    assert_eq!(enough.identity_sources(), [IdentitySource::Certificate, IdentitySource::FilterState(KEY.to_owned())]);
+    let inside = "envoy://internal_client_address/";
+    let both = format!("{proxy},{proxy}");
+    let state = |name: &'static str| Some(Identity::FilterState(name.as_bytes()));
+    // The peer, its identity, and the results where the identity is enough and where the address counts too.
+    let cases: &[(&str, Option<Identity<'_>>, Option<&str>, Option<&str>)] = &[
+        (inside, state(proxy), None, UNKNOWN),
+        ("203.0.113.7:0", state(proxy), None, Some("trusted_proxy_peer_unverified")),
+        ("10.0.0.1:1", state(proxy), None, None),
+        ("203.0.113.7:1", state(proxy), None, Some("trusted_proxy_untrusted_source")),
+        ("127.0.0.1:1", state(proxy), Some("trusted_proxy_loopback_source"), Some("trusted_proxy_loopback_source")),
+        (inside, None, UNKNOWN, UNKNOWN),
+        (inside, Some(Identity::Certificate(proxy.as_bytes())), UNKNOWN, UNKNOWN),
+        (inside, state("spiffe://mesh/ns/edge/sa/other"), CERTIFICATE, UNKNOWN),
+        (inside, state(""), CERTIFICATE, UNKNOWN),
+        (inside, Some(Identity::FilterState(both.as_bytes())), CERTIFICATE, UNKNOWN),
+        ("10.0.0.1:1", None, CERTIFICATE, CERTIFICATE),
+    ];
+    for (peer, identity, alone, with_address) in cases {
+        for (policy, expected) in [(&enough, alone), (&beside, with_address)] {
+            let map = serialize(&request(&[]));
+            let mut request = policy.read(Peer::from_connection(peer.as_bytes()), &map).unwrap();
+            request.identity = *identity;
+            request.destination = socket_address(b"10.0.0.9:443");
+            let refused = policy.decide(&request).err().map(|refusal| refusal.to_string());
+            assert_eq!(refused.as_deref(), *expected, "{peer} {identity:?}");
+        }
+    }
+    // An identity that is no SPIFFE ID counts only in a certificate.
+    let urn = policy(json!({"trustedPeers": ["urn:proxy"], "peerIdentity": sources}));
+    for (identity, expected) in
+        [(Identity::Certificate(b"urn:proxy"), None), (Identity::FilterState(b"urn:proxy"), CERTIFICATE)]
+    {
+        let map = serialize(&request(&[]));
+        let mut request = urn.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+        request.identity = Some(identity);
+        assert_eq!(urn.decide(&request).err().map(|refusal| refusal.to_string()).as_deref(), expected);
+    }
+}
+
+#[test]
+fn claims_that_must_be_true_are_booleans() {
+    const CLAIM: &str = "trusted_proxy_assertion_claim";
+    let metadata = [
+        // {"ns": {"email": "nick@ex.", "verified": true, "text": "true", "number": 1.0}}
+        &b"\n\x50\n\x02ns\x12\x4a"[..],
+        b"\n\x13\n\x05email\x12\x0a\x1a\x08nick@ex.",
+        b"\n\x0e\n\x08verified\x12\x02\x20\x01",
+        b"\n\x0e\n\x04text\x12\x06\x1a\x04true",
+        b"\n\x13\n\x06number\x12\x09\x11admin   ",
+    ]
+    .concat();
+    let policy = |claims: Value| {
+        policy(json!({"assertion": {"metadata": ["ns", "email"], "as": "identity", "requireTrue": claims}}))
+    };
+    for (claims, expected) in [
+        (json!([]), true),
+        (json!([["ns", "verified"]]), true),
+        (json!([["ns", "text"]]), false),
+        (json!([["ns", "number"]]), false),
+        (json!([["ns", "missing"]]), false),
+        (json!([["ns", "verified"], ["ns", "text"]]), false),
+        (json!([["other", "verified"]]), false),
+    ] {
+        let policy = policy(claims.clone());
+        let (identity, are_true) = policy.verified(Some(b"nick@ex."), || Some(metadata.clone()));
+        assert_eq!((identity, are_true), (Some(&b"nick@ex."[..]), expected), "{claims}");
+        let map = serialize(&request(&[]));
+        let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+        (request.assertion, request.claims_are_true) = (identity, are_true);
+        let refused = policy.decide(&request).err().map(|refusal| refusal.to_string());
+        let wanted = if expected { "trusted_proxy_user_not_allowed" } else { CLAIM };
+        assert_eq!(refused.as_deref(), Some(wanted), "{claims}");
+    }
+    // Eight bytes can be a number. Where nothing tells, they are no name.
+    let number = policy(json!([]));
+    assert_eq!(number.verified(Some(b"admin   "), || Some(metadata.clone())), (None, true));
+    assert_eq!(number.verified(Some(b"nick@ex."), || None), (None, true));
+    assert_eq!(
+        number.verified(Some(b"nick"), || unreachable!("only eight bytes can be a number")).0,
+        Some(&b"nick"[..])
+    );
 }

@@ -86,8 +86,8 @@ pub enum Outcome {
 /// What a client is told of a code: not which header is missing.
 #[must_use]
 pub fn told(code: &str) -> &str {
-    const MISSING: &str = "trusted_proxy_missing_header";
-    if code.starts_with(MISSING) { MISSING } else { code }
+    const NAMING: [&str; 2] = ["trusted_proxy_missing_header", "trusted_proxy_header_value"];
+    NAMING.into_iter().find(|naming| code.starts_with(naming)).unwrap_or(code)
 }
 
 /// The longest reason that fits into a close frame.

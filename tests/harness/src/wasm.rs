@@ -7,6 +7,7 @@
 
 mod exchange;
 mod imports;
+mod metadata;
 mod request;
 #[cfg(test)]
 mod self_test;
@@ -17,6 +18,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use exchange::{Action, Exchange, LocalResponse};
+pub use metadata::metadata;
 pub use request::{PeerFrom, Request, parse_map, serialize_map};
 pub use state::{Arg, Call, Level, Log, Status};
 

@@ -179,6 +179,8 @@ impl<S: Read + Write> Connection<S> {
             let body = match status {
                 101 | 204 | 304 => Vec::new(),
                 _ if method == "HEAD" => Vec::new(),
+                // What follows is in the tunnel.
+                200..300 if method == "CONNECT" => Vec::new(),
                 _ => match self.body(&headers)? {
                     Some((body, _)) => body,
                     None => self.rest()?,

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use crate::Request;
 
 const USER: &str = "nick@example.com";
+/// The secret that the proxy sends in `x-proof`, and its SHA-256 digest.
+const PROOF: &str = "s3cret";
+const PROOF_DIGEST: &str = "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0";
 
 /// A change of the request of [`admitted`].
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub enum Change {
     NoIdentity,
     /// Envoy verified this identity, if it verified one.
     Identity(&'static str),
+    /// No claim is true.
+    NoClaim,
     /// The proxy names this user, and so does the identity that Envoy verified, unless it was someone else's.
     User(&'static str),
     /// Every copy of the header appears twice.
@@ -48,7 +53,12 @@ impl Change {
                 .filter(|(other, _)| other.as_ref() == name.as_bytes())
                 .for_each(|(_, old)| *old = value.into()),
             Self::User(name) => Self::Set("x-forwarded-user", name).headers(headers),
-            Self::Peer(_) | Self::SameHost | Self::NoCertificate | Self::NoIdentity | Self::Identity(_) => {}
+            Self::Peer(_)
+            | Self::SameHost
+            | Self::NoCertificate
+            | Self::NoIdentity
+            | Self::Identity(_)
+            | Self::NoClaim => {}
         }
     }
 
@@ -60,6 +70,7 @@ impl Change {
             Self::NoCertificate => request.uri_san = None,
             Self::NoIdentity => request.assertion = None,
             Self::Identity(name) => request.assertion.iter_mut().for_each(|old| *old = name.into()),
+            Self::NoClaim => request.true_claims.clear(),
             Self::User(name) => {
                 self.headers(&mut request.headers);
                 request.assertion.iter_mut().filter(|old| *old == USER.as_bytes()).for_each(|old| *old = name.into());
@@ -98,7 +109,7 @@ const fn at(rule: &'static str, code: &'static str, changes: &'static [Change]) 
 }
 
 /// At least one for each rule, in the order of the rules.
-pub const BREAKS: [Break; 16] = [
+pub const BREAKS: [Break; 18] = [
     at("1", "trusted_proxy_peer_unknown", &[Change::Peer("/run/envoy.sock")]),
     at("1", "trusted_proxy_peer_unverified", &[Change::Peer("10.0.0.1:0")]),
     at("2", "trusted_proxy_untrusted_source", &[Change::Peer("192.0.2.1:40000")]),
@@ -108,10 +119,12 @@ pub const BREAKS: [Break; 16] = [
     at("5", "proxy_attribution_required", &[Change::Remove("x-forwarded-for")]),
     at("6", "trusted_proxy_missing_header_x-forwarded-proto", &[Change::Set("x-forwarded-proto", " ")]),
     at("6", "trusted_proxy_missing_header_X-Forwarded-Host", &[Change::Remove("x-forwarded-host")]),
+    at("6b", "trusted_proxy_header_value_x-proof", &[Change::Set("x-proof", "guess")]),
     at("7", "trusted_proxy_user_missing", &[Change::Remove("x-forwarded-user")]),
     at("7b", "trusted_proxy_user_repeated", &[Change::Twice("x-forwarded-user")]),
     at("7b", "trusted_proxy_groups_repeated", &[Change::Twice("x-forwarded-groups")]),
     at("8", "trusted_proxy_assertion_missing", &[Change::NoIdentity]),
+    at("8", "trusted_proxy_assertion_claim", &[Change::NoClaim]),
     at("8", "trusted_proxy_assertion_mismatch", &[Change::Identity("mary@example.com")]),
     at("9", "trusted_proxy_user_not_allowed", &[Change::User("eve")]),
     at("10", "trusted_proxy_origin_not_allowed", &[Change::Set("origin", "https://evil.example")]),
@@ -142,7 +155,8 @@ pub fn configuration(more: Value) -> Value {
         "filter": {
             "rejectSameHost": true,
             "trustedPeers": ["spiffe://cluster.local/ns/a/sa/proxy"],
-            "assertion": {"metadata": ["jwt", "email"], "as": "match"},
+            "requiredValues": {"x-proof": {"sha256": [PROOF_DIGEST]}},
+            "assertion": {"metadata": ["jwt", "email"], "as": "match", "requireTrue": [["jwt", "email_verified"]]},
             "scopes": {"users": {"*": []}, "groups": {}, "groupsHeader": "x-forwarded-groups"}
         }
     });
@@ -163,6 +177,7 @@ pub fn admitted() -> Request {
         ("x-forwarded-for", "198.51.100.7, 10.0.0.2"),
         ("x-forwarded-proto", "https"),
         ("x-forwarded-host", "claw.example.com"),
+        ("x-proof", PROOF),
         ("x-forwarded-user", USER),
         ("x-forwarded-groups", "a"),
         ("origin", "https://claw.example.com"),
@@ -177,6 +192,8 @@ pub fn admitted() -> Request {
         assertion: Some(USER.into()),
         mtls: true,
         uri_san: Some("spiffe://cluster.local/ns/a/sa/proxy".into()),
+        true_claims: vec!["email_verified".into()],
+        filter_states: Vec::new(),
         headers: headers.map(|(name, value)| (name.into(), value.into())).to_vec(),
     }
 }

@@ -197,6 +197,16 @@ const SPIFFE: [&str; 4] = [
     "https://claw.example.com",
 ];
 
+/// Headers in which a proxy may send a secret; the generator of required headers has some of them too.
+const SECRETS: [&str; 3] = ["x-edge-secret", "X-Proxy-Proof", "x-company-user"];
+
+/// The SHA-256 digests of `s3cret`, `s3cret, x` and `next`.
+const SECRET_DIGESTS: [&str; 3] = [
+    "1ec1c26b50d5d3c58d9583181af8076655fe00756bf7285940ba3670f99fcba0",
+    "a031e40bbeb3d48ba770d106eaffc1c15a64e4f5661b0385a45075521c03a8c7",
+    "c6c1c9a9c8543f1e4cd980064cf1625eeb61a90703b2464fff039f21682508b3",
+];
+
 /// Lower case, with `-` for everything that is neither a letter nor a digit. Names that fold alike must mean the
 /// same.
 fn fold(name: &str) -> String {
@@ -257,6 +267,20 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
         }
         names.retain(|name| !stripped.iter().any(|other| fold(other) == fold(name)));
         trusted.insert("requiredHeaders".into(), json!(free(names, &mut taken, false)));
+    }
+
+    if c.one_in(6) {
+        let mut secrets = Map::new();
+        for name in c.some(&SECRETS, 2) {
+            let spared = stripped
+                .iter()
+                .chain(filter.get("keepHeaders").map(texts).iter().flatten())
+                .any(|other| fold(other) == fold(name));
+            if !spared && let [name] = free(vec![name], &mut taken, false)[..] {
+                secrets.insert(name.into(), json!({"sha256": [SECRET_DIGESTS[c.below(2)], SECRET_DIGESTS[2]]}));
+            }
+        }
+        filter.insert("requiredValues".into(), secrets.into());
     }
 
     if c.one_in(2) {
@@ -321,6 +345,12 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
             "assertion".into(),
             json!({"metadata": ["envoy.filters.http.jwt_authn", "payload", "email"], "as": usage}),
         );
+        if c.one_in(4) {
+            let claims = c.some(&["email_verified", "staff"], 2);
+            let paths: Vec<_> =
+                claims.iter().map(|claim| json!(["envoy.filters.http.jwt_authn", "payload", claim])).collect();
+            filter["assertion"]["requireTrue"] = paths.into();
+        }
         if c.one_in(3) {
             filter.insert("edge".into(), true.into());
         }
@@ -330,6 +360,16 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     }
     if c.one_in(6) {
         filter.insert("crossSite".into(), (*c.pick(&["allow", "refuse", "refuse"])).into());
+    }
+    // What is required must not be taken away.
+    let requires = |name: &str| {
+        trusted.get("requiredHeaders").map(texts).iter().flatten().any(|one| one.eq_ignore_ascii_case(name))
+    };
+    if c.one_in(6) && !requires("cookie") {
+        filter.insert("removeCookies".into(), json!(c.some(&["IdToken", "_oauth2_proxy*", "idtoken", "a"], 2)));
+    }
+    if c.one_in(6) && !requires("authorization") {
+        filter.insert("removeBearer".into(), (!c.one_in(6)).into());
     }
     if c.one_in(16) {
         filter.insert("hideReasons".into(), true.into());
@@ -343,6 +383,16 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
         filter.insert("trustedPeers".into(), json!(peers));
         if c.one_in(2) {
             filter.insert("peerTrust".into(), "certificate".into());
+        }
+        if c.one_in(2) {
+            let sources = [json!("certificate"), json!({"filterState": "io.istio.peer_principal"})];
+            let (first, both) = (c.below(2), c.one_in(2));
+            let mut sources: Vec<_> = sources.into_iter().skip(if both { 0 } else { first }).collect();
+            sources.truncate(if both { 2 } else { 1 });
+            if first == 1 {
+                sources.reverse();
+            }
+            filter.insert("peerIdentity".into(), json!(sources));
         }
     }
 
@@ -506,9 +556,47 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
             list.push((name.into(), b"same-origin".to_vec()));
         }
     }
+    for (name, _) in filter["requiredValues"].as_object().into_iter().flatten() {
+        list.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        match c.odd(16) {
+            15 => {}
+            14 => list.push((name.clone(), b"S3cret".to_vec())),
+            13 => list.push((name.clone(), b"".to_vec())),
+            12 => list.extend([(name.clone(), b"s3cret".to_vec()), (name.clone(), b"x".to_vec())]),
+            11 => list.push((name.clone(), b"verified".to_vec())),
+            10 => list.push((name.clone(), b"s3cret".to_vec())),
+            _ => {
+                let first = filter["requiredValues"][name]["sha256"][0] == SECRET_DIGESTS[0];
+                let value = if c.one_in(4) {
+                    "next"
+                } else if first {
+                    "s3cret"
+                } else {
+                    "s3cret, x"
+                };
+                list.push((name.clone(), value.into()));
+            }
+        }
+    }
+    if c.one_in(4) {
+        let cookies = [
+            "IdToken=x",
+            "a=1; IdToken=x;b=2",
+            "_oauth2_proxy_0=p; _oauth2_proxy=q; c=3",
+            " idtoken = x ;; a",
+            "a=IdToken; _oauth2_prox=1",
+            "; ;",
+            "",
+        ];
+        for _ in 0..=c.below(2) {
+            list.push(("cookie".into(), c.pick(&cookies).as_bytes().to_vec()));
+        }
+    }
     if c.one_in(8) {
-        let value = c.pick(&["Bearer x", "bearer  x ", "Bearer ", "Basic eDp5", "bearerx"]);
-        list.push(("authorization".into(), value.as_bytes().to_vec()));
+        let values = ["Bearer x", "bearer  x ", "Bearer ", "Basic eDp5", "bearerx", "Bearer", "BEARER\tx"];
+        for _ in 0..if c.oddly_one_in(4) { 2 } else { 1 } {
+            list.push(("authorization".into(), c.pick(&values).as_bytes().to_vec()));
+        }
     }
     if let Some(name) = filter["scopes"]["groupsHeader"].as_str()
         && !c.one_in(4)
@@ -568,11 +656,26 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
     let san = *c.pick(&SPIFFE);
     let san =
         if c.one_in(2) { texts(&filter["trustedPeers"]).into_iter().next().unwrap_or(san.into()) } else { san.into() };
+    let tunnel = filter["peerIdentity"].to_string().contains("filterState") && !c.one_in(4);
+    let (peer_text, filter_states) = if tunnel {
+        let name = if c.oddly_one_in(6) { format!("{san},{san}") } else { san.clone() };
+        let inside = *c.pick(&["envoy://internal_client_address/", "203.0.113.7:0"]);
+        let peer = if c.one_in(2) { Some(inside.as_bytes().to_vec()) } else { peer_text };
+        (peer, vec![("io.istio.peer_principal".to_owned(), name.into_bytes())])
+    } else {
+        (peer_text, Vec::new())
+    };
+    // A tunnel's end has no certificate.
+    let tunnel_alone = tunnel && !c.oddly_one_in(6);
+    let true_claims =
+        ["email_verified", "staff"].into_iter().filter(|_| !c.oddly_one_in(4)).map(str::to_owned).collect();
     Request {
         peer: peer_text,
+        true_claims,
+        filter_states,
         destination: destination.map(String::into_bytes),
         assertion: assertion(c, &asserted),
-        mtls: !c.oddly_one_in(12),
+        mtls: !tunnel_alone && !c.oddly_one_in(12),
         uri_san: if c.oddly_one_in(12) { None } else { Some(san.into_bytes()) },
         headers,
     }

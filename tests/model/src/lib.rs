@@ -33,8 +33,12 @@ pub struct Request {
     pub peer: Option<Vec<u8>>,
     /// The attribute `destination.address`.
     pub destination: Option<Vec<u8>>,
-    /// The dynamic metadata of `filter.assertion`.
+    /// The dynamic metadata of `filter.assertion`, if it is a string.
     pub assertion: Option<Vec<u8>>,
+    /// The last names of the paths of the claims that are the boolean `true`.
+    pub true_claims: Vec<String>,
+    /// The filter states by key, other than the peer's address.
+    pub filter_states: Vec<(String, Vec<u8>)>,
     /// Whether the connection is TLS with a client certificate.
     pub mtls: bool,
     /// The certificate's first URI SAN.
@@ -49,6 +53,7 @@ impl fmt::Debug for Request {
         let shown = |value: &Option<Vec<u8>>| value.as_ref().map(|value| value.escape_ascii().to_string());
         writeln!(f, "peer {:?}, at {:?}", shown(&self.peer), shown(&self.destination))?;
         writeln!(f, "asserted {:?}, mTLS {} with {:?}", shown(&self.assertion), self.mtls, shown(&self.uri_san))?;
+        writeln!(f, "true {:?}, filter states {:?}", self.true_claims, self.filter_states)?;
         for (name, value) in &self.headers {
             writeln!(f, "{}: {}", name.escape_ascii(), value.escape_ascii())?;
         }
@@ -226,7 +231,7 @@ fn demand(fine: bool, code: &str) -> Ruling {
 type Rule = fn(&Rules<'_>, &Request, &Headers, &mut Option<String>) -> Ruling;
 
 /// Rules 1 to 10 in the order of section 3.
-const RULES: [Rule; 12] = [
+const RULES: [Rule; 13] = [
     peer_is_known,
     peer_is_a_proxy,
     loopback_is_allowed,
@@ -234,6 +239,7 @@ const RULES: [Rule; 12] = [
     certificate_is_trusted,
     client_is_attributable,
     required_headers_are_there,
+    required_values_are_right,
     user_is_there,
     identities_stand_once,
     assertion_agrees,
@@ -261,10 +267,42 @@ fn peer(rules: &Rules<'_>, request: &Request) -> Result<Literal, &'static str> {
     if rules.filter["peerAddress"].is_object() { address::filter_state(&text) } else { address::connection(&text) }
 }
 
+/// The peer's identity, and whether it comes out of a filter state: the first of the sources that is there.
+fn identity(rules: &Rules<'_>, request: &Request) -> Option<(String, bool)> {
+    let certificate =
+        || Some((request.uri_san.as_deref().map(latin1).unwrap_or_default(), false)).filter(|_| request.mtls);
+    let Some(sources) = rules.filter["peerIdentity"].as_array() else { return certificate() };
+    sources.iter().find_map(|source| match source["filterState"].as_str() {
+        None => certificate(),
+        Some(key) => request.filter_states.iter().find(|(name, _)| name == key).map(|(_, value)| (latin1(value), true)),
+    })
+}
+
+/// Whether the peer is the end of a tunnel whose identity is enough: then it needs no address.
+fn is_tunnel(rules: &Rules<'_>, request: &Request) -> bool {
+    let asked = !rules.edge() && rules.filter["peerTrust"] == "certificate";
+    asked && peer(rules, request).is_err() && identity(rules, request).is_some_and(|(_, by_state)| by_state)
+}
+
+/// Whether a text is one SPIFFE ID, by its standard.
+fn is_spiffe_id(text: &str) -> bool {
+    let named = |part: &str, upper: bool| {
+        let may = |c: char| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c) || upper && c.is_ascii_uppercase()
+        };
+        !part.is_empty() && part.chars().all(may)
+    };
+    let Some((domain, path)) = text.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    named(domain, false) && path.split('/').all(|part| named(part, true) && part != "." && part != "..")
+}
+
 /// Rule 1.
 fn peer_is_known(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
     match peer(rules, request) {
         Ok(_) => Ruling::Pass,
+        Err(_) if is_tunnel(rules, request) => Ruling::Pass,
         Err(code) => Ruling::Refuse(code.to_owned()),
     }
 }
@@ -284,7 +322,7 @@ fn loopback_is_allowed(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mu
 
 /// Rule 3b.
 fn peer_is_another_host(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
-    if rules.edge() || !is_true(&rules.filter["rejectSameHost"]) {
+    if rules.edge() || !is_true(&rules.filter["rejectSameHost"]) || is_tunnel(rules, request) {
         return Ruling::Pass;
     }
     let own = address::destination(&latin1(request.destination.as_deref().unwrap_or_default()));
@@ -299,8 +337,8 @@ fn peer_is_another_host(rules: &Rules<'_>, request: &Request, _: &Headers, _: &m
 /// Rule 4.
 fn certificate_is_trusted(rules: &Rules<'_>, request: &Request, _: &Headers, _: &mut Option<String>) -> Ruling {
     let peers = texts(&rules.filter["trustedPeers"]);
-    let san = request.uri_san.as_deref().map(latin1);
-    let listed = request.mtls && peers.iter().any(|peer| san.as_deref() == Some(*peer));
+    let listed = identity(rules, request)
+        .is_some_and(|(name, by_state)| peers.contains(&name.as_str()) && (!by_state || is_spiffe_id(&name)));
     demand(rules.edge() || peers.is_empty() || listed, "trusted_proxy_peer_certificate")
 }
 
@@ -344,6 +382,31 @@ fn required_headers_are_there(rules: &Rules<'_>, _: &Request, headers: &Headers,
         }
     }
     Ruling::Pass
+}
+
+/// Rule 6b.
+fn required_values_are_right(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
+    let mut all: Vec<_> = rules.filter["requiredValues"].as_object().into_iter().flatten().collect();
+    all.sort_by_key(|(name, _)| trim_configured(name).to_lowercase());
+    for (name, entry) in all {
+        let name = trim_configured(name);
+        let digests: Vec<_> = texts(&entry["sha256"]).into_iter().map(str::to_lowercase).collect();
+        let right = match &headers.copies(name)[..] {
+            [value] if !value.is_empty() => digests.contains(&sha256(value)),
+            _ => false,
+        };
+        if !right {
+            return Ruling::Refuse(format!("trusted_proxy_header_value_{name}"));
+        }
+    }
+    Ruling::Pass
+}
+
+/// The SHA-256 digest of a header's value, in hexadecimal.
+fn sha256(value: &str) -> String {
+    use sha2::Digest as _;
+    let bytes: Vec<u8> = value.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Rule 7, which also determines the user.
@@ -391,8 +454,11 @@ fn assertion_agrees(rules: &Rules<'_>, request: &Request, _: &Headers, user: &mu
     if !rules.filter["assertion"].is_object() {
         return Ruling::Pass;
     }
+    let claims = rules.filter["assertion"]["requireTrue"].as_array().cloned().unwrap_or_default();
+    let holds = |path: &Value| texts(path).last().is_some_and(|name| request.true_claims.iter().any(|one| one == name));
     match (verified(request), user) {
         (None, _) => Ruling::Refuse("trusted_proxy_assertion_missing".to_owned()),
+        _ if !claims.iter().all(holds) => Ruling::Refuse("trusted_proxy_assertion_claim".to_owned()),
         // Nothing to compare: rule 7 has decided, and no identity is forwarded.
         (Some(_), None) => Ruling::Pass,
         (Some(identity), Some(user)) => demand(identity == *user, "trusted_proxy_assertion_mismatch"),

@@ -29,7 +29,9 @@ struct Origin {
 
 pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
     let copies = headers.copies("origin");
-    let strict = is_true(&rules.gateway["auth"]["allowTailscale"]) && is_read(rules, headers) && !has_bearer(headers);
+    // A bearer token that the Gateway does not get lifts nothing.
+    let lifted = has_bearer(headers) && !is_true(&rules.filter["removeBearer"]);
+    let strict = is_true(&rules.gateway["auth"]["allowTailscale"]) && is_read(rules, headers) && !lifted;
     if !headers.is_present("origin") {
         let site = headers.joined("sec-fetch-site").map(|value| trim(&value).to_lowercase());
         return if strict && site.as_deref() != Some("same-origin") {

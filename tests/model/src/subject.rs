@@ -7,7 +7,7 @@ use policy::answer::report::Line;
 use policy::config::{Compiled, compile};
 use policy::headers::serialize;
 use policy::peer::socket_address;
-use policy::{Edit, Peer, PeerAddress, Policy, Step};
+use policy::{Edit, IdentitySource, Peer, PeerAddress, Policy, Step};
 use serde_json::Value;
 
 use crate::headers::latin1;
@@ -33,11 +33,20 @@ fn judged<'a>(policy: &Policy, request: &'a Request, map: &'a [u8]) -> policy::R
     if policy.needs_destination() {
         judged.destination = request.destination.as_deref().and_then(socket_address);
     }
-    if policy.needs_certificate() && request.mtls {
-        judged.certificate = request.uri_san.as_deref();
-    }
+    judged.identity = policy.identity_sources().iter().find_map(|source| {
+        let value = match source {
+            IdentitySource::Certificate => request.mtls.then(|| request.uri_san.as_deref().unwrap_or_default())?,
+            IdentitySource::FilterState(key) => {
+                request.filter_states.iter().find(|(name, _)| name == key).map(|(_, value)| &**value)?
+            }
+        };
+        Some(source.of(value))
+    });
     if policy.assertion_path().is_some() {
         judged.assertion = request.assertion.as_deref();
+        let is_true =
+            |path: &[u8]| request.true_claims.iter().any(|name| path.ends_with(format!("\0{name}").as_bytes()));
+        judged.claims_are_true = policy.required_claims().all(is_true);
     }
     judged
 }
@@ -113,7 +122,9 @@ fn upstream(
 /// The headers in a form in which two lists can be compared: those that the filter may write are at the end, ordered
 /// by name. All others keep their order.
 fn comparable(config: &Value, headers: &[(String, String)]) -> Vec<(String, String)> {
-    let written = [upstream_user_header(config), "x-openclaw-scopes", "connection"];
+    let mut written = vec![upstream_user_header(config), "x-openclaw-scopes", "connection", "cookie"];
+    let secrets = config["filter"]["requiredValues"].as_object();
+    written.extend(secrets.into_iter().flat_map(|all| all.keys()).map(String::as_str));
     let is_written = |name: &str| written.iter().any(|one| one.eq_ignore_ascii_case(name));
     let (mut tail, mut list): (Vec<_>, Vec<_>) = headers.iter().cloned().partition(|(name, _)| is_written(name));
     tail.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());

@@ -70,7 +70,13 @@ fn managed_names<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
     names.extend([rules.user_header(), rules.upstream_user_header()]);
     names.extend(rules.groups_header());
     names.extend(texts(&rules.filter["stripHeaders"]));
+    names.extend(secret_names(rules));
     names
+}
+
+/// The headers whose values are secrets.
+fn secret_names<'a>(rules: &Rules<'a>) -> impl Iterator<Item = &'a str> {
+    rules.filter["requiredValues"].as_object().into_iter().flat_map(|all| all.keys()).map(|name| name.trim())
 }
 
 /// Whether a name is managed, or an alias of one that is.
@@ -87,7 +93,8 @@ fn is_managed_or_alias(rules: &Rules<'_>, name: &str) -> bool {
 
 /// Whether a managed header may stay on a request with an identity.
 fn is_spared(rules: &Rules<'_>, name: &str) -> bool {
-    let stamped = [rules.user_header(), rules.upstream_user_header(), SCOPES_HEADER];
+    let mut stamped = vec![rules.user_header(), rules.upstream_user_header(), SCOPES_HEADER];
+    stamped.extend(secret_names(rules));
     let mut spared = rules.required_headers();
     spared.extend(texts(&rules.filter["keepHeaders"]));
     if rules.trusted_proxy().get("cloudflareAccessOidc").is_some_and(|value| !value.is_null()) {
@@ -114,6 +121,16 @@ pub(crate) fn headers(
     if headers.is_upgrade() {
         clean_connection(rules, &mut seen);
     }
+    take_cookies(rules, &mut seen);
+    if identified {
+        if rules.filter["removeBearer"] == true && seen.iter().any(is_bearer) {
+            seen.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        }
+        let required = rules.required_headers();
+        for name in secret_names(rules).filter(|name| required.iter().any(|other| other.eq_ignore_ascii_case(name))) {
+            seen.push((name.to_ascii_lowercase(), "verified".to_owned()));
+        }
+    }
     if let Kind::Identified(user) = kind {
         seen.push((rules.upstream_user_header().to_ascii_lowercase(), user.clone()));
     }
@@ -121,6 +138,36 @@ pub(crate) fn headers(
         seen.push((SCOPES_HEADER.to_owned(), scopes.join(",")));
     }
     seen
+}
+
+/// Whether a header is Authorization with the scheme Bearer.
+fn is_bearer((name, value): &(String, String)) -> bool {
+    let value = trim(value);
+    let scheme = value.split([' ', '\t', '\u{A0}']).next().unwrap_or_default();
+    name.eq_ignore_ascii_case("authorization") && scheme.eq_ignore_ascii_case("bearer")
+}
+
+/// Removes the cookies that the configuration names.
+fn take_cookies(rules: &Rules<'_>, headers: &mut Vec<(String, String)>) {
+    let is_cookie = |name: &str| name.eq_ignore_ascii_case("cookie");
+    let values: Vec<_> = headers.iter().filter(|(name, _)| is_cookie(name)).map(|(_, value)| value.clone()).collect();
+    let whole = values.join("; ");
+    let goes = |pair: &str| {
+        let name = trim(pair.split_once('=').map_or(pair, |(name, _)| name));
+        texts(&rules.filter["removeCookies"]).into_iter().any(|entry| match entry.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == entry,
+        })
+    };
+    let kept: Vec<_> = whole.split(';').filter(|pair| !goes(pair)).collect();
+    if kept.len() == whole.split(';').count() {
+        return;
+    }
+    headers.retain(|(name, _)| !is_cookie(name));
+    if kept.iter().any(|pair| !trim(pair).is_empty()) {
+        let value = kept.join(";");
+        headers.push(("cookie".to_owned(), value.trim_start_matches([' ', '\t', '\u{A0}']).to_owned()));
+    }
 }
 
 /// Removes tokens of `Connection` that name a managed header; if there are none, the header stays unchanged.
