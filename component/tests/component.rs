@@ -205,6 +205,13 @@ fn what_the_host_verified_itself_counts_where_the_policy_asks_for_it() {
         host.good(&config)
     };
     let certificate = with(json!({"trustedPeers": ["spiffe://example.com/proxy"]}));
+    let tunnel = with(json!({
+        "trustedPeers": ["spiffe://example.com/proxy"], "peerTrust": "certificate",
+        "peerIdentity": ["certificate", {"filterState": "mesh.peer"}]
+    }));
+    let claim = with(json!({
+        "assertion": {"metadata": ["a", "b"], "as": "match", "requireTrue": [["a", "verified"]]}
+    }));
     let assertion = with(json!({"assertion": {"metadata": ["a", "b"], "as": "match"}}));
     let same_host = with(json!({"rejectSameHost": true}));
     let ask = |change: fn(&mut Request)| {
@@ -212,7 +219,36 @@ fn what_the_host_verified_itself_counts_where_the_policy_asks_for_it() {
         change(&mut request);
         request
     };
-    let cases: [(ResourceAny, Request, &str); 6] = [
+    let cases: [(ResourceAny, Request, &str); 11] = [
+        (
+            tunnel,
+            ask(|request| {
+                request.filter_states = vec![("mesh.peer".to_owned(), "spiffe://example.com/proxy".to_owned())]
+            }),
+            "passes",
+        ),
+        (
+            tunnel,
+            ask(|request| {
+                request.peer.clear();
+                request.filter_states = vec![("mesh.peer".to_owned(), "spiffe://example.com/proxy".to_owned())];
+            }),
+            "passes",
+        ),
+        (tunnel, ask(|request| request.peer.clear()), "trusted_proxy_peer_unknown"),
+        (
+            claim,
+            ask(|request| {
+                request.assertion = Some("nick@example.com".to_owned());
+                request.true_claims = vec![vec!["a".to_owned(), "verified".to_owned()]];
+            }),
+            "passes",
+        ),
+        (
+            claim,
+            ask(|request| request.assertion = Some("nick@example.com".to_owned())),
+            "trusted_proxy_assertion_claim",
+        ),
         (certificate, ask(|request| request.certificate = Some("spiffe://example.com/proxy".to_owned())), "passes"),
         (
             certificate,
