@@ -12,9 +12,12 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>) -> Outcome<'a> {
     }
     match value(policy, request) {
         None => Outcome::Broken(Reason::UserMissing.into()),
-        Some(value) => {
-            without_prefix(policy, value).map_or_else(|| Outcome::Broken(Reason::UserMalformed.into()), Outcome::Names)
-        }
+        Some(value) => match without_prefix(policy, value) {
+            Some(user) => Outcome::Names(user),
+            // Something follows the prefix: another copy. Rule 7b refuses it as repeated.
+            None if is_repeated(policy, request) && value.starts_with(&policy.user_prefix) => Outcome::Names(value),
+            None => Outcome::Broken(Reason::UserMalformed.into()),
+        },
     }
 }
 
@@ -31,6 +34,10 @@ fn value<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
     }
     let value = field.joined(&request.headers, &policy.user_header)?;
     if trim(&value).is_empty() { None } else { field.first().map(trim) }
+}
+
+fn is_repeated(policy: &Policy, request: &Request<'_>) -> bool {
+    policy.names.user(&request.seen).only().is_none()
 }
 
 /// The user after `userPrefix`. `None` if the value does not start with it, or if nothing follows.
