@@ -312,9 +312,11 @@ fn the_documentation_lists_every_check_of_the_tool() {
     assert_eq!(ids(&read("docs/cli.md")), known);
 }
 
+/// A good `gateway` block, without its braces.
+const GATEWAY: &str = r#"trustedProxies: ["10.0.0.2"], bind: "lan", auth: { mode: "trusted-proxy", trustedProxy: { userHeader: "x-user" } }"#;
+
 #[test]
 fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
-    const GATEWAY: &str = r#"trustedProxies: ["10.0.0.2"], bind: "lan", auth: { mode: "trusted-proxy", trustedProxy: { userHeader: "x-user" } }"#;
     let openclaw = |more: &str| format!("{{ gateway: {{ {GATEWAY}, {more} }}, agents: {{}} }}");
     let plugin = |gateway: &str, filter: &str| {
         let gateway = json5::from_str::<Value>(&format!("{{ {GATEWAY}, {gateway} }}")).unwrap();
@@ -349,9 +351,9 @@ fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
         (
             openclaw("nodes: {}").replace("agents", "Gatewey"),
             envoy("10.0.0.2"),
-            &["check.one_list", "check.misspelled_key"],
+            &["check.one_list", "filter.unknown_key"],
         ),
-        (openclaw("").replace("agents", "filters"), envoy("10.0.0.2"), &["check.one_list", "check.misspelled_key"]),
+        (openclaw("").replace("agents", "filters"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_key"]),
         (
             openclaw("controlUi: { allowedOrigins: ['${NOWHERE}'] }, remote: { password: '${NOWHERE}' }"),
             envoy("10.0.0.2"),
@@ -370,18 +372,38 @@ fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
         (
             plugin("allowedFrom: '${A}', x: { $include: 'a' }", r#"{"trustedProxies": ["10.0.0.1"]}"#),
             envoy("10.0.0.2"),
-            &["check.not_substituted", "check.not_substituted"],
+            &["check.not_substituted", "check.not_substituted", "filter.unknown_key", "filter.unknown_key"],
         ),
+        (openclaw("controlui: {}"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_key"]),
+        (openclaw("").replace("\"lan\"", "'lann'"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_value"]),
     ];
     for (config, arguments, expected) in cases {
         let run = tool_reading(&[&["check", "-", "--json"][..], &arguments].concat(), config.as_bytes());
         let answer: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{config}: {error}"));
         let all = ["errors", "findings"].iter().filter_map(|key| answer[key].as_array()).flatten();
-        let mut ids: Vec<&str> =
-            all.filter_map(|finding| finding["id"].as_str()).filter(|id| id.starts_with("check.")).collect();
+        let mut ids: Vec<&str> = all
+            .filter_map(|finding| finding["id"].as_str())
+            .filter(|id| id.starts_with("check.") || id.starts_with("filter.unknown"))
+            .collect();
         let mut expected = expected.to_vec();
         ids.sort_unstable();
         expected.sort_unstable();
         assert_eq!(ids, expected, "{config} {arguments:?}");
+    }
+}
+
+#[test]
+fn a_value_with_which_the_gateway_does_not_start_is_an_error_in_its_own_file_alone() {
+    let block = GATEWAY.replace("\"lan\"", "\"lann\"");
+    assert_ne!(block, GATEWAY);
+    for (config, code, list) in [
+        (format!("{{gateway: {{ {block} }} }}"), 1, "errors"),
+        (format!("{{gateway: {{ {block} }}, filter: {{}} }}"), 0, "findings"),
+    ] {
+        let run = tool_reading(&["check", "-", "--json"], config.as_bytes());
+        assert_eq!(run.code, code, "{config}: {}", run.stdout);
+        let answer: Value = serde_json::from_str(&run.stdout).unwrap();
+        let ids: Vec<_> = answer[list].as_array().unwrap().iter().map(|one| one["id"].as_str()).collect();
+        assert!(ids.contains(&Some("filter.unknown_value")), "{config}: {}", run.stdout);
     }
 }

@@ -11,7 +11,7 @@ use harness::document::{self, blocks, commands, page, prose, published, quoted};
 use harness::envoy::root;
 use harness::manifests::{self, Schemas};
 use policy::answer::reply::Reply;
-use policy::config::{compile, keys};
+use policy::config::{compile, gateway_keys, keys};
 use policy::headers::serialize;
 use policy::{Peer, Policy, Reason, Refusal, Rule};
 use serde_json::Value;
@@ -476,9 +476,10 @@ fn the_configuration_reference_is_that_of_the_code() {
         "# Configuration reference\n\n\
          The plugin configuration is one JSON object, the same for Envoy and for Istio's `pluginConfig`. `gateway` is the\n\
          block of that name of your `openclaw.json`, pasted as it is. `filter` is what only this filter has.\n\n\
-         All errors are reported at once, each with its path. Keys of `gateway` that are not listed here are ignored, except\n\
-         inside `auth.trustedProxy`. An unknown key there, in `filter` or at the top is an error. Leave secrets out: the\n\
-         filter needs none.\n\n\
+         All errors are reported at once, each with its path. An unknown key in `filter`, in `gateway.auth.trustedProxy` or\n\
+         at the top is an error. Everywhere else below `gateway`, a key that the Gateway does not have is a finding: it is\n\
+         probably misspelled. [The last table](#the-other-keys-of-the-gateway) has the keys that the Gateway has and the\n\
+         filter does not read. Leave secrets out: the filter needs none.\n\n\
          Editors complete and check it by a [JSON Schema](editors.md). This page is made from the code.\n",
     );
     for (title, table) in [
@@ -499,5 +500,35 @@ fn the_configuration_reference_is_that_of_the_code() {
             writeln!(page, "| `{}` | {} | {} |", key.name, key.default, key.meaning).unwrap();
         }
     }
+    let release = gateway_keys::RELEASE;
+    write!(
+        page,
+        "\n## The other keys of the Gateway\n\n\
+         The filter knows the whole schema of the Gateway {release} below `gateway`, and a test compares it with the package.\n\
+         These keys change no decision of the filter. A row speaks for the keys below it as well.\n\n\
+         | key of `gateway` | why it changes nothing |\n| --- | --- |\n"
+    )
+    .unwrap();
+    unread_keys(gateway_keys::KEYS, "", &mut page);
     published("docs", "docs/configuration.md", |_| page.clone());
+}
+
+/// A row for each key of the Gateway that is not read. Neighbors that are unread for the same reason share one.
+fn unread_keys(keys: &[gateway_keys::GatewayKey], above: &str, page: &mut String) {
+    let mut shared: Vec<(&str, Vec<String>)> = Vec::new();
+    for key in keys {
+        if let Some((gateway_keys::Influence::Unread, why)) = key.influence {
+            let name = format!("`{above}{}`", key.name);
+            match shared.iter_mut().find(|(other, _)| *other == why) {
+                Some((_, names)) => names.push(name),
+                None => shared.push((why, vec![name])),
+            }
+        }
+    }
+    for (why, names) in shared {
+        writeln!(page, "| {} | {why} |", names.join(", ")).unwrap();
+    }
+    for key in keys.iter().filter(|key| !matches!(key.influence, Some((gateway_keys::Influence::Unread, _)))) {
+        unread_keys(key.below, &format!("{above}{}.", key.name), page);
+    }
 }

@@ -12,6 +12,7 @@ mod istio;
 mod migration;
 mod placements;
 mod rendered;
+mod schema;
 mod verdicts;
 
 /// Bypasses the output capture of passing tests, to show what was compared.

@@ -162,7 +162,9 @@ fn an_upstream_sees_one_user_one_set_of_scopes_and_no_other_identity() {
         ),
         (
             "Cloudflare's assertion stays if the Gateway reads it",
-            identity(json!({"cloudflareAccessOidc": {"teamDomain": "t.cloudflareaccess.com", "audience": "a"}})),
+            identity(json!({"cloudflareAccessOidc": {
+                "issuer": "https://t.cloudflareaccess.com", "providerId": "a", "githubAccountIdClaim": "b",
+            }})),
             get().header("cf-access-jwt-assertion", "j").header("cf-access-authenticated-user-email", "e"),
             vec!["cf-access-authenticated-user-email: gone", write],
         ),

@@ -13,7 +13,7 @@ use model::generate::{self, Case};
 use model::subject::{self, Grant};
 use model::{Kind, Outcome, Request};
 use policy::Policy;
-use policy::config::compile;
+use policy::config::{compile, gateway_keys};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
@@ -88,6 +88,21 @@ fn name_of(outcome: &Outcome) -> &str {
         Outcome::Passed { kind: Kind::Anonymous, .. } => "anonymous",
         Outcome::Passed { kind: Kind::Delegated(_), .. } => "delegated",
     }
+}
+
+/// A test may not ask only for what its author thought of: every key that is read is drawn.
+#[test]
+fn every_key_of_the_gateway_that_is_read_is_drawn() {
+    let mut drawn = BTreeSet::new();
+    for seed in 0..2_000 {
+        let bytes = choices::bytes(seed, BYTES);
+        model::paths(&generate::config(&mut Choices::new(&bytes))["gateway"], "", &mut drawn);
+    }
+    let missing: Vec<_> = gateway_keys::read().into_iter().filter(|key| !drawn.contains(key)).collect();
+    assert!(missing.is_empty(), "tests/model/src/generate.rs draws no {missing:?}");
+    let known: Vec<_> = gateway_keys::influences().into_iter().map(|(path, _)| path).collect();
+    let unknown: Vec<_> = drawn.iter().filter(|path| !known.contains(path)).collect();
+    assert!(unknown.is_empty(), "the Gateway has no {unknown:?}");
 }
 
 // ---- the model ----

@@ -1,6 +1,7 @@
 //! Checks that neither the filter nor the Gateway can do alone: variables, and whether the two fit together.
 
 use ipnet::IpNet;
+use policy::config::nearest;
 use policy::peer::Address;
 
 use super::finding::{Finding, Level};
@@ -250,18 +251,13 @@ impl Report<'_> {
         }
     }
 
-    /// A block that is not read because its key is misspelled.
+    /// A block that is not read because its key is misspelled. Keys within `gateway` are the filter's own finding.
     fn misspelled_keys(&mut self) {
         let keys: Vec<String> = self.configuration.document.members().iter().map(|member| member.key.clone()).collect();
         for key in keys {
-            if ["gateway", "filter"].iter().any(|known| key != *known && is_alike(&key, known)) {
-                self.add(
-                    "check.misspelled_key",
-                    Level::Warn,
-                    &key,
-                    "is never used",
-                    "did you mean \"gateway\" or \"filter\"?",
-                );
+            if let Some(meant) = nearest(&key, &["gateway", "filter"]).filter(|meant| *meant != key) {
+                let remedy = format!("did you mean \"{meant}\"?");
+                self.add("filter.unknown_key", Level::Warn, &key, "is not a key that is read here", remedy);
             }
         }
     }
@@ -303,21 +299,5 @@ fn find_templates(node: &Node, path: &str, found: &mut Vec<(String, String)>) {
             }
         }
         _ => {}
-    }
-}
-
-/// Whether a key differs from another one only in case or in one letter.
-fn is_alike(key: &str, known: &str) -> bool {
-    let key = &*key.to_ascii_lowercase();
-    if key == known {
-        return true;
-    }
-    let (long, short) = if key.len() >= known.len() { (key, known) } else { (known, key) };
-    let common = long.chars().zip(short.chars()).take_while(|(a, b)| a == b).count();
-    let tail = |text: &str, skip: usize| text.chars().skip(common).skip(skip).collect::<String>();
-    match long.len().checked_sub(short.len()) {
-        Some(0) => tail(long, 1) == tail(short, 1) || (tail(long, 2) == tail(short, 2)),
-        Some(1) => tail(long, 1) == tail(short, 0),
-        _ => false,
     }
 }

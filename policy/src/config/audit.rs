@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::json::Node;
 use super::proxies::is_broad;
 use crate::cidrs::Entry;
 use crate::origin::Origins;
@@ -61,6 +62,7 @@ pub(super) struct Audit {
     broad: usize,
     unlisted: usize,
     odd: usize,
+    unknown: usize,
 }
 
 impl Audit {
@@ -251,7 +253,37 @@ impl Audit {
         );
     }
 
-    pub(super) fn note_origins(&mut self, origins: &Origins) {
+    /// A key below `gateway` that the schema of this release does not have, with the one that was probably meant.
+    pub(super) fn note_unknown_key(&mut self, release: &str, path: &str, meant: Option<&str>) {
+        self.unknown = self.unknown.saturating_add(1);
+        if self.unknown <= SHOWN {
+            let remedy = meant.map_or_else(
+                || "remove it, unless your Gateway is newer".to_owned(),
+                |meant| format!("did you mean \"{meant}\"?"),
+            );
+            self.add(
+                "filter.unknown_key",
+                Severity::Warn,
+                format!("{path} is not a key of the Gateway {release}, and changes nothing here: {remedy}"),
+            );
+        }
+    }
+
+    /// A value that the schema of this release refuses. The words are separated by commas.
+    pub(super) fn note_unknown_word(&mut self, release: &str, path: &str, value: &Node, words: &str) {
+        let seen = match value {
+            Node::String(text) => format!("{text:?}"),
+            other => other.kind().to_owned(),
+        };
+        let words = words.replace(',', "\", \"");
+        self.add(
+            "filter.unknown_value",
+            Severity::Warn,
+            format!("{path} is {seen}, and the Gateway {release} does not start with it: write one of \"{words}\""),
+        );
+    }
+
+    pub(super) fn note_origins(&mut self, origins: &Origins, has_control_ui: bool) {
         if origins.allows_any() {
             self.add(
                 "gateway.control_ui.allowed_origins_wildcard",
@@ -259,7 +291,7 @@ impl Audit {
                 "allowedOrigins contains \"*\": any web page can use a signed-in user's browser; list the origins instead",
             );
         }
-        if self.exposed && origins.is_empty() && !origins.host_fallback() {
+        if self.exposed && has_control_ui && origins.is_empty() && !origins.host_fallback() {
             self.add(
                 "gateway.control_ui.allowed_origins_required",
                 Severity::Critical,
@@ -378,6 +410,7 @@ impl Audit {
             (self.unlisted, "filter.unlisted_user", "more ceilings are those of users who are not in allowUsers"),
             (self.useless, "filter.never_matches", "more entries have no effect"),
             (self.broad, "filter.broad_proxies", "more entries trust a large network"),
+            (self.unknown, "filter.unknown_key", "more keys are not known to the Gateway"),
         ] {
             if let Some(rest) = count.checked_sub(SHOWN).filter(|rest| *rest > 0) {
                 self.add(id, Severity::Warn, format!("{rest} {what}"));

@@ -3,6 +3,7 @@
 use super::assertion::read_assertion;
 use super::audit::{Audit, Finding};
 use super::fingerprint::fingerprint;
+use super::gateway_keys;
 use super::headers::{Headers, read_headers};
 use super::identities::read_trusted_peers;
 use super::json::Node;
@@ -91,6 +92,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let trusted_proxy = auth.member("trustedProxy");
     check_auth(reader, &gateway, &auth, &trusted_proxy);
     audit.note_exposure(gateway.member("bind").node.and_then(Node::text));
+    gateway_keys::look_for_slips(&mut audit, &gateway);
     let mode = reader.choice(&filter.member("mode"), &keys::MODES).unwrap_or_default();
     audit.note_mode(mode);
     audit.note_password(auth.member("password").node.is_some_and(|node| *node != Node::Null));
@@ -221,7 +223,12 @@ fn check_auth(reader: &mut Reader, gateway: &Cursor<'_>, auth: &Cursor<'_>, trus
             "write an object with userHeader, the header in which your proxy names the user",
         );
     }
-    reader.known_keys(trusted_proxy, keys::TRUSTED_PROXY_NAMES);
+    // A key that a newer Gateway has here may keep somebody out whom this filter would admit.
+    reader.known_keys_or(
+        trusted_proxy,
+        keys::TRUSTED_PROXY_NAMES,
+        "remove it here even if a newer Gateway knows it, because this filter does not know whom it keeps out",
+    );
 }
 
 /// Reads `userPrefix`, as the bytes of a header.
@@ -292,15 +299,18 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Cursor<'_>)
             );
         }
     }
-    audit.note_origins(&origins);
+    // If it is absent or not a boolean, the Control UI is there.
+    let has_control_ui = !matches!(control_ui.member("enabled").node, Some(Node::Bool(false)));
+    audit.note_origins(&origins, has_control_ui);
     origins
 }
 
-/// The Control UI's path with a slash before it and none after it. `None` if it is the root, or not a plain path.
+/// The Control UI's path with a slash before it and none after it: empty if it is the root. `None` if it is not a plain
+/// path.
 fn read_base_path(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Option<String> {
     let base = trim_configured(reader.string(cursor).unwrap_or_default());
     if matches!(base, "" | "/") {
-        return None;
+        return Some(String::new());
     }
     let slash = if base.starts_with('/') { "" } else { "/" };
     let base = format!("{slash}{}", base.strip_suffix('/').unwrap_or(base));
@@ -314,7 +324,8 @@ fn read_base_path(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -
     None
 }
 
-/// The paths of the Control UI's bootstrap configuration: its present one, and two older ones.
+/// The paths of the Control UI's bootstrap configuration: its present one, and two older ones
+/// (`matchesControlUiBootstrapConfigPath` in the Gateway's `src/gateway/control-ui.ts`).
 const CONFIG: &str = "/control-ui-config.json";
 const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
 const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
@@ -353,8 +364,7 @@ fn read_own_paths(
     base: Option<&str>,
     scopes: &Cursor<'_>,
 ) -> OwnPaths {
-    let mut own: Vec<String> = ["/tools/invoke", CONFIG, CONFIG_OLD, CONFIG_NEW].map(str::to_owned).to_vec();
-
+    let mut own = vec!["/tools/invoke".to_owned()];
     let http = gateway.member("http");
     let endpoints = http.member("endpoints");
     reader.object(&http);
@@ -374,8 +384,11 @@ fn read_own_paths(
     if endpoints.chat_completions || endpoints.responses {
         own.extend(["/v1/models", "/v1/embeddings"].map(str::to_owned));
     }
-    if let Some(base) = base {
+    // Where the Control UI is not, a plugin can be.
+    let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
+    if let Some(base) = base.filter(|_| has_control_ui) {
         own.extend([CONFIG, CONFIG_NEW].map(|path| format!("{base}{path}")));
+        own.extend(base.is_empty().then(|| CONFIG_OLD.to_owned()));
     }
     OwnPaths { set: read_path_set(reader, audit, own, scopes, "ownPaths"), endpoints }
 }
@@ -387,7 +400,7 @@ fn read_own_sockets(reader: &mut Reader, audit: &mut Audit, base: Option<&str>, 
     const OWN: [&str; 5] =
         ["/", "/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
     let mut own: Vec<String> = OWN.map(str::to_owned).to_vec();
-    if let Some(base) = base {
+    if let Some(base) = base.filter(|base| !base.is_empty()) {
         own.extend([base.to_owned(), format!("{base}/")]);
     }
     read_path_set(reader, audit, own, scopes, "ownSockets")

@@ -4,7 +4,7 @@ use super::json::Node;
 
 /// What decides, by its path. Nothing else is hashed: a statistic is public, and whoever knows the rest of a policy
 /// could guess a secret in it. The block of the Gateway that people paste has tokens and passwords.
-const HASHED: [&[&str]; 14] = [
+const HASHED: [&[&str]; 15] = [
     &["gateway", "bind"],
     &["gateway", "trustedProxies"],
     &["gateway", "allowRealIpFallback"],
@@ -14,6 +14,7 @@ const HASHED: [&[&str]; 14] = [
     &["gateway", "auth", "trustedProxy", "requiredHeaders"],
     &["gateway", "auth", "trustedProxy", "allowUsers"],
     &["gateway", "auth", "trustedProxy", "allowLoopback"],
+    &["gateway", "controlUi", "enabled"],
     &["gateway", "controlUi", "allowedOrigins"],
     &["gateway", "controlUi", "dangerouslyAllowHostHeaderOriginFallback"],
     &["gateway", "controlUi", "basePath"],

@@ -52,7 +52,7 @@ keys! {
     "gateway" Object(Keys::open(GATEWAY, &["auth"])), "", "the `gateway` block of openclaw.json, pasted as it is";
     "filter" Object(Keys::closed(FILTER, &[])), "`{}`", "the settings of this filter";
 
-    /// The keys of `gateway` that are read. All others are ignored.
+    /// The keys of `gateway` that are read. `gateway_keys` has all others.
     GATEWAY, GATEWAY_NAMES:
     "bind" Leaf(s::anything), "", "where the Gateway listens; some audit findings are more severe unless it is `loopback`";
     "trustedProxies" Leaf(s::proxies), "`[]`", "the addresses that may connect to the Gateway, that is, Envoy's; also those that may connect to Envoy, unless `filter.trustedProxies` is set";
@@ -85,6 +85,7 @@ keys! {
 
     /// The keys of `gateway.controlUi` that are read.
     CONTROL_UI, CONTROL_UI_NAMES:
+    "enabled" Leaf(s::boolean), "`true`", "whether the Gateway serves the Control UI; if not, its paths may be a plugin's";
     "allowedOrigins" Leaf(s::strings), "`[]`", "the origins of web pages that may use the Gateway, as browsers send them; `\"*\"` allows all";
     "dangerouslyAllowHostHeaderOriginFallback" Leaf(s::boolean), "`false`", "an origin that equals the Host header is allowed too";
     "basePath" Leaf(s::string), "`\"\"`", "where the Control UI is mounted";

@@ -4,6 +4,7 @@ mod assertion;
 mod audit;
 mod compile;
 mod fingerprint;
+pub mod gateway_keys;
 mod header_names;
 mod headers;
 mod identities;
@@ -19,5 +20,5 @@ mod shapes;
 
 pub use audit::{Finding, Severity};
 pub use compile::{Compiled, compile};
-pub use reader::{ConfigError, ConfigErrors};
+pub use reader::{ConfigError, ConfigErrors, nearest};
 pub use shapes::Key;

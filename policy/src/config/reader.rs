@@ -116,12 +116,17 @@ impl Reader {
 
     /// Checks that an object has no other keys than these.
     pub(super) fn known_keys(&mut self, cursor: &Cursor<'_>, known: &[&str]) {
+        self.known_keys_or(cursor, known, "remove it");
+    }
+
+    /// The same, with what to do about a key that resembles none of them.
+    pub(super) fn known_keys_or(&mut self, cursor: &Cursor<'_>, known: &[&str], remedy: &str) {
         self.object(cursor);
         let Some(Node::Object(members)) = cursor.node else { return };
         for (key, _) in members {
             if !known.contains(&key.as_str()) {
                 let remedy = nearest(key, known).map_or_else(
-                    || format!("remove it; the known keys are `{}`", known.join("`, `")),
+                    || format!("{remedy}; the known keys are `{}`", known.join("`, `")),
                     |name| format!("did you mean `{name}`?"),
                 );
                 self.error(&cursor.member(key), "unknown key", remedy);
@@ -196,7 +201,8 @@ impl Reader {
 /// The distance is the number of letters that are added, removed, replaced or swapped with the next one. It may be at
 /// most two, or a third of the longer key's length. It must also be less than half of the known key's length, so that a
 /// key of two letters is not suggested for every short word. The first of several equally near keys wins.
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+#[must_use]
+pub fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let key = key.to_ascii_lowercase();
     let distance = |name: &str| strsim::osa_distance(&key, &name.to_ascii_lowercase());
     let (distance, name) = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance)?;

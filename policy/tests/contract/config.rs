@@ -1,7 +1,7 @@
 //! Invalid configurations and their errors: where, what, and what to write instead. Valid ones and their findings.
 
 use policy::config::schema::documented;
-use policy::config::{Severity, compile, keys};
+use policy::config::{Severity, compile, gateway_keys as keys_of_the_gateway, keys};
 use serde_json::{Value, json};
 
 use crate::configurations::{PROXIES, bad, doubtful, good, with, without};
@@ -82,13 +82,16 @@ fn all_errors_are_told_at_once() {
 fn a_pasted_gateway_block_is_taken_as_it_is() {
     let mut config = good();
     config["gateway"]["port"] = json!(18789);
-    config["gateway"]["tls"] = json!({"enabled": true, "cert": {"a": [1, 2.5, null]}});
+    config["gateway"]["tls"] = json!({"enabled": true});
+    config["gateway"]["roles"] =
+        json!({"default": "a", "definitions": {"a": {"sessions": {"others": "none"}, "agents": [1, 2.5, null]}}});
+    config["gateway"]["nodes"] = json!({"pairing": {"sshVerify": {"cidrs": []}}});
     config["gateway"]["auth"]["token"] = json!("  ");
     config["gateway"]["auth"]["rateLimit"] = json!({"maxAttempts": 5});
     config["gateway"]["auth"]["trustedProxy"]["deviceAutoApprove"] = json!({"enabled": true});
-    config["gateway"]["auth"]["trustedProxy"]["cloudflareAccessOidc"] = json!({"teamDomain": "x"});
+    config["gateway"]["auth"]["trustedProxy"]["cloudflareAccessOidc"] = json!({"providerId": "x"});
     config["gateway"]["remote"] = json!({"url": "wss://x", "token": ""});
-    assert_eq!(errors(&config), Vec::<String>::new());
+    assert_eq!(findings(&config), [("gateway.trusted_proxy_auth", Severity::Critical)]);
     for entry in ["[10.0.0.1]", "::ffff:10.0.0.0/104", "10.0.0.1/32", "2001:db8::/32"] {
         assert_eq!(errors(&with(PROXIES, json!([entry]))), Vec::<String>::new(), "{entry}");
     }
@@ -148,6 +151,79 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
     }
 }
 
+/// The findings' texts with this id.
+fn texts(config: &Value, id: &str) -> Vec<String> {
+    let findings = compile(config.to_string().as_bytes()).unwrap().findings;
+    findings.into_iter().filter(|finding| finding.id == id).map(|finding| finding.text).collect()
+}
+
+#[test]
+fn a_key_that_the_gateway_does_not_know_is_named_with_the_one_that_was_meant() {
+    for (path, value, meant) in [
+        ("gateway.controlui", json!({"allowedOrigins": []}), Some("controlUi")),
+        ("gateway.trustedproxies", json!([]), Some("trustedProxies")),
+        ("gateway.auth.trustedproxy", json!({}), Some("trustedProxy")),
+        ("gateway.auth.allowTailscail", json!(true), Some("allowTailscale")),
+        ("gateway.controlUi.allowedOrgins", json!([]), Some("allowedOrigins")),
+        ("gateway.http.endpoint", json!({}), Some("endpoints")),
+        ("gateway.http.endpoints.chatcompletions", json!({}), Some("chatCompletions")),
+        ("gateway.http.endpoints.chatCompletions.enable", json!(true), Some("enabled")),
+        ("gateway.http.endpoints.responses.files.pdf.maxPage", json!(1), Some("maxPages")),
+        ("gateway.remote.tokn", json!("s3cr3t"), Some("token")),
+        ("gateway.tls.certpath", json!("x"), Some("certPath")),
+        ("gateway.auth.trustedProxy.cloudflareAccessOidc.teamDomain", json!("x"), None),
+        ("gateway.auth.trustedProxy.deviceAutoApprove.enable", json!(true), Some("enabled")),
+        ("gateway.roles.definitions.staff.agent", json!("*"), Some("agents")),
+        ("gateway.webchat", json!({"chatHistoryMaxChars": 1}), None),
+        ("gateway.loopbackUser", json!("x"), None),
+    ] {
+        let mut config = good();
+        set(&mut config, path, Some(value));
+        let remedy = meant.map_or_else(
+            || "remove it, unless your Gateway is newer".to_owned(),
+            |meant| format!("did you mean \"{meant}\"?"),
+        );
+        let release = keys_of_the_gateway::RELEASE;
+        let line = format!("{path} is not a key of the Gateway {release}, and changes nothing here: {remedy}");
+        assert_eq!(texts(&config, "filter.unknown_key"), [line]);
+        assert_eq!(findings(&config).len(), 2, "{path}");
+    }
+    // Names that the operator chooses are not keys.
+    for path in ["gateway.auth.identityScopes.Nick", "gateway.roles.definitions.x.scopes", "gateway.remote.edgeAuth.x"]
+    {
+        let mut config = good();
+        set(&mut config, path, Some(json!([])));
+        assert_eq!(texts(&config, "filter.unknown_key"), Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn a_word_that_the_gateway_does_not_allow_is_named_with_those_that_it_does() {
+    for (path, value, seen, first) in [
+        ("gateway.bind", json!("lann"), "\"lann\"", "auto"),
+        ("gateway.bind", json!("0.0.0.0"), "\"0.0.0.0\"", "auto"),
+        ("gateway.bind", json!(" lan"), "\" lan\"", "auto"),
+        ("gateway.bind", json!("auto,lan"), "\"auto,lan\"", "auto"),
+        ("gateway.bind", json!(5), "a number", "auto"),
+        ("gateway.bind", json!(null), "null", "auto"),
+        ("gateway.mode", json!("Local"), "\"Local\"", "local"),
+        ("gateway.tailscale.mode", json!(true), "a boolean", "off"),
+        ("gateway.reload.mode", json!("hot"), "\"hot\"", "off"),
+        ("gateway.nodes.browser.mode", json!({}), "an object", "auto"),
+    ] {
+        let mut config = good();
+        set(&mut config, path, Some(value));
+        let [line] = &texts(&config, "filter.unknown_value")[..] else { panic!("{path}: {:?}", findings(&config)) };
+        let release = keys_of_the_gateway::RELEASE;
+        let start =
+            format!("{path} is {seen}, and the Gateway {release} does not start with it: write one of \"{first}\", ");
+        assert!(line.starts_with(&start), "{line}\n{start}");
+    }
+    for bind in ["auto", "lan", "loopback", "custom", "tailnet"] {
+        assert_eq!(texts(&with("gateway.bind", json!(bind)), "filter.unknown_value"), Vec::<String>::new(), "{bind}");
+    }
+}
+
 #[test]
 fn a_finding_is_one_line_that_starts_with_its_severity_and_id() {
     let config = with("filter", json!({"trustedProxies": ["10.9.9.9"], "attribution": "off"}));
@@ -174,6 +250,10 @@ fn a_thousand_entries_of_one_kind_are_counted_not_listed() {
         let networks: Vec<_> = (0..count).map(|n| format!("{}.0.0.0/8", n + 10)).collect();
         with(PROXIES, json!(networks))
     };
+    let unknown = |count: usize| {
+        let keys = (0..count).map(|n| (format!("key{n}"), json!(n)));
+        with("gateway.tls", Value::Object(keys.collect()))
+    };
     let (useless, broad) = ("filter.never_matches", "filter.broad_proxies");
     for (config, id, listed, rest) in [
         (users(9), useless, 9, None),
@@ -183,10 +263,11 @@ fn a_thousand_entries_of_one_kind_are_counted_not_listed() {
         (networks(10), broad, 10, None),
         (networks(11), broad, 10, Some("1 more entries trust a large network")),
         (networks(200), broad, 10, Some("190 more entries trust a large network")),
+        (unknown(11), "filter.unknown_key", 10, Some("1 more keys are not known to the Gateway")),
     ] {
         let findings = compile(config.to_string().as_bytes()).unwrap().findings;
         let mut found = findings.iter().filter(|finding| finding.id == id);
-        assert!(found.by_ref().take(listed).all(|finding| finding.text.contains('[')), "{findings:#?}");
+        assert!(found.by_ref().take(listed).all(|finding| finding.text.starts_with("gateway.")), "{findings:#?}");
         assert_eq!(found.next().map(|finding| finding.text.as_str()), rest, "{findings:#?}");
         assert!(found.next().is_none(), "{findings:#?}");
     }
@@ -230,7 +311,7 @@ fn the_fingerprint_is_of_what_decides_and_of_no_secret() {
         ("gateway.auth.token", json!(" ")),
         ("gateway.remote.token", json!("")),
         ("gateway.remote.password", json!("dragon")),
-        ("gateway.tls", json!({"keyPassphrase": "dragon"})),
+        ("gateway.tls", json!({"keyPath": "dragon"})),
         ("gateway.auth.identityScopes", json!({"eve": ["operator.read"]})),
         ("gateway.auth.trustedProxy.deviceAutoApprove", json!({"enabled": true})),
     ] {
@@ -248,6 +329,7 @@ fn the_fingerprint_is_of_what_decides_and_of_no_secret() {
         (format!("{trusted}allowLoopback"), json!(true)),
         (format!("{trusted}cloudflareAccessOidc"), json!({})),
         ("gateway.auth.allowTailscale".to_owned(), json!(true)),
+        ("gateway.controlUi.enabled".to_owned(), json!(false)),
         ("gateway.controlUi.allowedOrigins".to_owned(), json!([])),
         ("gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback".to_owned(), json!(true)),
         ("gateway.controlUi.basePath".to_owned(), json!("/x")),

@@ -92,6 +92,10 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             "gateway.auth.trustedProxy.userHeaders: unknown key; did you mean `userHeader`?",
         ),
         (
+            with("gateway.auth.trustedProxy.loopback", json!("s3cr3t")),
+            "trustedProxy.loopback: unknown key; remove it here even if a newer Gateway knows it, because this filter does not",
+        ),
+        (
             with("gateway.auth.trustedProxy.allowLoopback", json!("true")),
             "allowLoopback: is a string; write true or false, without quotes",
         ),
@@ -554,6 +558,8 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://b/"])), "filter.never_matches", Warn),
         (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://b:443"])), "filter.never_matches", Warn),
         (with("gateway.controlUi.basePath", json!("/a b")), "filter.never_matches", Warn),
+        (with("gateway.controlui", json!({})), "filter.unknown_key", Warn),
+        (with("gateway.bind", json!("lann")), "filter.unknown_value", Warn),
         (with("filter", json!({"keepHeaders": ["x-foreign"]})), "filter.never_matches", Warn),
     ]
 }

@@ -240,7 +240,15 @@ fn own_paths_are_those_that_the_gateways_block_switches_on() {
         (responses, &["/v1/responses", "/v1/models", "/v1/models/x", "/v1/embeddings"]),
     ];
     let below = "/claw/control-ui-config.json";
-    let bases = [("", false), ("/", false), ("/claw", true), ("claw/", true), ("/claw*", false), ("/cl%61w", false)];
+    // The Control UI is at the root, or below its base path. If that is not plain, nothing is its own.
+    let bases = [
+        ("", true, false),
+        ("/", true, false),
+        ("/claw", false, true),
+        ("claw/", false, true),
+        ("/claw*", false, false),
+        ("/cl%61w", false, false),
+    ];
     let mut config = json!({
         "gateway": {
             "trustedProxies": ["10.0.0.1"],
@@ -258,10 +266,23 @@ fn own_paths_are_those_that_the_gateways_block_switches_on() {
             assert_eq!(is_own(&config, path), own.contains(&path), "{endpoints} {path}");
         }
     }
-    for (base, own) in bases {
-        config["gateway"]["controlUi"] = json!({"basePath": base});
-        assert_eq!(is_own(&config, below), own, "{base:?}");
-        assert!(is_own(&config, "/control-ui-config.json"), "{base:?}");
+    for (base, at_the_root, below_it) in bases {
+        for enabled in [json!(null), json!(true), json!(false)] {
+            config["gateway"]["controlUi"] = json!({"basePath": base});
+            if enabled.is_boolean() {
+                config["gateway"]["controlUi"]["enabled"] = enabled.clone();
+            }
+            for (path, own) in [
+                (below, below_it),
+                ("/claw/__openclaw/control-ui-config.json", below_it),
+                ("/claw/__openclaw__/control-ui-config.json", false),
+                ("/control-ui-config.json", at_the_root),
+                ("/__openclaw/control-ui-config.json", at_the_root),
+                ("/__openclaw__/control-ui-config.json", at_the_root),
+            ] {
+                assert_eq!(is_own(&config, path), own && enabled != false, "{base:?}, enabled {enabled}: {path}");
+            }
+        }
     }
     config["gateway"]["controlUi"] = json!({"basePath": "/claw*"});
     assert!(!is_own(&config, "/claw*/control-ui-config.json") && !is_own(&config, "/clawed/control-ui-config.json"));
@@ -987,6 +1008,12 @@ fn the_user_is_what_follows_the_prefix() {
             let scopes = edits.iter().find(|edit| edit.starts_with("x-openclaw-scopes=")).unwrap();
             assert_eq!(scopes.contains("admin"), user != "eve@example.com", "{scopes}");
         }
+    }
+    // Copies are judged together: after the prefix of the first one, the second one follows.
+    for value in ["accounts.google.com:", "accounts.google.com:nick@example.com"] {
+        let mut headers = request(&[("origin", None), ("x-goog-authenticated-user-email", Some(value))]);
+        headers.push(("x-goog-authenticated-user-email".into(), value.into()));
+        assert_eq!(judge(&policy, "10.0.0.1:1", &headers).unwrap_err(), "trusted_proxy_user_repeated", "{value}");
     }
     // The verified identity names the user without the prefix.
     let mut checked = google.clone();

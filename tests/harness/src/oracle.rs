@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -58,20 +58,38 @@ pub fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
 /// # Panics
 /// If it cannot be run.
 pub fn validate(text: &str) -> Result<(), String> {
-    let folder = Scratch::new("validate");
-    let file = folder.path().join("theirs.json");
-    fs::write(&file, text).expect("the folder can be written to");
-    let (package, node) = installed();
-    let mut command = Command::new(node);
-    command.arg(package.join("openclaw.mjs")).args(["config", "validate"]).env("OPENCLAW_CONFIG_PATH", &file);
-    for name in ["OPENCLAW_STATE_DIR", "OPENCLAW_HOME", "HOME", "TMPDIR"] {
-        command.env(name, folder.path());
-    }
-    let output = command.env("OPENCLAW_OFFLINE", "1").env("OPENCLAW_NO_AUTO_UPDATE", "1").output();
-    let output = output.expect("the Gateway's Node runs");
+    let output = config("validate", text);
     if output.status.success() {
         Ok(())
     } else {
         Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
+}
+
+/// The release of the Gateway's package, and the JSON Schema that it prints for an openclaw.json.
+///
+/// # Panics
+/// If it cannot be run, or prints no JSON.
+pub fn schema() -> (String, Value) {
+    let package = fs::read(installed().0.join("package.json")).expect("the package has a package.json");
+    let package: Value = serde_json::from_slice(&package).expect("package.json is JSON");
+    let output = config("schema", "{}");
+    let schema = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("no schema: {error}\n{}", String::from_utf8_lossy(&output.stderr)));
+    (package["version"].as_str().expect("a version").to_owned(), schema)
+}
+
+/// Runs `openclaw config` on the text of an openclaw.json.
+fn config(command: &str, text: &str) -> Output {
+    let folder = Scratch::new("config");
+    let file = folder.path().join("theirs.json");
+    fs::write(&file, text).expect("the folder can be written to");
+    let (package, node) = installed();
+    let mut openclaw = Command::new(node);
+    openclaw.arg(package.join("openclaw.mjs")).args(["config", command]).env("OPENCLAW_CONFIG_PATH", &file);
+    for name in ["OPENCLAW_STATE_DIR", "OPENCLAW_HOME", "HOME", "TMPDIR"] {
+        openclaw.env(name, folder.path());
+    }
+    let output = openclaw.env("OPENCLAW_OFFLINE", "1").env("OPENCLAW_NO_AUTO_UPDATE", "1").output();
+    output.expect("the Gateway's Node runs")
 }

@@ -149,13 +149,19 @@ const OWN_PATHS: [&str; 16] = [
     "/api/v1/admin/rpc/more",
 ];
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 24] = [
     "/avatar/main",
     "/openclaw/avatar/main",
     "/__openclaw__/assistant-media",
     "/__openclaw__/plugin-icon/x",
     "/api/users/x/avatar",
     "/desktop/observe",
+    "/node-portal/attach",
+    "/__openclaw__/worker",
+    "/openclaw",
+    "/openclaw/",
+    "/a/b/",
+    "/a/b/control-ui-config.json",
     "/",
     "/my-plugin/hook",
     "/health",
@@ -289,7 +295,7 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     if c.one_in(16) {
         trusted.insert(
             "cloudflareAccessOidc".into(),
-            json!({"teamDomain": "example.cloudflareaccess.com", "audience": "a"}),
+            json!({"issuer": "https://a.cloudflareaccess.com", "providerId": "p", "githubAccountIdClaim": "c"}),
         );
     }
     let mut own_list = vec![if c.one_in(16) { *c.pick(&BROAD) } else { *c.pick(&PROXIES) }];
@@ -445,6 +451,18 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     gateway.insert("auth".into(), json!({"mode": "trusted-proxy", "trustedProxy": trusted}));
     if c.one_in(6) {
         gateway["auth"]["allowTailscale"] = (!c.one_in(6)).into();
+    }
+    if c.one_in(8) {
+        ui.insert("enabled".into(), c.one_in(3).into());
+    }
+    if c.one_in(16) {
+        gateway.insert("bind".into(), (*c.pick(&["loopback", "lan", "auto", "custom", "tailnet"])).into());
+    }
+    // What may stand there beside the users of a proxy.
+    if c.one_in(32) {
+        gateway["auth"]["token"] = (*c.pick(&["", " "])).into();
+        gateway["auth"]["password"] = "s3cret".into();
+        gateway.insert("remote".into(), json!({"token": c.pick(&["", "\t"])}));
     }
     if !ui.is_empty() {
         gateway.insert("controlUi".into(), ui.into());

@@ -16,6 +16,7 @@ pub mod subject;
 pub mod targets;
 mod upstream;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::Value;
@@ -158,6 +159,15 @@ fn trim_configured(text: &str) -> &str {
 
 fn is_true(value: &Value) -> bool {
     value.as_bool() == Some(true)
+}
+
+/// The paths of all keys of a configuration.
+pub fn paths(config: &Value, above: &str, into: &mut BTreeSet<String>) {
+    for (key, value) in config.as_object().into_iter().flatten() {
+        let path = format!("{above}{key}");
+        paths(value, &format!("{path}."), into);
+        into.insert(path);
+    }
 }
 
 /// Section 3: the decision.

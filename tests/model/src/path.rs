@@ -53,13 +53,13 @@ pub(crate) fn base(rules: &Rules<'_>) -> String {
     if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") }
 }
 
+/// The Control UI's configuration: below its base path, where it is switched on. The second old path has no base path.
 fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
     let base = base(rules);
-    let everywhere =
-        ["/control-ui-config.json", "/__openclaw__/control-ui-config.json", "/__openclaw/control-ui-config.json"];
-    everywhere.contains(&path)
-        || path == format!("{base}/control-ui-config.json")
-        || path == format!("{base}/__openclaw/control-ui-config.json")
+    rules.gateway["controlUi"]["enabled"] != false
+        && (path == format!("{base}/control-ui-config.json")
+            || path == format!("{base}/__openclaw/control-ui-config.json")
+            || (base.is_empty() && path == "/__openclaw__/control-ui-config.json"))
 }
 
 fn is_model_api(rules: &Rules<'_>, path: &str) -> bool {
