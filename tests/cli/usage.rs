@@ -374,6 +374,25 @@ fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
             envoy("10.0.0.2"),
             &["check.not_substituted", "check.not_substituted", "filter.unknown_key", "filter.unknown_key"],
         ),
+        (openclaw("tailscale: { mode: 'funnel' }"), envoy("10.0.0.2"), &["check.one_list", "check.does_not_start"]),
+        (openclaw("tailscale: { mode: 'serve' }"), envoy("10.0.0.2"), &["check.one_list", "check.does_not_start"]),
+        (
+            openclaw("tailscale: { mode: 'serve' }, customBindHost: '127.0.0.1'").replace("\"lan\"", "'custom'"),
+            envoy("10.0.0.2"),
+            &["check.one_list"],
+        ),
+        (openclaw("mode: 'remote'"), envoy("10.0.0.2"), &["check.one_list", "check.does_not_start"]),
+        (
+            openclaw("tailscale: { mode: 'serve' }").replace("\"lan\"", "'loopback'"),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.bind_loopback"],
+        ),
+        (
+            openclaw("customBindHost: '::1'").replace("\"lan\"", "'custom'"),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.does_not_start"],
+        ),
+        (openclaw("customBindHost: '10.0.0.2'").replace("\"lan\"", "'custom'"), envoy("10.0.0.2"), &["check.one_list"]),
         (openclaw("controlui: {}"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_key"]),
         (openclaw("").replace("\"lan\"", "'lann'"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_value"]),
     ];

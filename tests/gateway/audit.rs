@@ -32,8 +32,6 @@ use Differs::{Ours, Severity, Theirs};
 const ERROR: Why = Why("an error to the filter: it would refuse everybody");
 const NO_ORIGIN_CAN_PASS: Why =
     Why("the Gateway counts entries of the list, the filter those that an origin can equal");
-const UI_IS_OFF: Why =
-    Why("the filter cannot distinguish the Control UI from other pages, so it checks their origins too");
 const LOOPBACK_PROXY: Why =
     Why("the filter does not know where it runs, so it treats X-Real-IP as on an exposed Gateway");
 const TOLD_ONCE: Why = Why("the Gateway reports it twice, the second time as gateway.trusted_proxy_no_proxies");
@@ -100,7 +98,7 @@ fn cases() -> Vec<Case> {
         plain(
             "no origins, and no Control UI",
             json!({"gateway": {"controlUi": {"allowedOrigins": null, "enabled": false}}}),
-            &[Ours("gateway.control_ui.allowed_origins_required", UI_IS_OFF)],
+            &[],
         ),
         plain(
             "no origin that can pass",

@@ -19,6 +19,7 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
     match configuration.kind {
         Kind::Plugin => report.plugin_is_plain_json(),
         Kind::OpenClaw => {
+            report.start();
             report.templates(&["filter"]);
             report.misspelled_keys();
         }
@@ -187,6 +188,46 @@ impl Report<'_> {
                 "if Envoy is on another host, set bind to \"lan\" and close the port to everyone else; if it is on this host, \
                  list 127.0.0.1 and set allowLoopback",
             );
+        }
+    }
+
+    /// Settings that are valid one by one, but with which a Gateway does not start (`validateGatewayTailscaleBind` in
+    /// its `src/config/validation-core.ts`, and `src/gateway/server-runtime-config.ts`).
+    fn start(&mut self) {
+        let text = |key: &[&str]| self.at(key).and_then(Node::text).map(str::trim).unwrap_or_default().to_owned();
+        let (bind, tailscale) = (text(&["gateway", "bind"]), text(&["gateway", "tailscale", "mode"]));
+        let host = text(&["gateway", "customBindHost"]).parse::<std::net::Ipv4Addr>().ok();
+        let is_loopback = match &*bind {
+            "" | "loopback" => true,
+            "custom" => host.is_some_and(|host| host.is_loopback()),
+            _ => false,
+        };
+        let mut stops = Vec::new();
+        if text(&["gateway", "mode"]) == "remote" {
+            stops.push(("gateway.mode", "is \"remote\": no Gateway runs on this host", "set it to \"local\""));
+        }
+        if tailscale == "funnel" {
+            stops.push((
+                "gateway.tailscale.mode",
+                "is \"funnel\", which needs gateway.auth.mode \"password\"",
+                "set it to \"off\": the authenticating proxy must be the only way in",
+            ));
+        } else if tailscale == "serve" && !is_loopback {
+            stops.push((
+                "gateway.bind",
+                "is not loopback, which gateway.tailscale.mode \"serve\" needs",
+                "set gateway.tailscale.mode to \"off\", or bind to \"loopback\"",
+            ));
+        }
+        if bind == "custom" && host.is_none() {
+            stops.push((
+                "gateway.customBindHost",
+                "is not an IPv4 address, which bind \"custom\" needs",
+                "write the address on which the Gateway is to listen, or set bind to \"lan\"",
+            ));
+        }
+        for (path, problem, remedy) in stops {
+            self.add("check.does_not_start", Level::Error, path, problem, remedy);
         }
     }
 

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
+
 use super::json::Node;
 use super::proxies::is_broad;
 use crate::cidrs::Entry;
@@ -63,6 +65,10 @@ pub(super) struct Audit {
     unlisted: usize,
     odd: usize,
     unknown: usize,
+    /// The list of proxies that has only loopback addresses.
+    loopback_alone: Option<String>,
+    /// Entries of lists of proxies that cover every address of a family, and the family.
+    everything: Vec<(String, &'static str)>,
 }
 
 impl Audit {
@@ -235,7 +241,26 @@ impl Audit {
         }
     }
 
-    pub(super) fn note_loopback(&mut self, allowed: bool) {
+    /// Must be called before `note_loopback`.
+    pub(super) fn note_loopback_alone(&mut self, path: &str) {
+        self.loopback_alone = Some(path.to_owned());
+    }
+
+    /// Must be called before `note_attribution`.
+    pub(super) fn note_everything(&mut self, path: String, entry: &Entry) {
+        let family = if matches!(entry, Entry::Block(IpNet::V4(_))) { "IPv4" } else { "IPv6" };
+        self.everything.push((path, family));
+    }
+
+    /// With `others`, peers that are not in a list of proxies may connect too.
+    pub(super) fn note_loopback(&mut self, allowed: bool, others: bool) {
+        if let Some(path) = self.loopback_alone.take().filter(|_| !allowed && !others) {
+            self.add(
+                "filter.loopback_proxies",
+                Severity::Warn,
+                format!("{path} has only loopback addresses, and allowLoopback is not true: everybody is refused (trusted_proxy_loopback_source)"),
+            );
+        }
         if allowed {
             self.add(
                 "gateway.trusted_proxy_allow_loopback",
@@ -318,7 +343,16 @@ impl Audit {
         }
     }
 
-    pub(super) fn note_attribution(&mut self, required: bool) {
+    pub(super) fn note_attribution(&mut self, required: bool, real_ip_fallback: bool) {
+        for (path, family) in std::mem::take(&mut self.everything) {
+            if required && !real_ip_fallback {
+                self.add(
+                    "filter.no_client",
+                    Severity::Warn,
+                    format!("{path} covers every {family} address: a client with one counts as a proxy, and is refused (proxy_attribution_required); list the proxies alone"),
+                );
+            }
+        }
         if !required {
             self.add(
                 "filter.attribution_off",

@@ -115,7 +115,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         let gateway_says = reader.bool(&trusted_proxy.member("allowLoopback")) == Some(true);
         reader.bool(&filter.member("allowLoopback")).unwrap_or(gateway_says)
     };
-    audit.note_loopback(allow_loopback);
+    audit.note_loopback(allow_loopback, may_be_empty);
     let user_prefix = read_user_prefix(reader, &mut audit, &filter.member("userPrefix"), assertion.as_ref());
     let users = read_users(reader, &mut audit, &trusted_proxy.member("allowUsers"));
     let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
@@ -132,7 +132,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let real_ip_fallback = reader.bool(&gateway.member("allowRealIpFallback")) == Some(true);
     audit.note_real_ip_fallback(real_ip_fallback);
     let attribution_required = reader.choice(&filter.member("attribution"), &keys::ATTRIBUTIONS).unwrap_or(true);
-    audit.note_attribution(attribution_required);
+    audit.note_attribution(attribution_required, real_ip_fallback);
     let websocket_refusal =
         reader.choice(&filter.member("webSocketRefusal"), &keys::WEBSOCKET_REFUSALS).unwrap_or_default();
     audit.note_websocket_refusal(websocket_refusal);
@@ -290,7 +290,11 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Cursor<'_>)
     let cursor = control_ui.member("allowedOrigins");
     for (at, entry) in reader.strings(&cursor).unwrap_or_default() {
         let origin = trim_configured(entry).to_lowercase();
-        if !origins.insert(&origin) {
+        let is_read = origins.insert(&origin);
+        if origin != "*" && origin.contains('*') {
+            let why = format!("{entry:?} is compared literally, and no browser sends a pattern");
+            audit.note_useless(cursor.item(at).path, why);
+        } else if !is_read {
             audit.note_useless(
                 cursor.item(at).path,
                 format!(
@@ -324,11 +328,15 @@ fn read_base_path(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -
     None
 }
 
-/// The paths of the Control UI's bootstrap configuration: its present one, and two older ones
+/// The paths of the Control UI's bootstrap configuration: its present one, and older ones
 /// (`matchesControlUiBootstrapConfigPath` in the Gateway's `src/gateway/control-ui.ts`).
-const CONFIG: &str = "/control-ui-config.json";
-const CONFIG_OLD: &str = "/__openclaw__/control-ui-config.json";
-const CONFIG_NEW: &str = "/__openclaw/control-ui-config.json";
+fn control_ui_config(base: &str) -> impl Iterator<Item = String> {
+    let at_the_root = base.is_empty().then(|| "/__openclaw__/control-ui-config.json".to_owned());
+    ["/control-ui-config.json", "/__openclaw/control-ui-config.json"]
+        .map(|path| format!("{base}{path}"))
+        .into_iter()
+        .chain(at_the_root)
+}
 
 /// The routes whose handlers call `authorizeControlUiReadRequestOrReply` in the Gateway 2026.9.6
 /// (`src/gateway/control-ui-resource-routes.ts` and `src/gateway/control-ui.ts`).
@@ -347,10 +355,9 @@ fn control_ui_reads(base: Option<&str>) -> ControlUiReads {
     ];
     let base = base.unwrap_or_default();
     let mut paths = PathSet::default();
-    let exact = [CONFIG, CONFIG_OLD, CONFIG_NEW].map(|path| format!("{base}{path}"));
     let below = BELOW.iter().flat_map(|path| [format!("{base}{path}"), format!("{base}{path}*")]);
     let anywhere = ["/api/users/", "/api/users/*"].map(str::to_owned);
-    for path in exact.into_iter().chain(below).chain(anywhere) {
+    for path in control_ui_config(base).chain(below).chain(anywhere) {
         // Plain, as the base path is.
         let _ = paths.insert(&path);
     }
@@ -387,8 +394,7 @@ fn read_own_paths(
     // Where the Control UI is not, a plugin can be.
     let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
     if let Some(base) = base.filter(|_| has_control_ui) {
-        own.extend([CONFIG, CONFIG_NEW].map(|path| format!("{base}{path}")));
-        own.extend(base.is_empty().then(|| CONFIG_OLD.to_owned()));
+        own.extend(control_ui_config(base));
     }
     OwnPaths { set: read_path_set(reader, audit, own, scopes, "ownPaths"), endpoints }
 }

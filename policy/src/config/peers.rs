@@ -38,8 +38,18 @@ pub(super) fn read_proxies(
         let theirs: HashSet<&Entry, FxBuildHasher> = gateway_proxies.iter().flatten().map(|(_, entry)| entry).collect();
         audit.note_own_proxies(proxies.iter().any(|(_, entry)| !theirs.contains(entry)));
     }
-    for (at, entry) in filter_proxies.as_ref().or(gateway_proxies.as_ref()).into_iter().flatten() {
+    let own = filter_proxies.as_ref().or(gateway_proxies.as_ref());
+    for (at, entry) in own.into_iter().flatten() {
         audit.note_proxy(entry, || cursor.item(*at).path);
+    }
+    if own.is_some_and(|list| !list.is_empty() && list.iter().all(|(_, entry)| proxies::is_loopback(entry))) {
+        audit.note_loopback_alone(&cursor.path);
+    }
+    for (cursor, list) in [(&theirs, &gateway_proxies), (&ours, &filter_proxies)] {
+        let all = list.iter().flatten().find(|(_, entry)| proxies::is_everything(entry));
+        if let Some((at, entry)) = all {
+            audit.note_everything(cursor.item(*at).path, entry);
+        }
     }
     let count = |list: &Option<Vec<_>>| list.as_ref().map_or(0, Vec::len);
     audit.note_chain(count(&filter_proxies).max(count(&gateway_proxies)), may_be_empty);

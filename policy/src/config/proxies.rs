@@ -24,6 +24,20 @@ pub(super) const fn is_broad(entry: &Entry) -> bool {
     }
 }
 
+/// Whether an entry covers every address of its family.
+pub(super) fn is_everything(entry: &Entry) -> bool {
+    matches!(entry, Entry::Block(net) if net.prefix_len() == 0)
+}
+
+/// Whether an entry covers loopback addresses alone.
+pub(super) fn is_loopback(entry: &Entry) -> bool {
+    match entry {
+        Entry::Exact(ip) => ip.is_loopback(),
+        Entry::Block(IpNet::V4(net)) => net.prefix_len() >= 8 && net.network().is_loopback(),
+        Entry::Block(IpNet::V6(net)) => net.prefix_len() == 128 && net.network().is_loopback(),
+    }
+}
+
 /// Reads one entry as the Gateway reads it.
 ///
 /// # Errors

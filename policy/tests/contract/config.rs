@@ -151,6 +151,62 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
     }
 }
 
+#[test]
+fn lists_of_proxies_with_which_nobody_passes_are_findings() {
+    let with_filter = |gateway: Value, filter: Value| {
+        let mut config = with(PROXIES, gateway);
+        config["filter"] = filter;
+        config
+    };
+    let real_ip = |mut config: Value| {
+        config["gateway"]["allowRealIpFallback"] = json!(true);
+        config
+    };
+    let edge = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
+    for (config, paths) in [
+        (with(PROXIES, json!(["10.0.0.1", "0.0.0.0/0"])), vec![("gateway.trustedProxies[1]", "IPv4")]),
+        (with(PROXIES, json!(["::ffff:0.0.0.0/96"])), vec![("gateway.trustedProxies[0]", "IPv4")]),
+        (
+            with_filter(json!(["0.0.0.0/0"]), json!({"trustedProxies": ["10.0.0.9", "::/0"]})),
+            vec![("gateway.trustedProxies[0]", "IPv4"), ("filter.trustedProxies[1]", "IPv6")],
+        ),
+        (with_filter(json!(["0.0.0.0/0"]), edge), vec![("gateway.trustedProxies[0]", "IPv4")]),
+        (with_filter(json!(["0.0.0.0/0"]), json!({"attribution": "off"})), vec![]),
+        (real_ip(with(PROXIES, json!(["0.0.0.0/0"]))), vec![]),
+        (with(PROXIES, json!(["0.0.0.0/1", "2000::/3"])), vec![]),
+    ] {
+        let wanted: Vec<_> =
+            paths.iter().map(|(path, family)| format!("{path} covers every {family} address: ")).collect();
+        let seen = texts(&config, "filter.no_client");
+        let agree = seen.len() == wanted.len() && seen.iter().zip(&wanted).all(|(text, start)| text.starts_with(start));
+        assert!(agree, "{config}\n{seen:#?}");
+    }
+
+    let allowed = |mut config: Value, allow: bool| {
+        config["gateway"]["auth"]["trustedProxy"]["allowLoopback"] = json!(allow);
+        config
+    };
+    let certificate = json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]});
+    for (config, path) in [
+        (with(PROXIES, json!(["127.0.0.0/8", "::1"])), Some(PROXIES)),
+        (with(PROXIES, json!(["127.0.0.1/32", "::1/128", "::ffff:127.0.0.1"])), Some(PROXIES)),
+        (with_filter(json!(["10.0.0.1"]), json!({"trustedProxies": ["127.0.0.1"]})), Some("filter.trustedProxies")),
+        (allowed(with_filter(json!(["127.0.0.1"]), json!({"allowLoopback": false})), true), Some(PROXIES)),
+        (allowed(with(PROXIES, json!(["127.0.0.1"])), true), None),
+        (with_filter(json!(["127.0.0.1"]), json!({"allowLoopback": true})), None),
+        (with_filter(json!(["127.0.0.1"]), json!({"trustedProxies": ["10.0.0.1"]})), None),
+        (with_filter(json!(["127.0.0.1"]), certificate), None),
+        (with(PROXIES, json!(["126.0.0.0/7"])), None),
+        (with(PROXIES, json!(["127.0.0.1", "10.0.0.1"])), None),
+    ] {
+        let wanted = path.map(|path| format!("{path} has only loopback addresses, and allowLoopback is not true"));
+        let seen = texts(&config, "filter.loopback_proxies");
+        let agree =
+            seen.len() == wanted.iter().len() && seen.iter().zip(&wanted).all(|(text, start)| text.starts_with(start));
+        assert!(agree, "{config}\n{seen:#?}");
+    }
+}
+
 /// The findings' texts with this id.
 fn texts(config: &Value, id: &str) -> Vec<String> {
     let findings = compile(config.to_string().as_bytes()).unwrap().findings;

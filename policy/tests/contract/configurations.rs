@@ -557,6 +557,13 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with("gateway.auth.trustedProxy.allowUsers", json!([""])), "filter.never_matches", Warn),
         (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://b/"])), "filter.never_matches", Warn),
         (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://b:443"])), "filter.never_matches", Warn),
+        (with("gateway.controlUi.allowedOrigins", json!(["https://a", "https://*.b"])), "filter.never_matches", Warn),
+        (
+            with("gateway.controlUi.allowedOrigins", json!(["https://a", "chrome-extension://*"])),
+            "filter.never_matches",
+            Warn,
+        ),
+        (with(PROXIES, json!(["127.0.0.1"])), "filter.loopback_proxies", Warn),
         (with("gateway.controlUi.basePath", json!("/a b")), "filter.never_matches", Warn),
         (with("gateway.controlui", json!({})), "filter.unknown_key", Warn),
         (with("gateway.bind", json!("lann")), "filter.unknown_value", Warn),

@@ -63,9 +63,7 @@ fn is_read(rules: &Rules<'_>, headers: &Headers) -> bool {
     let icons = ["catalog-icon", "channel-avatar", "link-favicon", "plugin-icon", "plugin-activity-icon"];
     let more = ["plugin-theme-art", "plugins/control-ui", "workspace-icon"];
     let resource = icons.iter().chain(&more).any(|name| below(&format!("/__openclaw__/{name}")));
-    let names =
-        ["/control-ui-config.json", "/__openclaw__/control-ui-config.json", "/__openclaw/control-ui-config.json"];
-    let config = names.iter().any(|name| path == format!("{base}{name}"));
+    let config = path::is_config(&base, &path);
     let users = below("/avatar") || below("/api/users") || path.starts_with("/api/users/");
     !headers.is_upgrade()
         && match method.as_str() {

@@ -53,13 +53,16 @@ pub(crate) fn base(rules: &Rules<'_>) -> String {
     if base.is_empty() || base.starts_with('/') { base.to_owned() } else { format!("/{base}") }
 }
 
-/// The Control UI's configuration: below its base path, where it is switched on. The second old path has no base path.
+/// The Control UI's configuration, which is its own only where it is switched on.
 fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
-    let base = base(rules);
-    rules.gateway["controlUi"]["enabled"] != false
-        && (path == format!("{base}/control-ui-config.json")
-            || path == format!("{base}/__openclaw/control-ui-config.json")
-            || (base.is_empty() && path == "/__openclaw__/control-ui-config.json"))
+    rules.gateway["controlUi"]["enabled"] != false && is_config(&base(rules), path)
+}
+
+/// The Control UI's configuration below its base path. The second old path has no base path.
+pub(crate) fn is_config(base: &str, path: &str) -> bool {
+    path == format!("{base}/control-ui-config.json")
+        || path == format!("{base}/__openclaw/control-ui-config.json")
+        || (base.is_empty() && path == "/__openclaw__/control-ui-config.json")
 }
 
 fn is_model_api(rules: &Rules<'_>, path: &str) -> bool {
