@@ -62,6 +62,8 @@ impl Random {
 /// One request and its configuration.
 pub struct Case {
     pub websocket: bool,
+    /// Whether a plugin takes the upgrade. The Gateway takes those that none does.
+    pub plugin: bool,
     pub peer: String,
     pub method: String,
     pub path: String,
@@ -361,6 +363,11 @@ const PATHS: &[&str] = &[
     "/__openclaw__/control-ui-config.json",
     "/__openclaw/control-ui-config.json",
 ];
+/// The paths of upgrades: the Gateway's own, and those that a plugin may want.
+const SOCKETS: &[&str] =
+    &["/", "/", "/openclaw", "/openclaw/", "/desktop/observe", "/hook", "/api/channels/x", "/node", "/tools/invoke"];
+/// Where the Control UI is mounted, most often. The paths of some requests are below it.
+const MOUNTED: &str = "/openclaw";
 const LATIN1_SPACE: u8 = 0xA0;
 
 /// A case. About four in ten pass; the others break one or more rules.
@@ -387,11 +394,13 @@ fn good(random: &mut Random) -> Case {
     let user_header = random.pick(USER_HEADERS);
     let required = random.some(REQUIRED, 0, 2);
     let user = random.pick(USERS);
+    let paths = if websocket && random.chance(70) { SOCKETS } else { PATHS };
     let mut case = Case {
         websocket,
+        plugin: random.chance(50),
         peer: random.pick(GOOD_PEERS).to_owned(),
         method: if websocket { "GET" } else { random.pick(&["GET", "POST"]) }.to_owned(),
-        path: random.pick(PATHS).to_owned(),
+        path: random.pick(paths).to_owned(),
         headers: Headers::new(),
         gateway: json!({
             "trustedProxies": USUAL_PROXIES,
@@ -414,6 +423,7 @@ fn good(random: &mut Random) -> Case {
         let seen: Vec<String> = users.iter().map(|user| harness::wire::latin1(user.as_bytes())).collect();
         case.gateway["auth"]["trustedProxy"]["allowUsers"] = json!(seen);
     }
+    draw_other_keys(&mut case, random);
     case.set("host", &[random.pick(HOSTS).into()]);
     case.set(
         "x-forwarded-for",
@@ -457,6 +467,31 @@ fn good(random: &mut Random) -> Case {
         case.set("authorization", &[random.pick(&["Bearer x", "bearer  x", "Bearer ", "Bearer", "Basic eDp5"]).into()]);
     }
     case
+}
+
+/// The keys that are usually absent, as the Gateway accepts them beside the users of a proxy.
+fn draw_other_keys(case: &mut Case, random: &mut Random) {
+    if random.chance(40) {
+        let base = random.pick(&[MOUNTED, MOUNTED, "openclaw/", " /openclaw\u{a0}", "/", "", "/a/b"]);
+        case.gateway["controlUi"]["basePath"] = json!(base);
+        if random.chance(60) && !SOCKETS.contains(&&*case.path) {
+            case.path.insert_str(0, MOUNTED);
+        }
+    }
+    if random.chance(20) {
+        case.gateway["controlUi"]["enabled"] = json!(random.chance(30));
+    }
+    if random.chance(20) {
+        case.gateway["bind"] = json!(random.pick(&["auto", "lan", "loopback", "custom", "tailnet"]));
+    }
+    let auth = &mut case.gateway["auth"];
+    if random.chance(10) {
+        auth["token"] = json!(random.pick(&["", " \t"]));
+        auth["password"] = json!("s3cret");
+        auth["trustedProxy"]["cloudflareAccessOidc"] =
+            json!({"issuer": "https://a.cloudflareaccess.com", "providerId": "p", "githubAccountIdClaim": "c"});
+        case.gateway["remote"] = json!({"token": random.pick(&["", " "])});
+    }
 }
 
 fn scopes(random: &mut Random) -> Vec<Vec<u8>> {

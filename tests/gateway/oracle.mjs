@@ -3,7 +3,7 @@
 //   OPENCLAW_PKG=… OPENCLAW_STATE_DIR=… node oracle.mjs        JSON lines in and out, in the same order
 //
 // In: {"surface": "http" or "ws", "remoteAddr", "method", "path", "headers": [[name, base64 of the value], …],
-// "config": {"gateway": …}, "route": "api", "plugin" or "control-ui-read"}. Out: {"ok", "user", "reason",
+// "config": {"gateway": …}, "route": "api", "plugin", "control-ui-read" or "socket"}. Out: {"ok", "user", "reason",
 // "scopes"}.
 //
 // Node's own HTTP server parses each request, so headers are joined, decoded and trimmed by Node. The functions come
@@ -131,7 +131,9 @@ async function decide(one) {
   };
   const attribution = gateway.prepareGatewayIngressAttribution(setting);
   if (attribution.kind === "unattributable-proxy") return { ok: false, reason: attribution.reason };
-  return one.surface === "ws" ? decideWebSocket(cfg, setting, attribution) : decideHttp(one, cfg, setting);
+  // An upgrade that a plugin takes is authorized like a request to its route.
+  const isOwn = one.surface === "ws" && one.route !== "plugin";
+  return isOwn ? decideWebSocket(cfg, setting, attribution) : decideHttp(one, cfg, setting);
 }
 
 async function decideHttp(one, cfg, setting) {

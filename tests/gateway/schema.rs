@@ -1,11 +1,17 @@
 //! The table of the Gateway's keys, compared with the schema that the real package prints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
+use harness::envoy::Scratch;
+use harness::gateway::{Gateway, Options, lay};
 use harness::oracle;
+use harness::tool::program;
 use policy::config::gateway_keys::{self, GatewayKey, RELEASE};
 use policy::config::nearest;
 use serde_json::{Value, json};
+
+use crate::generate::{Random, case};
 
 /// The paths of keys, each with its words if it is a choice.
 type Keys = BTreeMap<String, BTreeSet<String>>;
@@ -117,4 +123,41 @@ fn the_gateway_refuses_what_is_a_finding_here() {
         let findings = policy::config::compile(config.to_string().as_bytes()).unwrap().findings;
         assert_eq!(findings.iter().filter(|finding| finding.id == id).count(), 2, "{findings:#?}");
     }
+}
+
+#[test]
+fn the_gateway_does_not_start_with_what_check_says_it_does_not() {
+    for (block, complaint) in [
+        (json!({"tailscale": {"mode": "funnel"}}), "tailscale funnel requires gateway auth mode=password"),
+        (json!({"tailscale": {"mode": "serve"}, "bind": "auto"}), "must resolve to loopback"),
+        (json!({"bind": "custom"}), "gateway.bind=custom requires gateway.customBindHost"),
+        (json!({"mode": "remote"}), "set gateway.mode=local"),
+    ] {
+        let mut file = json!({"gateway": Gateway::minimal()});
+        lay(&mut file["gateway"], &json!({"controlUi": {"allowedOrigins": ["https://claw.example.com"]}}));
+        lay(&mut file["gateway"], &block);
+        let failed = std::panic::catch_unwind(|| Gateway::start(&file, &Options::default()));
+        let said = failed.err().expect("the Gateway does not start").downcast::<String>().unwrap();
+        assert!(said.contains(complaint), "{block}: {said}");
+        let folder = Scratch::new("check");
+        let place = folder.path().join("openclaw.json");
+        std::fs::write(&place, file.to_string()).unwrap();
+        let run =
+            Command::new(program()).args(["check", "--json", "--ignore-environment"]).arg(&place).output().unwrap();
+        let answer: Value = serde_json::from_slice(&run.stdout).unwrap();
+        let ids: Vec<_> = answer["errors"].as_array().unwrap().iter().map(|error| &error["id"]).collect();
+        assert_eq!((run.status.code(), ids), (Some(1), vec![&json!("check.does_not_start")]), "{block}: {answer}");
+    }
+}
+
+/// A test may not ask only for what its author thought of: every key that is read is drawn.
+#[test]
+fn every_key_that_is_read_is_drawn_in_generated_cases() {
+    let mut random = Random::new(Random::seed("KEYS_SEED"));
+    let mut drawn = BTreeSet::new();
+    for _ in 0..2_000 {
+        model::paths(&case(&mut random).gateway, "", &mut drawn);
+    }
+    let missing: Vec<_> = gateway_keys::read().into_iter().filter(|key| !drawn.contains(key)).collect();
+    assert!(missing.is_empty(), "tests/gateway/generate.rs draws no {missing:?}");
 }

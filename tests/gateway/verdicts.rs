@@ -81,7 +81,10 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
                 admitted.1 += 1;
                 let seen = behind.remove(&index).unwrap();
                 if !accepts {
-                    if is_extension(case) && gateway["reason"] == "origin not allowed" && seen["ok"] == false {
+                    let is_origin = ["origin not allowed", "trusted_proxy_origin_not_allowed"]
+                        .iter()
+                        .any(|reason| gateway["reason"] == **reason);
+                    if is_extension(case) && is_origin && seen["ok"] == false {
                         count("left to the Gateway: an extension's origin on an upgrade (section 9)");
                     } else {
                         problem("LAXER: admitted".to_owned());
@@ -152,19 +155,28 @@ fn question(case: &Case, headers: &Headers) -> Value {
 /// not serve itself may be a plugin's, and so may `//` and `/./`: plugins see paths unchanged.
 fn route(case: &Case) -> &'static str {
     let path = case.path.split('?').next().unwrap_or_default();
-    let enabled = |name: &str| case.gateway["http"]["endpoints"][name]["enabled"] == true;
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    match segments.as_slice() {
-        ["control-ui-config.json"] | ["__openclaw__" | "__openclaw", "control-ui-config.json"] => "control-ui-read",
+    let base = base_path(case);
+    if case.websocket {
+        let own = ["/", "/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
+        let is_own = own.contains(&path) || path.strip_prefix(&*base).is_some_and(|rest| matches!(rest, "" | "/"));
+        return if is_own || !case.plugin { "socket" } else { "plugin" };
+    }
+    let setting = |block: &str, key: &str| &case.gateway[block][key];
+    let enabled = |name: &str| setting("http", "endpoints")[name]["enabled"] == true;
+    let has_control_ui = setting("controlUi", "enabled") != false;
+    let below: Vec<&str> = path.strip_prefix(&*base).unwrap_or_default().split('/').skip(1).collect();
+    let reads = match below.as_slice() {
+        ["control-ui-config.json"] | ["__openclaw", "control-ui-config.json"] => has_control_ui,
+        ["__openclaw__", "control-ui-config.json"] => has_control_ui && base.is_empty(),
         // These take no scopes by default; for the origin they are reads of the Control UI.
-        ["__openclaw__", "assistant-media"]
-        | ["__openclaw__", "plugin-icon" | "channel-avatar" | "plugin-theme-art", ..]
-        | ["avatar", _]
-        | ["api", "users", ..]
-            if case.gateway["auth"]["allowTailscale"] == true =>
-        {
-            "control-ui-read"
+        ["__openclaw__", "plugin-icon" | "channel-avatar" | "plugin-theme-art", ..] | ["avatar", _] => {
+            has_control_ui && setting("auth", "allowTailscale") == true
         }
+        ["__openclaw__", "assistant-media"] | ["api", "users", ..] => setting("auth", "allowTailscale") == true,
+        _ => path.starts_with("/api/users/") && setting("auth", "allowTailscale") == true,
+    };
+    match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+        _ if reads => "control-ui-read",
         ["tools", "invoke"] | ["sessions", _, "kill" | "history"] => "api",
         // For the Gateway these are the same as the first.
         [".", "tools", "invoke"] => "api",
@@ -177,6 +189,13 @@ fn route(case: &Case) -> &'static str {
         }
         _ => "plugin",
     }
+}
+
+/// Where the Gateway mounts its Control UI (`normalizeControlUiBasePath`).
+fn base_path(case: &Case) -> String {
+    let base = case.gateway["controlUi"]["basePath"].as_str().unwrap_or_default().trim();
+    let base = if base.starts_with('/') { base.to_owned() } else { format!("/{base}") };
+    base.strip_suffix('/').unwrap_or(&base).to_owned()
 }
 
 /// The filter's verdict on a case: its policy, run natively.
@@ -244,6 +263,9 @@ fn stricter_on_purpose(case: &Case, reason: &str) -> Option<&'static str> {
         "trusted_proxy_origin_not_allowed" => {
             if case.gateway["auth"]["allowTailscale"] == true && !is_plain(&case.path) {
                 return Some("stricter: with allowTailscale, any path that is not plain counts as the Control UI's");
+            }
+            if case.gateway["auth"]["allowTailscale"] == true && case.gateway["controlUi"]["enabled"] == false {
+                return Some("stricter: with allowTailscale, a Control UI that is switched off counts as one");
             }
             if values(&case.headers, "origin").len() > 1 {
                 return Some("stricter: a repeated origin");
