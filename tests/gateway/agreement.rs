@@ -66,13 +66,14 @@ pub fn stack() -> MutexGuard<'static, Stack> {
 }
 
 /// A request to send through the whole stack.
-struct Question {
-    name: String,
-    websocket: bool,
-    peer: String,
-    method: String,
-    path: String,
-    headers: Headers,
+#[derive(Debug)]
+pub struct Question {
+    pub name: String,
+    pub websocket: bool,
+    pub peer: String,
+    pub method: String,
+    pub path: String,
+    pub headers: Headers,
 }
 
 /// Questions to a Gateway that has no model behind it, and the scope that each requires.
@@ -151,7 +152,7 @@ fn rebase_vector(vector: &Vector, index: usize) -> Question {
     )
 }
 
-fn rebase_case(case: &Case, index: usize) -> Question {
+pub fn rebase_case(case: &Case, index: usize) -> Question {
     let proxy = &case.gateway["auth"]["trustedProxy"];
     let required = proxy["requiredHeaders"].as_array().unwrap();
     let value = match required.first().and_then(Value::as_str) {
@@ -378,7 +379,7 @@ fn satisfied(scope: &str, by: &[String]) -> bool {
 }
 
 /// The request as Envoy would have forwarded it without the filter: the client's headers, and those that Envoy adds.
-fn unfiltered(question: &Question, arrival: &Arrival) -> Headers {
+pub fn unfiltered(question: &Question, arrival: &Arrival) -> Headers {
     let from_envoy = |name: &str| {
         name.starts_with("x-forwarded-for")
             || name == "x-request-id"
@@ -423,7 +424,7 @@ fn strip_times(value: &mut Value) {
     }
 }
 
-fn send(
+pub fn send(
     address: std::net::SocketAddr,
     peer: Option<&str>,
     question: &Question,

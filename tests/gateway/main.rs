@@ -10,6 +10,7 @@ mod generate;
 mod http2;
 mod istio;
 mod migration;
+mod mounted;
 mod placements;
 mod rendered;
 mod schema;
