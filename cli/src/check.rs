@@ -10,7 +10,7 @@ use policy::peer::Address;
 use serde_json::{Value, json};
 
 use crate::input::{Configuration, Input, Kind};
-use crate::output::{Failure, Outcome, Output, Problem, Style};
+use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
 use finding::{Finding, Level};
 
 const HELP: &str = "\
@@ -118,9 +118,9 @@ fn write_text(
         Kind::OpenClaw => "the Gateway's configuration",
         Kind::Plugin => "the filter's configuration",
     };
-    let mut files = configuration.files().iter().map(|file| file.name.as_str());
+    let mut files = configuration.files().iter().map(|file| visible(&file.name));
     let first = files.next().unwrap_or_default();
-    let with: Vec<_> = files.chain(configuration.environment.files()).collect();
+    let with: Vec<_> = files.chain(configuration.environment.files().map(visible)).collect();
     let with = if with.is_empty() { String::new() } else { format!(", with {}", with.join(", ")) };
     writeln!(out, "{}: {what}{with}\n", out.paint(Style::Strong, first))?;
     for finding in findings {

@@ -5,6 +5,7 @@ mod curl;
 mod fix;
 mod har;
 mod http1;
+mod secret;
 mod sent;
 
 use std::path::PathBuf;

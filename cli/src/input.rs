@@ -2,21 +2,25 @@
 
 mod environment;
 mod excerpt;
+mod hidden;
 mod includes;
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use policy::config::{Compiled, compile};
+use policy::config::{Compiled, MOST_ERRORS, compile};
 
 pub use environment::{Environment, has_reference};
 pub use excerpt::is_secret;
+pub use hidden::Hidden;
 
 use crate::json5::{self, Member, Node, Span, Value};
 use crate::output::{Excerpt, Failure, Problem};
 
-/// The largest file that is read. A configuration with 100,000 users has a few MB.
+/// The largest file that is read, and the most that a file and its includes have together. A configuration with 100,000
+/// users has a few MB.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// A configuration and what belongs to it, as arguments.
@@ -52,6 +56,8 @@ pub struct SourceFile {
     /// The name that it was given.
     pub name: String,
     text: String,
+    /// Where secrets are in it.
+    secrets: OnceCell<Vec<std::ops::Range<usize>>>,
 }
 
 /// A configuration, and where everything in it is.
@@ -67,6 +73,8 @@ pub struct Configuration {
     pub environment: Environment,
     /// Variables in the gateway block that are not set: the path of the string, and the name of the variable.
     pub unresolved: Vec<(String, String)>,
+    /// Hides what variables became.
+    pub hidden: Hidden,
     files: Vec<SourceFile>,
 }
 
@@ -101,12 +109,12 @@ impl Input {
         }
         // The Gateway has no key `filter`.
         let kind = if is("filter") { Kind::Plugin } else { Kind::OpenClaw };
-        let mut unresolved = Vec::new();
+        let (mut unresolved, mut replaced) = (Vec::new(), Vec::new());
         let mut environment = Environment::read(&self.env_file, self.ignore_environment)?;
         if kind == Kind::OpenClaw {
             includes::resolve(&mut document, path, &mut files)?;
             environment.add_of_openclaw(path, &document)?;
-            environment.substitute(&mut document, &mut unresolved);
+            replaced = environment.substitute(&mut document, &mut unresolved);
             // The filter does not read the values of secrets.
             unresolved.retain(|(path, _)| path.starts_with("gateway.") && !path.split('.').any(is_secret));
         }
@@ -124,7 +132,8 @@ impl Input {
             }
             add_filter(&mut plugin, path, &mut files)?;
         }
-        Ok(Configuration { kind, document, plugin, environment, unresolved, files })
+        let hidden = Hidden::new(replaced);
+        Ok(Configuration { kind, document, plugin, environment, unresolved, hidden, files })
     }
 }
 
@@ -202,13 +211,18 @@ impl Configuration {
                 "set it as you do for the Gateway: in the environment, with --env-file, or in the env block",
             )
         };
-        self.unresolved.iter().map(problem).collect()
+        let mut problems: Vec<_> = self.unresolved.iter().take(MOST_ERRORS).map(problem).collect();
+        if let Some(more) = self.unresolved.len().checked_sub(MOST_ERRORS).filter(|more| *more > 0) {
+            problems.push(self.problem("", format!("{more} more strings use variables that are not set"), ""));
+        }
+        problems
     }
 
     /// A problem at a JSON path, with its location in the source: that of the value, or of what encloses it.
     pub fn problem(&self, path: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Problem {
         let excerpt = self.excerpt(path);
-        Problem { place: path.to_owned(), problem: problem.into(), remedy: remedy.into(), excerpt }
+        let (problem, remedy) = self.hidden.problem(path, &problem.into(), &remedy.into());
+        Problem { place: path.to_owned(), problem, remedy, excerpt }
     }
 
     /// The location of a JSON path in the source.
@@ -217,7 +231,8 @@ impl Configuration {
         let places = [&self.plugin, &self.document].map(|root| find(root, root.span, path));
         let (span, _) = places.into_iter().min_by_key(|(_, rest)| rest.len()).filter(|(_, rest)| *rest != path)?;
         let file = self.files.get(span.file)?;
-        Some(excerpt::of(&file.name, &file.text, span))
+        let secrets = file.secrets.get_or_init(|| excerpt::secrets(&file.text));
+        Some(excerpt::of(&file.name, &file.text, span, secrets, |line| self.hidden.parts(line)))
     }
 }
 
@@ -267,10 +282,10 @@ fn read_document(path: &Path, files: &mut Vec<SourceFile>) -> Result<Node, Failu
             place: name.clone(),
             problem: error.problem,
             remedy: error.remedy.to_owned(),
-            excerpt: Some(excerpt::of(&name, &text, error.span)),
+            excerpt: Some(excerpt::of(&name, &text, error.span, &excerpt::secrets(&text), |_| Vec::new())),
         }])
     })?;
-    files.push(SourceFile { name, text });
+    files.push(SourceFile { name, text, secrets: OnceCell::new() });
     Ok(node)
 }
 

@@ -16,7 +16,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use output::{Colour, Failure, Output};
+use output::{Colour, Failure, Output, visible};
+use policy::text::is_hostile;
 
 const HELP: &str = "\
 Examples:
@@ -57,7 +58,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return wrong_arguments(&error),
+    };
     let mut out = Output::new(cli.json, cli.color);
     let done = match &cli.command {
         Command::Check(args) => check::run(args, &mut out),
@@ -75,4 +79,16 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Help, or an error that quotes the arguments.
+fn wrong_arguments(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if text.split('\n').any(|line| line.contains(is_hostile)) {
+        let lines: Vec<_> = text.split('\n').map(visible).collect();
+        // If this cannot be written, only the exit code is left.
+        let _ = write!(io::stderr(), "{}", lines.join("\n"));
+        return ExitCode::from(2);
+    }
+    error.exit()
 }

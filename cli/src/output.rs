@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 use std::process::ExitCode;
 
+use policy::text::is_hostile;
+pub use policy::text::visible;
 use serde_json::{Value, json};
 
 /// The answer of a command, as an exit code.
@@ -147,19 +149,29 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
     }
 }
 
-/// Whether a character can control the terminal, reorder the text around it, or hide text.
-pub fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
-}
-
-/// A text that is safe to show on one line of a terminal.
-pub fn visible(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hostile) {
+/// JSON or YAML, with names for the characters that are hostile or that YAML readers take for line breaks: `\u2028`. In
+/// both, such characters occur only inside texts. `wide` writes those that do not fit into four digits.
+fn plain(text: &str, wide: fn(char) -> String) -> Cow<'_, str> {
+    let is_named = |c: char| (!c.is_ascii() || c == '\x7F') && is_hostile(c);
+    if !text.contains(is_named) {
         return Cow::Borrowed(text);
     }
-    let shown = |c: char| if is_hostile(c) { c.escape_unicode().to_string() } else { c.to_string() };
-    Cow::Owned(text.chars().map(shown).collect())
+    let name = |c: char| match u32::from(c) {
+        _ if !is_named(c) => c.to_string(),
+        code @ 0..=0xFFFF => format!("\\u{code:04x}"),
+        _ => wide(c),
+    };
+    Cow::Owned(text.chars().map(name).collect())
+}
+
+/// JSON that is safe to show and to put into a YAML block.
+pub fn plain_json(text: &str) -> Cow<'_, str> {
+    plain(text, |c| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect())
+}
+
+/// JSON that is safe to show and to read as YAML, which knows no surrogates.
+pub fn plain_yaml(text: &str) -> Cow<'_, str> {
+    plain(text, |c| format!("\\U{:08x}", u32::from(c)))
 }
 
 /// Standard output, where answers go. Use `write!`; write errors end the program quietly.
@@ -199,8 +211,7 @@ impl Output {
 
     /// Writes the one JSON object.
     pub fn json(&mut self, value: &Value) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut self.out, value)?;
-        self.out.write_all(b"\n")
+        writeln!(self.out, "{}", plain_json(&format!("{value:#}")))
     }
 
     /// Writes a problem and its excerpt. `label` is its severity.
@@ -255,7 +266,7 @@ fn write_problem(out: &mut impl Write, coloured: bool, style: Style, label: &str
     if let Some(Excerpt { file, line, column, text, mark: (start, length) }) = excerpt {
         let number = line.to_string();
         let margin = " ".repeat(number.len());
-        writeln!(out, " {margin}{} {file}:{line}:{column}", paint(Style::Faint, "-->"))?;
+        writeln!(out, " {margin}{} {}:{line}:{column}", paint(Style::Faint, "-->"), visible(file))?;
         writeln!(out, " {} {text}", paint(Style::Faint, &format!("{number} |")))?;
         let marks = "^".repeat(*length.max(&1));
         writeln!(out, " {margin} {} {}{}", paint(Style::Faint, "|"), " ".repeat(*start), paint(style, &marks))?;

@@ -361,8 +361,15 @@ fn bytes(text: &str) -> Cow<'_, [u8]> {
     if text.is_ascii() {
         return Cow::Borrowed(text.as_bytes());
     }
-    // Other characters cannot come from Envoy. They become a byte that no rule accepts.
-    Cow::Owned(text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0)).collect())
+    // Other characters cannot come from Envoy. In a header they would be their bytes in UTF-8.
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match u8::try_from(u32::from(c)) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    Cow::Owned(bytes)
 }
 
 impl<'a> Record<'a> {

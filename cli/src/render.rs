@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::input::{self, Input};
-use crate::output::{Failure, Outcome, Output, Problem};
+use crate::input::{self, Hidden, Input};
+use crate::output::{Failure, Outcome, Output, Problem, visible};
 use policy::Plugin;
 
 const HELP: &str = "\
@@ -102,6 +102,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         Ok(plugin) => plugin,
         Err(problems) => return found(&problems, out),
     };
+    let hidden = plugin.hidden.clone();
     let rendering = match &args.target {
         Target::Envoy(args) => envoy::render(args, plugin),
         Target::Istio(args) => manifest::istio(args, plugin),
@@ -110,11 +111,13 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     };
     let rendering = match rendering {
         Ok(rendering) => rendering,
-        Err(NotRendered::Policy(problems)) => return found(&problems, out),
-        Err(NotRendered::Failure(failure)) => return Err(failure),
+        Err(reason) => match reason.without_values(&hidden) {
+            NotRendered::Policy(problems) => return found(&problems, out),
+            NotRendered::Failure(failure) => return Err(failure),
+        },
     };
     let made_from = input::name_of(&source.input.file);
-    let files = rendering.with_heads(&made_from);
+    let files = rendering.with_heads(&visible(&made_from));
     if let Some(folder) = &source.out {
         write(folder, &files, source.force)?;
     }
@@ -123,7 +126,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         out.json(&json!({"files": shown, "todo": rendering.todo}))?;
     } else if let Some(folder) = &source.out {
         for (name, _) in &files {
-            writeln!(out, "{}", folder.join(name).display())?;
+            writeln!(out, "{}", visible(&folder.join(name).display().to_string()))?;
         }
     } else {
         for (name, text) in &files {
@@ -149,6 +152,22 @@ enum NotRendered {
     Failure(Failure),
 }
 
+impl NotRendered {
+    /// The same, without what variables became.
+    fn without_values(self, hidden: &Hidden) -> Self {
+        let without = |problem: Problem| {
+            let (text, remedy) = hidden.problem(&problem.place, &problem.problem, &problem.remedy);
+            Problem { problem: text, remedy, ..problem }
+        };
+        let all = |problems: Vec<Problem>| problems.into_iter().map(without).collect();
+        match self {
+            Self::Policy(problems) => Self::Policy(all(problems)),
+            Self::Failure(Failure::Input(problems)) => Self::Failure(Failure::Input(all(problems))),
+            Self::Failure(failure) => Self::Failure(failure),
+        }
+    }
+}
+
 impl From<Failure> for NotRendered {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
@@ -166,7 +185,7 @@ impl Rendering {
         if !self.todo.is_empty() {
             head.push_str(&format!("{} What remains to be done:\n", self.comment));
             for todo in &self.todo {
-                head.push_str(&format!("{} - {todo}\n", self.comment));
+                head.push_str(&format!("{} - {}\n", self.comment, visible(todo)));
             }
         }
         self.files.iter().map(|file| (file.name, format!("{head}\n{}", file.text))).collect()

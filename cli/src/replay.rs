@@ -12,7 +12,7 @@ use policy::Policy;
 use policy::config::compile;
 use serde_json::Value;
 
-use crate::input::{self, Input};
+use crate::input::{self, Hidden, Input};
 use crate::output::{Failure, Outcome, Output};
 use crate::record::{self, Inputs};
 
@@ -55,6 +55,7 @@ pub struct Args {
 pub struct Judge {
     policy: Policy,
     inputs: Inputs,
+    hidden: Hidden,
 }
 
 impl Judge {
@@ -68,7 +69,7 @@ impl Judge {
             policy = compile(json.to_string().as_bytes()).map_or(policy, |compiled| compiled.policy);
         }
         let inputs = Inputs::of(&json, &policy);
-        Ok(Self { policy, inputs })
+        Ok(Self { policy, inputs, hidden: configuration.hidden })
     }
 }
 
@@ -107,6 +108,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     }
     let log = io::Cursor::new(head).chain(log);
     let tally = lines::tally(log, length, &judge, against.as_ref(), args.examples).map_err(unreadable)?;
+    let judges: Vec<_> = std::iter::once(&judge).chain(&against).collect();
+    let tally = tally
+        .map_names(|name| judges.iter().fold(name.to_owned(), |name, judge| judge.hidden.text(&name).into_owned()));
     report::write(&tally, against.is_some(), out)?;
     Ok(if tally.is_complete() { Outcome::Fine } else { Outcome::Found })
 }

@@ -79,7 +79,7 @@ mod rules;
 pub mod scopes;
 mod secrets;
 mod stamp;
-mod text;
+pub mod text;
 
 pub use admission::{Admission, Kind};
 pub use explain::Step;

@@ -1,4 +1,7 @@
-//! Text as Node passes it to the Gateway: header values are bytes, read as Latin-1.
+//! Text as Node passes it to the Gateway: header values are bytes, read as Latin-1. And text as it is shown to people.
+
+use std::borrow::Cow;
+use std::fmt;
 
 /// Whether `byte`, as a Latin-1 character, is white space to JavaScript's `trim` and is allowed in a header value.
 pub(crate) const fn is_blank(byte: u8) -> bool {
@@ -66,29 +69,89 @@ pub(crate) const fn lower_latin1(byte: u8) -> u8 {
 /// How many bytes of a path, a user or a peer are shown to people.
 pub(crate) const SHOWN: usize = 256;
 
+/// Whether a character can control a terminal, change the order of the text around it, or stand there unseen. No text
+/// of a client or a file is shown with such a character in it.
+#[must_use]
+pub const fn is_hostile(c: char) -> bool {
+    match c {
+        // Control characters: C0, DEL, C1.
+        '\0'..='\x1F' | '\x7F'..='\u{9F}'
+        // Characters without a width: soft hyphen, joiners, fillers, invisible operators, byte order mark.
+        | '\u{AD}' | '\u{34F}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{2065}' | '\u{206A}'..='\u{206F}' | '\u{3164}'
+        | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{1BCA0}'..='\u{1BCA3}'
+        | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}'
+        // What changes the direction of writing.
+        | '\u{61C}' | '\u{200E}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}'
+        // Line and paragraph separators, annotations, and what is not a character.
+        | '\u{2028}'..='\u{2029}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FFF9}'..='\u{FFFB}' => true,
+        _ => matches!(c as u32 & 0xFFFF, 0xFFFE | 0xFFFF),
+    }
+}
+
+/// A text on one line for people: hostile characters are shown by their names, such as `\u{202e}`.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hostile(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    Cow::Owned(shown)
+}
+
 /// Bytes in quotes, for people. Escaped and cut like [`Escaped`], but spaces are kept.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let words = bytes.split(|&byte| byte == b' ').map(|bytes| Escaped { bytes, limit: SHOWN }.to_string());
     format!("\"{}\"", words.collect::<Vec<_>>().join(" "))
 }
 
-/// Bytes for a log line or a filter state. Printable ASCII is kept, everything else is escaped. The input is cut after
-/// `limit` bytes.
+/// Bytes for a log line or a filter state. Printable ASCII is kept, everything else is escaped: hostile characters in
+/// UTF-8 by their names, other bytes one by one. The input is cut after `limit` bytes.
 ///
 /// Spaces are escaped too, so that `key=value` stays one word.
-pub(crate) struct Escaped<'a> {
-    pub(crate) bytes: &'a [u8],
-    pub(crate) limit: usize,
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a> {
+    /// What is shown.
+    pub bytes: &'a [u8],
+    /// How many bytes of it.
+    pub limit: usize,
 }
 
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use std::fmt::Write as _;
-        for &byte in self.bytes.iter().take(self.limit) {
+/// The hostile character in UTF-8 that starts with `first`, unless it is an ASCII one, and the bytes behind it.
+#[cold]
+fn hostile(first: u8, behind: &[u8]) -> Option<(char, &[u8])> {
+    let more = match first {
+        0xC2..=0xDF => 1,
+        0xE0..=0xEF => 2,
+        0xF0..=0xF4 => 3,
+        _ => return None,
+    };
+    let mut bytes = [first, 0, 0, 0];
+    let (rest, behind) = behind.split_at_checked(more)?;
+    bytes.iter_mut().skip(1).zip(rest).for_each(|(byte, next)| *byte = *next);
+    let text = std::str::from_utf8(bytes.split_at_checked(more.saturating_add(1))?.0).ok()?;
+    text.chars().next().filter(|c| is_hostile(*c)).map(|c| (c, behind))
+}
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        let mut rest = self.bytes.get(..self.limit).unwrap_or(self.bytes);
+        while let [byte, behind @ ..] = rest {
+            rest = behind;
             match byte {
-                b'"' | b'\\' => write!(f, "\\{}", char::from(byte))?,
-                0x21..=0x7E => f.write_char(char::from(byte))?,
-                _ => write!(f, "\\x{byte:02x}")?,
+                b'"' | b'\\' => write!(f, "\\{}", char::from(*byte))?,
+                0x21..=0x7E => f.write_char(char::from(*byte))?,
+                _ => match hostile(*byte, behind) {
+                    Some((c, behind)) => {
+                        rest = behind;
+                        write!(f, "{}", c.escape_unicode())?;
+                    }
+                    None => write!(f, "\\x{byte:02x}")?,
+                },
             }
         }
         if self.bytes.len() > self.limit {
@@ -139,5 +202,33 @@ mod tests {
         assert_eq!(shown(b"a\"b\\c\n\xFF d", 99), "a\\\"b\\\\c\\x0a\\xff\\x20d");
         assert_eq!(shown(b"abcdef", 3), "abc...");
         assert_eq!(shown(b"abc", 3), "abc");
+        assert_eq!(shown("a\u{202e}ł\u{9b}".as_bytes(), 99), "a\\u{202e}\\xc5\\x82\\u{9b}");
+        assert_eq!(shown("\u{202e}".as_bytes(), 2), "\\xe2\\x80...");
+    }
+
+    #[test]
+    fn no_hostile_character_is_shown_as_it_is() {
+        let hostile = [
+            0..=0x1F,
+            0x7F..=0x9F,
+            0xAD..=0xAD,
+            0x61C..=0x61C,
+            0x200B..=0x200F,
+            0x2028..=0x202E,
+            0x2060..=0x206F,
+            0xFEFF..=0xFEFF,
+            0xFFFE..=0xFFFF,
+            0xE0001..=0xE007F,
+            0x10_FFFE..=0x10_FFFF,
+        ];
+        for c in hostile.into_iter().flatten().filter_map(char::from_u32) {
+            let (text, name) = (format!("a{c}b"), format!("a\\u{{{:x}}}b", u32::from(c)));
+            assert_eq!(visible(&text), name);
+            let escaped = Escaped { bytes: text.as_bytes(), limit: 99 }.to_string();
+            assert_eq!(escaped, if c.is_ascii() { format!("a\\x{:02x}b", u32::from(c)) } else { name });
+        }
+        for text in ["plain \u{e9}\u{142}", "\u{5d0}\u{645}", "\u{a0}\u{2003}\u{202f}", "\u{1f600}", "\u{fffd}"] {
+            assert_eq!(visible(text), text);
+        }
     }
 }

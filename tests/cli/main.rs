@@ -5,6 +5,7 @@ mod envoy;
 mod install;
 mod recording;
 mod requests;
+mod shown;
 mod transcripts;
 mod usage;
 

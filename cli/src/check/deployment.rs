@@ -1,7 +1,9 @@
 //! Checks that neither the filter nor the Gateway can do alone: variables, and whether the two fit together.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
-use policy::config::nearest;
+use policy::config::{MOST_ERRORS, nearest};
 use policy::peer::Address;
 
 use super::finding::{Finding, Level};
@@ -10,7 +12,7 @@ use crate::json5::{Member, Node, Value};
 
 /// Adds the findings.
 pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut Vec<Finding>) {
-    let mut report = Report { configuration, findings };
+    let mut report = Report { configuration, findings, more: BTreeMap::new() };
     report.secrets();
     report.lists(envoy);
     report.networks();
@@ -24,11 +26,14 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
             report.misspelled_keys();
         }
     }
+    report.add_counts();
 }
 
 struct Report<'a> {
     configuration: &'a Configuration,
     findings: &'a mut Vec<Finding>,
+    /// How many findings were left out, by id.
+    more: BTreeMap<&'static str, (Level, usize)>,
 }
 
 impl Report<'_> {
@@ -40,7 +45,20 @@ impl Report<'_> {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.findings.push(Finding::new(self.configuration, id, level, path, problem, remedy));
+        if self.findings.iter().filter(|finding| finding.id == Some(id)).count() < MOST_ERRORS {
+            self.findings.push(Finding::new(self.configuration, id, level, path, problem, remedy));
+        } else {
+            let (_, count) = self.more.entry(id).or_insert((level, 0));
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// A finding for those that were left out.
+    fn add_counts(&mut self) {
+        for (id, (level, count)) in std::mem::take(&mut self.more) {
+            let problem = format!("{count} more like these");
+            self.findings.push(Finding::new(self.configuration, id, level, "", problem, "correct these first"));
+        }
     }
 
     fn at(&self, path: &[&str]) -> Option<&Node> {

@@ -7,9 +7,9 @@ use policy::answer::reply::Reply;
 use policy::{Edit, Kind, Mode, Policy, Refusal, Request, Step, Verdict};
 use serde_json::{Value, json};
 
-use super::fix;
 use super::sent::{Header, Sent};
-use crate::input::{Configuration, is_secret};
+use super::{fix, secret};
+use crate::input::{Configuration, Hidden};
 use crate::output::{Failure, Outcome, Output, Style, visible};
 
 /// The full answer about one request.
@@ -22,6 +22,8 @@ pub struct Answer<'a> {
     verdict: &'static str,
     /// The refusal: in force, only reported, or left to the Gateway.
     refusal: Option<Refusal<'a>>,
+    /// Its code, as it is shown.
+    reason: Option<String>,
     user: Option<&'a [u8]>,
     scopes: Option<String>,
     scopes_because: Option<String>,
@@ -61,6 +63,7 @@ impl<'a> Answer<'a> {
             steps,
             verdict: "refused",
             refusal: None,
+            reason: None,
             user: None,
             scopes: None,
             scopes_because: None,
@@ -109,7 +112,24 @@ impl<'a> Answer<'a> {
             notes.push("filter.mode is \"report\": nothing is refused, and no header is changed".to_owned());
         }
         answer.notes = notes;
+        answer.hide(&configuration.hidden);
         answer
+    }
+
+    /// Hides tokens, and what variables in the configuration became. The request itself is the caller's own.
+    fn hide(&mut self, hidden: &Hidden) {
+        let texts = self.steps.iter_mut().map(|step| &mut step.saw).chain(&mut self.fixes).chain(&mut self.notes);
+        for text in texts.chain(&mut self.scopes_because) {
+            *text = secret::without_tokens(&hidden.text(text));
+        }
+        self.reason = self.refusal.map(|refusal| hidden.text(&refusal.to_string()).into_owned());
+        if let Some(upstream) = &mut self.upstream {
+            let came: Vec<String> = headers_of(self.request).into_iter().map(|(name, _)| name).collect();
+            let names = upstream.set.iter_mut().chain(&mut upstream.headers).map(|(name, _)| name);
+            for name in names.filter(|name| !came.contains(name)) {
+                *name = hidden.text(name).into_owned();
+            }
+        }
     }
 
     /// Writes the answer, and returns whether the request passes.
@@ -129,9 +149,9 @@ impl<'a> Answer<'a> {
         };
         json!({
             "verdict": self.verdict,
-            "reason": self.refusal.map(|refusal| refusal.to_string()),
+            "reason": self.reason,
             "mode": if self.policy.mode() == Mode::Enforce { "enforce" } else { "report" },
-            "user": self.user.map(text_of),
+            "user": self.user.map(|user| secret::without_tokens(&text_of(user))),
             "scopes": self.scopes,
             "scopesBecause": self.scopes_because,
             "request": {
@@ -193,9 +213,11 @@ impl<'a> Answer<'a> {
             "would_refuse" | "delegated" => Style::Doubtful,
             _ => Style::Good,
         };
-        let verdict = match (&self.refusal, &self.user) {
-            (Some(refusal), _) => format!("{}: {refusal}", self.verdict.replace('_', " ")),
-            (None, Some(user)) => format!("{} as {}", self.verdict, visible(&text_of(user))),
+        let verdict = match (&self.reason, &self.user) {
+            (Some(reason), _) => format!("{}: {reason}", self.verdict.replace('_', " ")),
+            (None, Some(user)) => {
+                format!("{} as {}", self.verdict, visible(&secret::without_tokens(&text_of(user))))
+            }
             (None, None) => format!("{}: passes without an identity", self.verdict),
         };
         writeln!(out, "{}", out.paint(style, verdict))?;
@@ -243,22 +265,24 @@ impl<'a> Answer<'a> {
 
     /// The value of a header, or asterisks if it may be a secret.
     fn shown(&self, name: &str, value: &[u8]) -> String {
-        let is_hidden = matches!(name, "authorization" | "proxy-authorization" | "cookie")
-            || is_secret(name)
-            || name.contains("jwt")
-            || name.contains("assertion")
-            || (self.policy.secret_headers().any(|secret| secret.eq_ignore_ascii_case(name)) && value != b"verified")
-            // Proxies authenticate with such headers. X-Forwarded-* and the user header are not credentials.
-            || (!name.starts_with("x-forwarded-")
+        // Proxies authenticate with such headers. X-Forwarded-* and the user header are not credentials.
+        let is_required = || {
+            !name.starts_with("x-forwarded-")
                 && name.as_bytes() != self.policy.user_header()
-                && self.policy.required_headers().iter().any(|required| required.eq_ignore_ascii_case(name)));
+                && self.policy.required_headers().iter().any(|required| required.eq_ignore_ascii_case(name))
+        };
+        // What the filter puts in place of a secret is none.
+        let is_compared =
+            self.policy.secret_headers().any(|secret| secret.eq_ignore_ascii_case(name)) && value != b"verified";
         match text_of(value) {
-            text if is_hidden && !text.is_empty() => "***".to_owned(),
+            text if !text.is_empty() && (secret::is_secret_header(name) || is_required() || is_compared) => {
+                "***".to_owned()
+            }
             // A query may contain a secret too.
             text if matches!(name, ":path" | "referer") && text.contains('?') => {
                 format!("{}?***", text.split('?').next().unwrap_or_default())
             }
-            text => text,
+            text => secret::without_tokens(&text),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::hidden::{Replaced, reference};
 use super::{name_of, read_text};
 use crate::json5::{Node, Value, is_blank};
 use crate::output::Failure;
@@ -74,32 +75,51 @@ impl Environment {
     }
 
     /// Replaces `${NAME}` in every string by the variable's value, and `$${NAME}` by `${NAME}`. Variables that are not
-    /// set stay, and are added to `unresolved`.
-    pub(super) fn substitute(&self, node: &mut Node, unresolved: &mut Vec<(String, String)>) {
-        self.substitute_below(node, "", unresolved);
+    /// set stay, and are added to `unresolved`. Returns what was replaced.
+    pub(super) fn substitute(&self, node: &mut Node, unresolved: &mut Vec<(String, String)>) -> Vec<Replaced> {
+        let mut replaced = Vec::new();
+        self.substitute_below(node, "", unresolved, &mut replaced);
+        replaced
     }
 
-    fn substitute_below(&self, node: &mut Node, path: &str, unresolved: &mut Vec<(String, String)>) {
+    fn substitute_below(
+        &self,
+        node: &mut Node,
+        path: &str,
+        unresolved: &mut Vec<(String, String)>,
+        replaced: &mut Vec<Replaced>,
+    ) {
         match &mut node.value {
             Value::String(text) if text.contains("${") => {
-                *text = self.substituted(text, |name| unresolved.push((path.to_owned(), name.to_owned())));
+                let (mut missing, mut variables) = (Vec::new(), Vec::new());
+                let value = self.substituted(text, |name, value| match value {
+                    Some(value) => variables.push((name.to_owned(), value.to_owned())),
+                    None => missing.push((path.to_owned(), name.to_owned())),
+                });
+                unresolved.extend(missing);
+                let written = std::mem::replace(text, value.clone());
+                if !variables.is_empty() {
+                    replaced.push(Replaced { path: path.to_owned(), written, value, variables });
+                }
             }
             Value::List(items) => {
                 for (at, item) in items.iter_mut().enumerate() {
-                    self.substitute_below(item, &format!("{path}[{at}]"), unresolved);
+                    self.substitute_below(item, &format!("{path}[{at}]"), unresolved, replaced);
                 }
             }
             Value::Object(members) => {
                 let dot = if path.is_empty() { "" } else { "." };
                 for member in members {
-                    self.substitute_below(&mut member.node, &format!("{path}{dot}{}", member.key), unresolved);
+                    let path = format!("{path}{dot}{}", member.key);
+                    self.substitute_below(&mut member.node, &path, unresolved, replaced);
                 }
             }
             _ => {}
         }
     }
 
-    fn substituted(&self, text: &str, mut missing: impl FnMut(&str)) -> String {
+    /// Calls `found` with the name of each variable, and with its value if it is set.
+    fn substituted(&self, text: &str, mut found: impl FnMut(&str, Option<&str>)) -> String {
         let mut whole = String::new();
         let mut rest = text;
         while let Some(at) = rest.find('$') {
@@ -110,12 +130,11 @@ impl Environment {
                 whole.push_str(&format!("${{{name}}}"));
                 rest = behind;
             } else if let Some((name, behind)) = reference(rest) {
-                match self.get(name) {
-                    Some((value, _)) => whole.push_str(value),
-                    None => {
-                        missing(name);
-                        whole.push_str(&format!("${{{name}}}"));
-                    }
+                let value = self.get(name).map(|(value, _)| value);
+                found(name, value);
+                match value {
+                    Some(value) => whole.push_str(value),
+                    None => whole.push_str(&format!("${{{name}}}")),
                 }
                 rest = behind;
             } else {
@@ -131,14 +150,6 @@ impl Environment {
 /// Whether a text contains a `${NAME}`.
 pub fn has_reference(text: &str) -> bool {
     text.match_indices('$').any(|(at, _)| text.get(at..).and_then(reference).is_some())
-}
-
-/// `${NAME}` at the start of a text: the name, and the rest of the text.
-fn reference(text: &str) -> Option<(&str, &str)> {
-    let (name, behind) = text.strip_prefix("${")?.split_once('}')?;
-    let is_name = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-        && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-    is_name.then_some((name, behind))
 }
 
 /// Reads assignments as dotenv does, which the Gateway uses: `NAME=value` or `NAME: value`, optionally with `export` in
@@ -283,7 +294,12 @@ mod tests {
             ("${EMPTY}${NONE}", "${EMPTY}${NONE}", &["EMPTY", "NONE"]),
         ] {
             let mut missing = Vec::new();
-            assert_eq!(environment.substituted(text, |name| missing.push(name.to_owned())), expected, "{text}");
+            let found = environment.substituted(text, |name, value| {
+                if value.is_none() {
+                    missing.push(name.to_owned());
+                }
+            });
+            assert_eq!(found, expected, "{text}");
             assert_eq!(missing, unset, "{text}");
         }
     }

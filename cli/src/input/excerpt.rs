@@ -1,21 +1,47 @@
 //! A line of a source file that is safe to show: no secrets, no control characters, and no wider than a screen.
 
+use std::ops::Range;
+
+use policy::text::is_hostile;
+
 use crate::json5::Span;
-use crate::output::{Excerpt, is_hostile};
+use crate::output::Excerpt;
 
 /// The most characters of a line that are shown.
 const WIDTH: usize = 110;
 /// The characters before the mark in a longer line.
 const BEFORE: usize = 50;
 
-/// The line in which a part of a text starts.
-pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
+/// The bytes before and after the start of the mark that are looked at, in a file of one long line.
+const LOOKED_AT: usize = 4096;
+
+/// The line in which a part of a text starts. `secrets` are those of the text, and `hidden` finds further parts of a
+/// line that are not shown.
+pub fn of(
+    file: &str,
+    text: &str,
+    span: Span,
+    secrets: &[Range<usize>],
+    hidden: impl FnOnce(&str) -> Vec<Range<usize>>,
+) -> Excerpt {
     let before = text.get(..span.start).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
-    let line = text.get(start..).unwrap_or_default().lines().next().unwrap_or_default();
-    let in_line = span.start.saturating_sub(start).min(line.len());
-    let marked = span.end.saturating_sub(span.start).min(line.len().saturating_sub(in_line));
-    let secrets = secrets(line);
+    let line = text.get(start..).unwrap_or_default();
+    let line = line.get(..line.find('\n').unwrap_or(line.len())).unwrap_or_default();
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let at = span.start.saturating_sub(start).min(line.len());
+    let marked = span.end.saturating_sub(span.start).min(line.len().saturating_sub(at));
+    let first = line.floor_char_boundary(at.saturating_sub(LOOKED_AT));
+    let line = line.get(first..line.ceil_char_boundary(at.saturating_add(LOOKED_AT))).unwrap_or_default();
+    let in_line = at.saturating_sub(first);
+    // The secrets in this part of the line, by their positions in it.
+    let begin = start.saturating_add(first);
+    let from = secrets.partition_point(|secret| secret.end <= begin);
+    let near = secrets.get(from..).unwrap_or_default().iter();
+    let near = near.take_while(|secret| secret.start < begin.saturating_add(line.len()));
+    let mut secrets: Vec<_> =
+        near.map(|secret| secret.start.saturating_sub(begin)..secret.end.saturating_sub(begin)).collect();
+    secrets.extend(hidden(line));
 
     let (mut shown, mut mark) = (Vec::new(), None);
     let mut length = 0_usize;
@@ -23,8 +49,8 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
         if at >= in_line && mark.is_none() {
             mark = Some(shown.len());
         }
-        let hidden = secrets.iter().find(|secret| secret.contains(&at));
-        let visible: Vec<char> = match hidden {
+        let secret = secrets.iter().find(|secret| secret.contains(&at));
+        let visible: Vec<char> = match secret {
             // Every secret gets the same number of asterisks, so that its length is not shown either.
             Some(secret) if secret.start == at => vec!['*'; 3],
             Some(_) => Vec::new(),
@@ -38,10 +64,11 @@ pub fn of(file: &str, text: &str, span: Span) -> Excerpt {
         shown.extend(visible);
     }
     let mark = mark.unwrap_or(shown.len());
-    let from = if shown.len() > WIDTH { mark.saturating_sub(BEFORE) } else { 0 };
+    let is_cut = first > 0 || shown.len() > WIDTH;
+    let from = if is_cut { mark.saturating_sub(BEFORE) } else { 0 };
     let to = shown.len().min(from.saturating_add(WIDTH));
     let cut: String = shown.get(from..to).unwrap_or_default().iter().collect();
-    let ellipsis = if from > 0 { "…" } else { "" };
+    let ellipsis = if from > 0 || first > 0 { "…" } else { "" };
     let text = format!("{ellipsis}{cut}{}", if to < shown.len() { "…" } else { "" });
     let offset = mark.saturating_sub(from).saturating_add(ellipsis.chars().count());
     Excerpt {
@@ -61,8 +88,19 @@ pub fn is_secret(key: &str) -> bool {
         .any(|word| key.contains(word))
 }
 
-/// The parts of a line that are values of secret keys. They are also found in comments, and in invalid JSON5.
-fn secrets(line: &str) -> Vec<std::ops::Range<usize>> {
+/// The parts of a text that are values of secret keys, in order. They are also found in comments, and in invalid JSON5.
+pub fn secrets(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0_usize;
+    for line in text.split('\n') {
+        let place = |secret: Range<usize>| secret.start.saturating_add(start)..secret.end.saturating_add(start);
+        found.extend(secrets_of_line(line).into_iter().map(place));
+        start = start.saturating_add(line.len()).saturating_add(1);
+    }
+    found
+}
+
+fn secrets_of_line(line: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(colon) = line.get(from..).and_then(|rest| rest.find(':')).map(|at| at.saturating_add(from)) {
@@ -119,7 +157,7 @@ mod tests {
     /// The excerpt for the first occurrence of `marked`.
     fn excerpt(text: &str, marked: &str) -> Excerpt {
         let start = text.find(marked).unwrap();
-        of("a.json", text, Span { file: 0, start, end: start + marked.len() })
+        of("a.json", text, Span { file: 0, start, end: start + marked.len() }, &secrets(text), |_| Vec::new())
     }
 
     /// The marked part of the line.
@@ -145,7 +183,13 @@ mod tests {
         let cut = excerpt(&long, "b: 2");
         assert_eq!((marked(&cut).as_str(), cut.column), ("b: 2", 509));
         assert!(cut.text.chars().count() <= WIDTH + 2 && cut.text.starts_with('…') && cut.text.ends_with('…'));
-        let end = of("a.json", "{a: 1\n", Span { file: 0, start: 5, end: 5 });
+        let secret = format!("{{token: '{}', b: 2, c: '{}'}}", "s3cr3t".repeat(2000), "y".repeat(9000));
+        let cut = excerpt(&secret, "b: 2");
+        assert_eq!(
+            (marked(&cut).as_str(), cut.text.contains("s3cr3t"), cut.text.starts_with('…')),
+            ("b: 2", false, true)
+        );
+        let end = of("a.json", "{a: 1\n", Span { file: 0, start: 5, end: 5 }, &[], |_| Vec::new());
         assert_eq!((end.line, end.column, end.mark), (1, 6, (5, 1)));
     }
 
@@ -164,11 +208,11 @@ mod tests {
             "clientSecret:'hunter2',privateKey:'hunter2'",
             "OPENCLAW_GATEWAY_TOKEN: 'hunter2'",
         ] {
-            let shown = of("a.json", line, Span { file: 0, start: 0, end: 1 }).text;
+            let shown = of("a.json", line, Span { file: 0, start: 0, end: 1 }, &secrets(line), |_| Vec::new()).text;
             assert!(!shown.contains("hunter2") && shown.contains("***"), "{line} is shown as {shown}");
         }
         let plain = "userHeader: 'x-user', allowUsers: ['nick'], keys: 2";
-        assert_eq!(of("a.json", plain, Span { file: 0, start: 0, end: 1 }).text, plain);
+        assert_eq!(of("a.json", plain, Span { file: 0, start: 0, end: 1 }, &[], |_| Vec::new()).text, plain);
     }
 
     proptest! {
@@ -176,7 +220,7 @@ mod tests {
 
         #[test]
         fn no_place_in_no_text_makes_it_panic(text in "(\\PC|\n|\t|token: ?['\"]){0,40}", start in 0_usize..60, length in 0_usize..60) {
-            let shown = of("a.json", &text, Span { file: 0, start, end: start + length });
+            let shown = of("a.json", &text, Span { file: 0, start, end: start + length }, &secrets(&text), |_| Vec::new());
             prop_assert!(shown.text.chars().count() <= WIDTH + 2);
             prop_assert!(!shown.text.chars().any(char::is_control));
         }

@@ -2,13 +2,16 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::{SourceFile, is_stdin, name_of, read_document};
+use super::{MAX_BYTES, SourceFile, is_stdin, name_of, read_document};
 use crate::json5::{Member, Node, Value};
 use crate::output::Failure;
 
 const INCLUDE: &str = "$include";
 /// How deeply includes may be nested.
 const MAX_DEPTH: usize = 10;
+/// How many files are included in all. Each counts as often as it is included: a few files that include each other in
+/// lists would otherwise become a document without end.
+const MAX_FILES: usize = 1000;
 
 /// Replaces every object that has an include. The included files are merged in order, and the object's other keys are
 /// merged on top.
@@ -90,9 +93,21 @@ impl Resolver<'_> {
         if self.chain.len() > MAX_DEPTH {
             return Err(self.error(&format!("nests includes more than {MAX_DEPTH} levels deep"), "use fewer levels"));
         }
+        if self.files.len() > MAX_FILES {
+            return Err(self.error(&format!("includes more than {MAX_FILES} files in all"), "include fewer files"));
+        }
+        // A pipe has no end before somebody writes to it.
+        if path.metadata().is_ok_and(|data| !data.is_file()) {
+            return Err(self.error(&format!("includes {name:?}, which is not a regular file"), "include a file"));
+        }
         // Shown relative to the current folder, as an operator would write it.
         let shown = std::env::current_dir().ok().and_then(|here| path.strip_prefix(here).ok()).unwrap_or(&path);
         let mut node = read_document(shown, self.files)?;
+        let total = self.files.iter().map(|file| file.text.len()).fold(0, usize::saturating_add);
+        if u64::try_from(total).unwrap_or(u64::MAX) > MAX_BYTES {
+            let problem = format!("and its includes have more than {} MiB in all", MAX_BYTES >> 20);
+            return Err(self.error(&problem, "include fewer or smaller files"));
+        }
         self.chain.push(path);
         self.resolve(&mut node)?;
         self.chain.pop();

@@ -9,7 +9,7 @@ use super::template::Template;
 use super::yaml::{indented, member, quoted};
 use super::{NotRendered, Proxies, Rendered, Rendering, Source, socket};
 use crate::input::Input;
-use crate::output::Failure;
+use crate::output::{Failure, plain_json};
 use crate::record::{self, Inputs};
 
 const BOOTSTRAP: &str = include_str!("../../../envoy/envoy.yaml");
@@ -95,9 +95,12 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     );
     let policy = plugin.policy()?;
     let mut inputs = vec![Inputs::of(&plugin.json(), &policy)];
+    let mut others = Vec::new();
     for file in &args.record_for {
         let other = Plugin::read(&Input { file: file.clone(), ..Input::default() })?.map_err(NotRendered::Policy)?;
-        inputs.push(Inputs::of(&other.json(), &other.policy()?));
+        let policy = other.policy().map_err(|reason| reason.without_values(&other.hidden))?;
+        inputs.push(Inputs::of(&other.json(), &policy));
+        others.push(other.hidden);
     }
 
     let folder = match (&args.folder, &args.source.out) {
@@ -105,12 +108,13 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
         (None, Some(out)) => std::path::absolute(out).unwrap_or_else(|_| out.clone()),
         (None, None) => PathBuf::from("/etc/envoy"),
     };
-    let bootstrap = bootstrap(args, &folder, &state, args.record.then_some(inputs.as_slice()))?;
+    let bootstrap = bootstrap(args, &folder, &state, args.record.then_some(inputs.as_slice()))
+        .map_err(|failure| others.iter().fold(failure.into(), NotRendered::without_values))?;
     let mut filter = Template::new("envoy/filter.yaml", FILTER);
     filter.replace_lines("# The filter and its policy", "resources:", HEAD_OF_FILTER)?;
     filter.replace("dist/openclaw-trusted-proxy.wasm", &quoted(&args.module.to_string_lossy()))?;
     let mut filter = filter.into_text();
-    filter.push_str(&indented(&serde_json::to_string_pretty(&plugin.json()).unwrap_or_default(), 12));
+    filter.push_str(&indented(&plain_json(&format!("{:#}", plugin.json())), 12));
 
     if args.cert.is_none() {
         todo.push(

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::policy::Plugin;
 use super::{NotRendered, Rendered, Rendering, Source, address};
+use crate::output::plain_json;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -56,6 +57,6 @@ pub fn render(args: &Args, plugin: &Plugin) -> Result<Rendering, NotRendered> {
     if origins.is_none_or(Vec::is_empty) {
         todo.push("list the Control UI's origin in controlUi.allowedOrigins, here and in the policy".to_owned());
     }
-    let text = serde_json::to_string_pretty(&json!({"gateway": gateway})).unwrap_or_default() + "\n";
+    let text = format!("{}\n", plain_json(&format!("{:#}", json!({"gateway": gateway}))));
     Ok(Rendering { files: vec![Rendered { name: "openclaw.json", text }], todo, comment: "//" })
 }

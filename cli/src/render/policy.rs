@@ -5,7 +5,7 @@ use policy::config::{Key, compile, keys};
 use serde_json::{Map, Value, json};
 
 use super::NotRendered;
-use crate::input::Input;
+use crate::input::{Hidden, Input};
 use crate::output::{Failure, Problem};
 
 /// A plugin configuration that compiles.
@@ -16,6 +16,8 @@ pub struct Plugin {
     pub filter: Map<String, Value>,
     /// Whether the operator has settings under `filter`.
     pub has_filter: bool,
+    /// Hides in messages what variables became.
+    pub hidden: Hidden,
 }
 
 /// Keys that the filter rejects or does not read, and that are often secret.
@@ -66,7 +68,7 @@ impl Plugin {
         let gateway = object(&read_part(&part("gateway"), &mut vec!["gateway"]));
         let filter = object(&part("filter"));
         let has_filter = !filter.is_empty();
-        Ok(Ok(Self { gateway, filter, has_filter }))
+        Ok(Ok(Self { gateway, filter, has_filter, hidden: configuration.hidden }))
     }
 
     /// The whole: `{"gateway": …, "filter": …}`.

@@ -2,9 +2,15 @@
 
 use serde_json::{Map, Value};
 
-/// A text as a quoted YAML string. JSON strings are valid YAML strings.
+use crate::output::plain_yaml;
+
+/// A text as a quoted YAML string. JSON strings are valid YAML strings, except for some characters that are escaped.
 pub fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+    one_line(&Value::from(text))
+}
+
+fn one_line(value: &Value) -> String {
+    plain_yaml(&value.to_string()).into_owned()
 }
 
 fn key(name: &str) -> String {
@@ -27,7 +33,7 @@ pub fn member(name: &str, value: &Value, indent: usize) -> String {
     let start = format!("{}{}", " ".repeat(indent), key(name));
     match value {
         Value::Object(inner) if !inner.is_empty() => format!("{start}:\n{}", block(inner, indent.saturating_add(2))),
-        value => format!("{start}: {value}\n"),
+        value => format!("{start}: {}\n", one_line(value)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use serde_json::{Value, json};
 
 use super::tally::{Example, Group, Tally, Verdict};
-use crate::output::{Output, Style};
+use crate::output::{Output, Style, visible};
 use crate::record::Unjudged;
 
 /// Writes the report.
@@ -41,7 +41,7 @@ fn write_text(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()>
         write_group(out, group, &name)?;
     }
     for (status, group) in &tally.unseen {
-        write_group(out, group, &format!("never reached the filter: Envoy itself answered {status}"))?;
+        write_group(out, group, &format!("never reached the filter: Envoy itself answered {}", visible(status)))?;
     }
     write_doubts(tally, out)?;
     if compared {
@@ -71,7 +71,7 @@ fn write_doubts(tally: &Tally, out: &mut Output) -> io::Result<()> {
         write_group(out, &tally.unrecorded, "without \"recorded\": configure the log as `render envoy --record` does")?;
     }
     for (why, group) in &tally.lacking {
-        write_group(out, group, &explained(why))?;
+        write_group(out, group, &visible(&explained(why)))?;
     }
     Ok(())
 }
@@ -118,7 +118,7 @@ fn write_group(out: &mut Output, group: &Group, name: &(impl Display + ?Sized)) 
             write!(out, "  user {user}")?;
         }
         if !note.is_empty() {
-            write!(out, "  {note}")?;
+            write!(out, "  {}", visible(note))?;
         }
         writeln!(out)?;
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use policy::scopes::Scopes;
+use policy::text::Escaped;
 use policy::{Kind, Mode, Request};
 use serde::Deserialize;
 
@@ -117,9 +118,7 @@ fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
 
 /// Bytes as shown to people: other than printable ASCII is escaped, and long values are cut.
 fn shown(bytes: &[u8]) -> String {
-    const SHOWN: usize = 200;
-    let text: String = bytes.iter().take(SHOWN).flat_map(|byte| byte.escape_ascii()).map(char::from).collect();
-    if bytes.len() > SHOWN { text + "..." } else { text }
+    Escaped { bytes, limit: 200 }.to_string()
 }
 
 impl Tally {
@@ -145,6 +144,29 @@ impl Tally {
         self.broken.take(other.broken, most, lines);
         self.compared = self.compared.saturating_add(other.compared);
         self.lines = self.lines.saturating_add(other.lines);
+    }
+
+    /// Changes what is named as the configuration has it: the names of headers and of filter states.
+    pub fn map_names(mut self, change: impl Fn(&str) -> String) -> Self {
+        fn all<K: Ord>(groups: BTreeMap<K, Group>, most: usize, change: impl Fn(K) -> K) -> BTreeMap<K, Group> {
+            let mut changed: BTreeMap<K, Group> = BTreeMap::new();
+            for (key, group) in groups {
+                changed.entry(change(key)).or_default().take(group, most, 0);
+            }
+            changed
+        }
+        let verdict = |Verdict { result, reason }| Verdict { result, reason: change(&reason) };
+        self.verdicts = all(self.verdicts, self.most, verdict);
+        self.changes = all(self.changes, self.most, |(old, new, what)| (verdict(old), verdict(new), what));
+        self.lacking = all(self.lacking, self.most, |why| match why {
+            Unjudged::Lacks(field) => Unjudged::Lacks(change(&field)),
+            Unjudged::UnclearCopies(name) => Unjudged::UnclearCopies(change(&name)),
+            Unjudged::Unreadable => Unjudged::Unreadable,
+        });
+        for example in &mut self.otherwise.examples {
+            example.note = change(&example.note);
+        }
+        self
     }
 
     /// Counts a line that cannot be read: it is too long, or is not a JSON object.

@@ -60,8 +60,8 @@ pub fn compile(json: &[u8]) -> Result<Compiled, ConfigErrors> {
         }
     };
     match compiled {
-        Some(compiled) if reader.errors.is_empty() => Ok(compiled),
-        _ => Err(ConfigErrors(reader.errors)),
+        Some(compiled) if reader.is_good() => Ok(compiled),
+        _ => Err(reader.into_errors()),
     }
 }
 

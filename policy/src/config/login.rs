@@ -3,6 +3,7 @@
 
 use super::audit::Audit;
 use super::header_names::{is_reserved, is_token};
+use super::json::Node;
 use super::keys;
 use super::reader::{Cursor, Reader};
 use super::shapes::DIGEST_REMEDY;
@@ -45,7 +46,12 @@ fn read_digests(reader: &mut Reader, audit: &mut Audit, entry: &Cursor<'_>) -> V
     reader.known_keys(entry, keys::REQUIRED_VALUE_NAMES);
     let list = entry.member("sha256");
     let texts = reader.strings(&list).unwrap_or_default();
-    if texts.is_empty() && reader.errors.last().is_none_or(|error| !error.path.starts_with(&entry.path)) {
+    let is_empty = |node: Option<&Node>| match node {
+        Some(Node::List(items)) => items.is_empty(),
+        Some(Node::Object(members)) => members.is_empty(),
+        _ => false,
+    };
+    if is_empty(list.node) || is_empty(entry.node) {
         reader.error(&list, "has no digest", DIGEST_REMEDY);
     }
     let mut digests = Vec::with_capacity(texts.len());

@@ -20,5 +20,5 @@ mod shapes;
 
 pub use audit::{Finding, Severity};
 pub use compile::{Compiled, compile};
-pub use reader::{ConfigError, ConfigErrors, nearest};
+pub use reader::{ConfigError, ConfigErrors, MOST_ERRORS, nearest};
 pub use shapes::Key;

@@ -4,6 +4,10 @@ use std::fmt;
 
 use super::json::Node;
 
+/// How many errors are reported. If there are more, the last one says how many: a list of 100,000 bad entries should
+/// not fill a disk with log lines.
+pub const MOST_ERRORS: usize = 100;
+
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
@@ -21,9 +25,10 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order found. Displays one line for each error.
+/// What is wrong with a configuration, in the order found: everything, or the first [`MOST_ERRORS`] and a count of the
+/// others. Displays one line for each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigErrors(pub(super) Vec<ConfigError>);
+pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
     /// The errors.
@@ -93,13 +98,32 @@ impl<'n> Cursor<'n> {
 /// Collects errors while values are read. A value that is wrong reads as absent.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    pub(super) errors: Vec<ConfigError>,
+    errors: Vec<ConfigError>,
+    left_out: usize,
 }
 
 impl Reader {
     pub(super) fn error(&mut self, cursor: &Cursor<'_>, problem: impl Into<String>, remedy: impl Into<String>) {
+        if self.errors.len() == MOST_ERRORS {
+            self.left_out = self.left_out.saturating_add(1);
+            return;
+        }
         let (path, problem, remedy) = (cursor.shown().to_owned(), problem.into(), remedy.into());
         self.errors.push(ConfigError { path, problem, remedy });
+    }
+
+    /// Whether there was no error.
+    pub(super) const fn is_good(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// All errors, or the first of them and how many more there are.
+    pub(super) fn into_errors(mut self) -> ConfigErrors {
+        if self.left_out > 0 {
+            let (path, problem) = ("configuration".to_owned(), format!("has {} more errors", self.left_out));
+            self.errors.push(ConfigError { path, problem, remedy: "correct these first".to_owned() });
+        }
+        ConfigErrors(self.errors)
     }
 
     fn wrong_type(&mut self, cursor: &Cursor<'_>, node: &Node, wanted: &str) {

@@ -1,7 +1,7 @@
 //! Invalid configurations and their errors: where, what, and what to write instead. Valid ones and their findings.
 
 use policy::config::schema::documented;
-use policy::config::{Severity, compile, gateway_keys as keys_of_the_gateway, keys};
+use policy::config::{MOST_ERRORS, Severity, compile, gateway_keys as keys_of_the_gateway, keys};
 use serde_json::{Value, json};
 
 use crate::configurations::{PROXIES, bad, doubtful, good, with, without};
@@ -76,6 +76,23 @@ fn all_errors_are_told_at_once() {
     }
     assert_eq!(errors.len(), 9, "{errors:#?}");
     assert_eq!(compile(config.to_string().as_bytes()).unwrap_err().to_string(), errors.join("\n"));
+}
+
+#[test]
+fn a_long_list_of_errors_is_cut_and_counted() {
+    let config = |bad: usize| {
+        json!({"gateway": {
+            "trustedProxies": vec!["proxy.internal"; bad],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}},
+        }})
+    };
+    let hundred = errors(&config(MOST_ERRORS));
+    assert_eq!(hundred.len(), MOST_ERRORS);
+    assert!(hundred.iter().all(|error| error.contains("is a name")), "{hundred:#?}");
+    let more = errors(&config(100_000));
+    assert_eq!(more.len(), MOST_ERRORS + 1);
+    assert_eq!(more[..MOST_ERRORS], hundred);
+    assert_eq!(more[MOST_ERRORS], "configuration: has 99900 more errors; correct these first");
 }
 
 #[test]
