@@ -9,6 +9,7 @@ use std::time::Duration;
 use harness::wire::{Connection, Response};
 
 use crate::attack::frames::Client;
+use crate::attack::http3;
 use crate::attack::place::Address;
 use crate::attack::suite::{How, Shot};
 
@@ -100,16 +101,24 @@ fn open(address: &Address, patience: Duration) -> io::Result<Stream> {
             stream.set_write_timeout(Some(patience))?;
             Stream::Unix(stream)
         }
+        Address::Quic(..) => return Err(Error::other("this listener speaks QUIC only")),
     })
 }
 
 /// Plays a shot. `patience` only ends shots that would hang. `after` runs before the connection is closed.
 pub fn play(shot: &Shot, address: &Address, patience: Duration, after: impl FnOnce()) -> Vec<Got> {
     let mut got = Vec::new();
-    let result = open(address, patience).and_then(|stream| match shot.how {
-        How::Http1 => http1(shot, stream, &mut got, after),
-        How::Http2 => http2(shot, stream, &mut got, after),
-    });
+    let result = match (shot.how, address) {
+        (How::Http3 { from, .. } | How::MovingHttp3 { from, .. }, Address::Quic(server, certificate)) => {
+            let client = http3::Client::open(*server, from.into(), certificate, patience);
+            client.and_then(|client| http3(shot, &client, &mut got, after))
+        }
+        (How::Http3 { .. } | How::MovingHttp3 { .. }, _) => Err(Error::other("this listener does not speak QUIC")),
+        (how, _) => open(address, patience).and_then(|stream| match how {
+            How::Http2 => http2(shot, stream, &mut got, after),
+            _ => http1(shot, stream, &mut got, after),
+        }),
+    };
     if let Err(error) = result {
         got.push(of_error(&error));
     }
@@ -189,6 +198,37 @@ fn http2(shot: &Shot, stream: Stream, got: &mut Vec<Got>, after: impl FnOnce()) 
                 None => Got::Nothing,
             });
         }
+    }
+    after();
+    Ok(())
+}
+
+fn http3(shot: &Shot, client: &http3::Client, got: &mut Vec<Got>, after: impl FnOnce()) -> io::Result<()> {
+    let mut streams = Vec::new();
+    for (index, step) in shot.steps.iter().enumerate() {
+        if let (How::MovingHttp3 { then, .. }, 1) = (shot.how, index) {
+            client.move_to(then.into())?;
+        }
+        let ends = !matches!(shot.how, How::Http3 { ends: false, .. });
+        let (answer, stream) = match client.ask(&step.bytes, ends) {
+            Ok(answered) => answered,
+            // A stream may be reset and the connection go on.
+            Err(error) if matches!(of_error(&error), Got::Nothing) => {
+                got.push(Got::Nothing);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        streams.push(stream);
+        got.push(match answer.status {
+            Some(status) => Got::Answer {
+                status,
+                reason: reason_of(&answer.body),
+                text: String::from_utf8_lossy(&answer.body).into_owned(),
+                grpc: None,
+            },
+            None => Got::Nothing,
+        });
     }
     after();
     Ok(())

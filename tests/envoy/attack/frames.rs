@@ -215,7 +215,7 @@ fn grpc_status(block: &[u8]) -> Option<u16> {
 }
 
 /// Huffman-coded digits (RFC 7541, appendix B): 0 to 2 take five bits, 3 to 9 take six.
-fn huffman_number(bytes: &[u8]) -> Option<u16> {
+pub fn huffman_number(bytes: &[u8]) -> Option<u16> {
     let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
     let number = |bits: &[u8]| bits.iter().fold(0_u16, |all, bit| all << 1 | u16::from(*bit));
     let mut rest = bits.as_slice();

@@ -6,7 +6,9 @@
 mod drive;
 mod families;
 mod frames;
+mod http3;
 mod place;
+mod policies;
 mod report;
 mod suite;
 mod upstream;

@@ -1,13 +1,13 @@
 //! The suite's one Envoy: a listener for every mode that a family uses, with and without the filter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use harness::envoy::{self, Envoy, FILTER, Scratch};
 use serde_json::{Value, json};
 
-use crate::attack::suite::PROXY;
+use crate::attack::suite::{LOCAL_PROXY, PROXY};
 
 /// A listener and the policy of its filter.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct Mode {
     pub anonymous_upgrades: Vec<&'static str>,
     pub own: Vec<&'static str>,
     pub delegates: bool,
+    /// Users who may arrive, besides Nick.
+    pub users: Vec<&'static str>,
+    /// The plugin's name in Envoy, if it is not that of the listener.
+    pub plugin: Option<&'static str>,
 }
 
 /// How connections arrive.
@@ -39,6 +43,35 @@ pub enum Entrance {
     Pipe,
     /// An internal listener, behind a TCP proxy in the same Envoy.
     Internal,
+    /// QUIC. The peer is the address of the datagrams.
+    Quic,
+}
+
+/// Modes that have a listener for QUIC as well, with the same policy, and its name. There the proxy is an address of
+/// this host.
+const OVER_QUIC: [(&str, &str); 17] = [
+    ("remote address", "remote address, HTTP/3"),
+    ("header address", "header address, HTTP/3"),
+    ("connection's filter state", "connection's filter state, HTTP/3"),
+    ("no such filter state", "no such filter state, HTTP/3"),
+    ("ceilings", "ceilings, HTTP/3"),
+    ("prefix", "prefix, HTTP/3"),
+    ("Tailscale", "Tailscale, HTTP/3"),
+    ("other sites", "other sites, HTTP/3"),
+    ("hidden reasons", "hidden reasons, HTTP/3"),
+    ("raw", "raw, HTTP/3"),
+    ("example", "example, HTTP/3"),
+    ("paths as they come", "paths as they come, HTTP/3"),
+    ("required headers", "required headers, HTTP/3"),
+    ("renamed user header", "renamed user header, HTTP/3"),
+    ("nothing appended, no fallback", "nothing appended, no fallback, HTTP/3"),
+    ("any origin", "any origin, HTTP/3"),
+    ("delegate", "delegate, HTTP/3"),
+];
+
+/// The mode that is the same over QUIC.
+pub fn over_quic(mode: &str) -> Option<&'static str> {
+    OVER_QUIC.iter().find(|(over_tcp, _)| *over_tcp == mode).map(|(_, name)| *name)
 }
 
 const CLUSTER: &str = "upstream";
@@ -85,6 +118,28 @@ fn mode(name: &'static str, gateway: &Value, filter: &Value, manager: Value) -> 
             "/v1/embeddings",
         ],
         delegates: false,
+        users: Vec::new(),
+        plugin: None,
+    }
+}
+
+/// Nick has little, the admins have all, and who is neither may read. Everybody may come in.
+fn ceilings(name: &'static str, separator: &str, refusal: &str) -> Mode {
+    let filter = json!({"webSocketRefusal": refusal, "scopes": {
+        "users": {"nick@example.com": ["operator.write"], "*": ["operator.read"]},
+        "groupsHeader": "x-idp-groups",
+        "groupsSeparator": separator,
+        "groups": {"admins": ["operator.admin"]},
+    }});
+    Mode {
+        users: vec!["Nick@Example.COM", "NICK@EXAMPLE.COM", "eve@example.com"],
+        delegates: refusal == "delegate",
+        ..mode(
+            name,
+            &json!({"auth": {"trustedProxy": {"allowUsers": []}}}),
+            &filter,
+            json!({"use_remote_address": true}),
+        )
     }
 }
 
@@ -126,7 +181,7 @@ pub fn modes() -> Vec<Mode> {
         "auth": {"trustedProxy": {"allowLoopback": true}},
     });
     let none = json!({});
-    vec![
+    let mut modes = vec![
         // Nothing is sanitized before the filter: paths are not normalized, and every header name passes, up to 60
         // KiB.
         mode("raw", &none, &none, connection.clone()),
@@ -257,13 +312,62 @@ pub fn modes() -> Vec<Mode> {
         ),
         // Origins.
         mode("any origin", &json!({"controlUi": {"allowedOrigins": ["*"]}}), &none, connection.clone()),
+        // The newer settings.
+        ceilings("ceilings", ",", "close"),
+        ceilings("ceilings, groups with a bar", "|", "close"),
+        ceilings("ceilings, groups with a space", " ", "close"),
+        ceilings("ceilings, delegated", ";", "delegate"),
+        mode("prefix", &none, &json!({"userPrefix": "accounts.google.com:"}), connection.clone()),
+        mode(
+            "Tailscale",
+            &json!({"auth": {"allowTailscale": true}, "controlUi": {"allowedOrigins": ["*", "https://claw.example.com"]}}),
+            &none,
+            connection.clone(),
+        ),
+        mode("other sites", &none, &json!({"crossSite": "refuse"}), connection.clone()),
+        mode("hidden reasons", &none, &json!({"hideReasons": true}), connection.clone()),
+        mode(
+            "assertion",
+            &none,
+            &json!({"edge": true, "assertion": {"metadata": ["openclaw.verified", "payload", "email"], "as": "identity"}}),
+            connection.clone(),
+        ),
+        // Two policies under one name, in one VM.
+        Mode { plugin: Some("shared"), ..mode("shared VM, Nick", &none, &none, connection.clone()) },
+        Mode {
+            plugin: Some("shared"),
+            ..mode(
+                "shared VM, nobody",
+                &json!({"auth": {"trustedProxy": {"allowUsers": ["eve@example.com"]}}, "controlUi": {"allowedOrigins": ["https://eve.example"]}}),
+                &json!({"anonymousPaths": ["/open"]}),
+                connection.clone(),
+            )
+        },
         mode(
             "host fallback",
             &json!({"controlUi": {"dangerouslyAllowHostHeaderOriginFallback": true}}),
             &none,
             connection,
         ),
-    ]
+    ];
+    let twins: Vec<Mode> = modes.iter().filter_map(|mode| Some(mode.over_quic(over_quic(mode.name)?))).collect();
+    modes.extend(twins);
+    modes
+}
+
+impl Mode {
+    fn over_quic(&self, name: &'static str) -> Self {
+        let mut mode = Self { name, entrance: Entrance::Quic, ..self.clone() };
+        mode.policy["gateway"]["trustedProxies"] = json!([PROXY, LOCAL_PROXY.to_string()]);
+        mode.policy["gateway"]["auth"]["trustedProxy"]["allowLoopback"] = json!(true);
+        lay_over(
+            &mut mode.manager,
+            &json!({
+                "codec_type": "HTTP3", "http3_protocol_options": {"allow_extended_connect": true},
+            }),
+        );
+        mode
+    }
 }
 
 /// The request settings of envoy/envoy.yaml; a test compares the two.
@@ -302,6 +406,8 @@ fn the_mode_of_the_example_is_what_the_example_says() {
 pub enum Address {
     Socket(SocketAddr),
     Pipe(PathBuf),
+    /// UDP, and the server's certificate.
+    Quic(SocketAddr, PathBuf),
 }
 
 /// The Envoy.
@@ -314,6 +420,8 @@ impl Place {
     /// Starts Envoy with a listener for each mode, and one without the filter.
     pub fn start(modes: &[Mode], upstream: SocketAddr) -> Self {
         let scratch = Scratch::new("attack");
+        envoy::certificate(scratch.path(), &["claw.example.com"]).unwrap_or_else(|problem| panic!("{problem}"));
+        let certificate = scratch.path().join("cert.pem");
         let socket = json!({"socket_address": {"address": upstream.ip().to_string(), "port_value": upstream.port()}});
         let mut clusters = vec![json!({
             "name": CLUSTER,
@@ -325,13 +433,16 @@ impl Place {
             "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}]},
         })];
         let mut listeners = Vec::new();
-        let mut addresses = BTreeMap::new();
+        let (mut addresses, mut over_udp) = (BTreeMap::new(), BTreeSet::new());
         for mode in modes {
             for filtered in [true, false] {
                 let name = listener_name(mode, filtered);
                 let pipe = scratch.path().join(format!("{}.sock", listeners.len()));
                 let address = match mode.entrance {
                     Entrance::Pipe => json!({"pipe": {"path": pipe}}),
+                    Entrance::Quic => {
+                        json!({"socket_address": {"address": "127.0.0.1", "port_value": 0, "protocol": "UDP"}})
+                    }
                     _ => json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}}),
                 };
                 if mode.entrance == Entrance::Pipe {
@@ -356,7 +467,12 @@ impl Place {
                         },
                     }]}]}));
                 } else {
-                    listeners.push(listener(&name, mode, filtered, &address));
+                    let mut listener = listener(&name, mode, filtered, &address);
+                    if mode.entrance == Entrance::Quic {
+                        speak_quic(&mut listener, scratch.path());
+                        over_udp.insert(name);
+                    }
+                    listeners.push(listener);
                 }
             }
         }
@@ -376,7 +492,13 @@ impl Place {
             let ip = socket["address"].as_str().and_then(|ip| ip.parse().ok());
             let port = socket["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
             if let (Some(name), Some(ip), Some(port)) = (one["name"].as_str(), ip, port) {
-                addresses.insert(name.to_owned(), Address::Socket(SocketAddr::new(ip, port)));
+                let address = SocketAddr::new(ip, port);
+                let address = if over_udp.contains(name) {
+                    Address::Quic(address, certificate.clone())
+                } else {
+                    Address::Socket(address)
+                };
+                addresses.insert(name.to_owned(), address);
             }
         }
         Self { envoy, addresses }
@@ -406,7 +528,7 @@ fn listener(name: &str, mode: &Mode, filtered: bool, address: &Value) -> Value {
         filters.push(json!({"name": FILTER, "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": name,
+                "name": mode.plugin.unwrap_or(name),
                 "failure_policy": "FAIL_RELOAD",
                 "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": mode.policy.to_string()},
                 "vm_config": {"vm_id": FILTER, "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": module}}},
@@ -447,6 +569,18 @@ fn listener(name: &str, mode: &Mode, filtered: bool, address: &Value) -> Value {
         }}]);
     }
     listener
+}
+
+/// Makes a listener for TCP one for QUIC.
+fn speak_quic(listener: &mut Value, folder: &Path) {
+    listener["udp_listener_config"] = json!({"quic_options": {}});
+    listener["filter_chains"][0]["transport_socket"] = json!({"name": "quic", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport",
+        "downstream_tls_context": {"common_tls_context": {"tls_certificates": [{
+            "certificate_chain": {"filename": folder.join("cert.pem")},
+            "private_key": {"filename": folder.join("key.pem")},
+        }]}},
+    }});
 }
 
 fn keep(key: &str, format: &str) -> Value {

@@ -20,6 +20,8 @@ pub mod oracle;
 pub mod parts;
 pub mod pki;
 pub mod prometheus;
+#[cfg(feature = "clients")]
+pub mod quic;
 pub mod source;
 pub mod tool;
 pub mod vectors;

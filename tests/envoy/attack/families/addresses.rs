@@ -1,6 +1,7 @@
 //! Forged client and peer addresses.
 
 use super::Family;
+use crate::attack::place::over_quic;
 use crate::attack::suite::*;
 
 const UNTRUSTED: &str = "trusted_proxy_untrusted_source";
@@ -39,14 +40,15 @@ pub fn family() -> Family {
         let honest_proxy = (base(PROXY), ends(proxy));
         let mut add = |what: &str, all: Vec<Shot>| attacks.push(shots(mode, format!("{mode}: {what}"), all));
         let (request, expect) = from_stranger.clone();
-        add(
-            "a stranger names the proxy's address in X-Forwarded-For",
-            vec![h1(request.clone(), expect.clone()), h2(&request, expect)],
-        );
+        add("a stranger names the proxy's address in X-Forwarded-For", versions(mode, &request, &expect));
+        let over_http3 = |turns: &[(Request, Expect)]| over_quic(mode).map(|_| h3_steps(turns));
         let stranger_turns = vec![honest_stranger.clone(), from_stranger.clone(), honest_stranger];
         add(
             "a stranger forges in the second of three requests on a connection",
-            vec![h1_steps(stranger_turns.clone()), h2_steps(stranger_turns.clone())],
+            [h1_steps(stranger_turns.clone()), h2_steps(stranger_turns.clone())]
+                .into_iter()
+                .chain(over_http3(&stranger_turns))
+                .collect(),
         );
         // Envoy closes a connection after a refusal if more of it is waiting to be read.
         let mut at_once = h1_pipelined(stranger_turns);
@@ -55,7 +57,7 @@ pub fn family() -> Family {
         let turns = vec![from_proxy.clone(), honest_proxy.clone(), from_proxy];
         add(
             "a client behind the proxy forges, does not, and forges again on a connection",
-            vec![h1_steps(turns.clone()), h2_steps(turns)],
+            [h1_steps(turns.clone()), h2_steps(turns.clone())].into_iter().chain(over_http3(&turns)).collect(),
         );
     }
     // A stranger, and every header from which some software takes an address.

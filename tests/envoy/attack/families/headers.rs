@@ -248,7 +248,9 @@ pub fn family() -> Family {
         ),
     ] {
         let (proxy, fields) = field(field_name, value);
-        attacks.push(attack("raw", format!("{name} (HTTP/2)"), h2_fields(&proxy, &fields, &[], Expect::Stopped(0))));
+        let over_http2 = h2_fields(&proxy, &fields, &[], Expect::Stopped(0));
+        let over_http3 = h3_fields(LOCAL_PROXY, fields, &[], true, Expect::Stopped(0));
+        attacks.push(shots("raw", format!("{name} (HTTP/2, HTTP/3)"), vec![over_http2, over_http3]));
     }
     // One request whose user header is in a separate CONTINUATION frame.
     let request = Request::proxied();

@@ -1,6 +1,8 @@
 //! The attacks, by what they attempt.
 
 mod addresses;
+mod ceilings;
+mod contexts;
 mod headers;
 mod methods;
 mod names;
@@ -8,6 +10,7 @@ mod origins;
 mod paths;
 mod peers;
 mod scopes;
+mod sites;
 mod smuggling;
 mod upgrades;
 
@@ -31,8 +34,11 @@ pub fn all() -> Vec<Family> {
         paths::family(),
         upgrades::family(),
         scopes::family(),
+        ceilings::family(),
         origins::family(),
+        sites::family(),
         peers::family(),
+        contexts::family(),
         methods::family(),
     ]
 }

@@ -40,7 +40,12 @@ pub fn family() -> Family {
     attacks.push(shots(
         "raw",
         "every byte that a name must not hold in the hyphen's place (HTTP/2)",
-        stop.map(|byte| h2(&place(byte), Expect::Stopped(0))).collect(),
+        stop.clone().map(|byte| h2(&place(byte), Expect::Stopped(0))).collect(),
+    ));
+    attacks.push(shots(
+        "raw",
+        "every byte that a name must not hold in the hyphen's place (HTTP/3)",
+        stop.map(|byte| h3(&place(byte), Expect::Stopped(0))).collect(),
     ));
     let mixed = ["x!forwarded-user", "x-forwarded~user", "X_FORWARDED.USER", "x*openclaw|scopes", "x'forwarded`groups"];
     attacks.push(both(

@@ -68,9 +68,49 @@ pub fn family() -> Family {
         attacks.push(shots(
             "raw",
             format!("{name}: `{}`", origin.escape_default()),
-            vec![h1(with(origin), expect.clone()), h2(&with(origin), expect), h1(with(origin).upgrade(), socket)],
+            [versions("raw", &with(origin), &expect), vec![h1(with(origin).upgrade(), socket)]].concat(),
         ));
     }
+    // Envoy leaves out blank copies and joins the others. What is judged is what is delivered.
+    let good = "https://claw.example.com";
+    for (copies, delivered) in [
+        (&[""][..], Some("")),
+        (&["", ""], Some("")),
+        (&["", "", ""], Some("")),
+        (&["", good], Some(good)),
+        (&[good, ""], Some(good)),
+        (&["", good, ""], Some(good)),
+        (&["", "https://evil.example"], None),
+        (&["https://evil.example", ""], None),
+        (&["", good, "https://evil.example"], None),
+        (&["", "null"], None),
+        (&[",", ""], None),
+        (&["", ","], None),
+    ] {
+        let request = copies.iter().fold(Request::honest(), |request, origin| request.header("origin", origin));
+        let expect = |admitted: Expect, refusal: Expect| match delivered {
+            Some(origin) => admitted.with(|passed| passed.origins = Some(vec![origin])),
+            None => refusal,
+        };
+        let plain = expect(nick(WRITE), refused(REASON));
+        let socket = expect(nick_socket(), closed(REASON));
+        attacks.push(shots(
+            "raw",
+            format!("copies of Origin, some of them blank: {copies:?}"),
+            [versions("raw", &request, &plain), vec![h1(request.clone().upgrade(), socket)]].concat(),
+        ));
+    }
+    // Spaces are left out in HTTP/1.1 alone.
+    let spaces = || Request::honest().header("origin", " ").header("origin", "\t");
+    attacks.push(shots(
+        "raw",
+        "two copies of Origin of white space",
+        vec![
+            h1(spaces(), nick(WRITE).with(|passed| passed.origins = Some(vec![""]))),
+            h2(&spaces(), refused(REASON)),
+            h3(&spaces(), refused(REASON)),
+        ],
+    ));
     // With `*`, a value that is not an origin still does not pass.
     for (origin, allowed) in [
         ("https://anything.example", true),

@@ -177,6 +177,22 @@ pub fn family() -> Family {
     ] {
         attacks.push(attack(mode, format!("{name}: {peer}"), h1(with(&harness::wire::proxy_line(peer)), expect)));
     }
+    // A connection of QUIC may go on from another address. Its peer stays the address where it began.
+    let honest = |expect: Expect| (request(), expect);
+    for (name, from, then, first, second) in [
+        (
+            "a stranger that moves to the proxy's address",
+            LOCAL_STRANGER,
+            LOCAL_PROXY,
+            refused(UNTRUSTED),
+            refused(UNTRUSTED),
+        ),
+        ("the proxy that moves to a stranger's address", LOCAL_PROXY, LOCAL_STRANGER, nick(WRITE), nick(WRITE)),
+    ] {
+        let steps = h3_steps(&[honest(first), honest(second.clone()), honest(second)]).steps;
+        let how = How::MovingHttp3 { from, then };
+        attacks.push(attack("raw", format!("{name} (HTTP/3)"), Shot { mode: "raw", how, steps, head: false }));
+    }
     Family {
         name: "Peers",
         about: "Connections that have no address, the same address in another form, or an address that a PROXY header claims. \

@@ -1,13 +1,17 @@
 //! Request smuggling: two requests where one was seen.
 
 use super::Family;
-use crate::attack::frames;
 use crate::attack::suite::*;
+use crate::attack::{frames, http3};
 
 const USER_MISSING: &str = "trusted_proxy_user_missing";
 
 /// A complete request, hidden in the body of another.
 const HIDDEN: &str = "GET /tools/invoke HTTP/1.1\r\nhost: claw.example.com\r\nx-attack: 0000000000\r\nx-forwarded-for: 198.51.100.9\r\nx-forwarded-user: admin@example.com\r\n\r\n";
+
+fn stop_stream() -> Expect {
+    Expect::Stopped(0)
+}
 
 pub fn family() -> Family {
     let mut attacks = Vec::new();
@@ -469,8 +473,16 @@ pub fn family() -> Family {
             closed_stream.clone(),
         ),
     ] {
-        let shot = h2_fields(&harness::wire::proxy_line(PROXY), &pseudo(&fields), &[], expect);
-        attacks.push(attack("raw", format!("{name} (HTTP/2)"), shot));
+        let over_http2 = h2_fields(&harness::wire::proxy_line(PROXY), &pseudo(&fields), &[], expect.clone());
+        let expect = match name {
+            // Over HTTP/3 Envoy takes no Host.
+            ":authority and another Host" | "Host without :authority" => closed_stream.clone(),
+            // The scheme is read by nobody.
+            "a scheme of one's own" => nick(WRITE),
+            _ => expect,
+        };
+        let over_http3 = h3_fields(LOCAL_PROXY, pseudo(&fields), &[], true, expect);
+        attacks.push(shots("raw", format!("{name} (HTTP/2, HTTP/3)"), vec![over_http2, over_http3]));
     }
     let sized = |length: &str| {
         let mut fields = pseudo(&[(":method", "POST"), (":scheme", "http"), (":authority", "a"), path]);
@@ -484,9 +496,58 @@ pub fn family() -> Family {
         ("H2.CL: two lengths in one", "0, 5", closed_stream.clone()),
         ("a request as data, which stays a body", &HIDDEN.len().to_string(), body(HIDDEN.len())),
     ] {
-        let shot = h2_fields(&harness::wire::proxy_line(PROXY), &sized(length), &data, expect);
-        attacks.push(attack("raw", format!("{name} (HTTP/2)"), shot));
+        let over_http2 = h2_fields(&harness::wire::proxy_line(PROXY), &sized(length), &data, expect.clone());
+        let body = http3::data(HIDDEN.as_bytes());
+        let over_http3 = h3_fields(LOCAL_PROXY, sized(length), &body, true, expect);
+        attacks.push(shots("raw", format!("{name} (HTTP/2, HTTP/3)"), vec![over_http2, over_http3]));
     }
+    // Frames and streams of HTTP/3 that are out of place.
+    let honest = || http3::headers(&Request::honest().fields());
+    let nobody = || http3::headers(&Request::proxied().fields());
+    let unknown = http3::frame(0x21, b"x-forwarded-user: admin@example.com");
+    for (name, bytes, expect) in [
+        ("an unknown frame before the headers", [unknown.clone(), honest()].concat(), nick(WRITE)),
+        ("an unknown frame behind the headers of nobody", [nobody(), unknown].concat(), refused(USER_MISSING)),
+        ("data before the headers", [http3::data(b"hello"), honest()].concat(), stop_stream()),
+        ("settings on the stream of a request", [http3::frame(4, &[]), honest()].concat(), stop_stream()),
+        ("a push promise of a client", [http3::frame(5, &[0, 0, 0]), honest()].concat(), stop_stream()),
+        ("a field that refers to an entry that does not exist", http3::frame(1, &[0, 0, 0xff, 0x40]), stop_stream()),
+        ("a field whose length is beyond the frame", http3::frame(1, &[0, 0, 0x27, 0xff, 0xff, 0x7f]), stop_stream()),
+        ("an empty block of fields", http3::frame(1, &[0, 0]), stop_stream()),
+    ] {
+        attacks.push(attack("raw", format!("{name} (HTTP/3)"), h3_bytes(bytes, expect)));
+    }
+    let trailers = http3::headers(&vec![(b"x-forwarded-user".to_vec(), ADMIN.into())]);
+    let rest = [http3::data(b"hello"), trailers.clone()].concat();
+    attacks.push(attack(
+        "raw",
+        "identity in trailers (HTTP/3)",
+        h3_fields(
+            LOCAL_PROXY,
+            Request::honest().method("POST").fields(),
+            &rest,
+            true,
+            body(5).with(|passed| passed.trailers = vec!["x-forwarded-user".to_owned()]),
+        ),
+    ));
+    attacks.push(attack(
+        "raw",
+        "a user in trailers alone (HTTP/3)",
+        h3_fields(LOCAL_PROXY, Request::proxied().method("POST").fields(), &rest, true, refused(USER_MISSING)),
+    ));
+    let crumbs = |request: Request| request.all(&[("cookie", "a=b"), ("cookie", "x-forwarded-user=admin@example.com")]);
+    attacks.push(both(
+        "raw",
+        "cookies split over two fields, with a user, by nobody",
+        crumbs(Request::proxied()),
+        refused(USER_MISSING),
+    ));
+    attacks.push(both(
+        "raw",
+        "cookies split over two fields, with a user, by Nick",
+        crumbs(Request::honest()),
+        nick(WRITE),
+    ));
     Family {
         name: "Request smuggling",
         about: "Two servers that disagree on where a request ends, or on what its line says. The upstream counts the requests that \

@@ -1,8 +1,8 @@
 //! WebSockets, and other upgrades.
 
 use super::Family;
-use crate::attack::frames;
 use crate::attack::suite::*;
+use crate::attack::{frames, http3};
 
 const USER_MISSING: &str = "trusted_proxy_user_missing";
 const UNTRUSTED: &str = "trusted_proxy_untrusted_source";
@@ -344,11 +344,10 @@ pub fn family() -> Family {
         ),
     ] {
         let fields = connect(&request, protocol);
-        attacks.push(attack(
-            "raw",
-            format!("extended CONNECT {name} (HTTP/2)"),
-            h2_fields(&request.proxy, &fields, &frame, expect),
-        ));
+        let from = if request.proxy == Request::from_peer(STRANGER).proxy { LOCAL_STRANGER } else { LOCAL_PROXY };
+        let over_http2 = h2_fields(&request.proxy, &fields, &frame, expect.clone());
+        let over_http3 = h3_fields(from, fields, &http3::data(b"\x81\x80\0\0\0\0"), false, expect);
+        attacks.push(shots("raw", format!("extended CONNECT {name} (HTTP/2, HTTP/3)"), vec![over_http2, over_http3]));
     }
     let load = frames::data(1, &vec![b'x'; 16_000], false);
     let fields = connect(&Request::proxied(), "websocket");
@@ -367,6 +366,11 @@ pub fn family() -> Family {
         "raw",
         "a plain CONNECT by Nick (HTTP/2)",
         h2_fields(&Request::honest().proxy, &plain, &frame, Expect::Stopped(404)),
+    ));
+    attacks.push(attack(
+        "raw",
+        "a plain CONNECT by Nick (HTTP/3)",
+        h3_fields(LOCAL_PROXY, plain, &http3::data(b"x"), false, Expect::Stopped(404)),
     ));
     Family {
         name: "Upgrades",
