@@ -12,6 +12,7 @@ use crate::path::{OwnPaths, PathSet};
 use crate::peer::Peer;
 use crate::request::{Identity, Request};
 use crate::rules::cross_site::ControlUiReads;
+use crate::rules::public_files::PublicFiles;
 use crate::scopes::{Scopes, ScopesHeader};
 use crate::secrets::Secret;
 
@@ -148,6 +149,8 @@ pub struct Policy {
     pub(crate) origins: Origins,
     /// The reads of the Control UI, if the Gateway demands more of their origin (`auth.allowTailscale`).
     pub(crate) tailscale_reads: Option<ControlUiReads>,
+    /// The files of the Control UI that the Gateway serves to every origin.
+    pub(crate) public_files: Option<PublicFiles>,
     /// Whether requests of other web sites without an Origin are refused (`crossSite`).
     pub(crate) refuse_cross_site: bool,
     pub(crate) own_paths: OwnPaths,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use harness::envoy::root;
 use harness::gateway::{Arrival, Denied, Session, Stack, control_ui, lay};
 use harness::vectors::{self, Expect, Vector};
 use harness::wire::{self, Connection, Headers, Response, values};
@@ -58,6 +59,7 @@ pub fn stack() -> MutexGuard<'static, Stack> {
                     "http": {"endpoints": {"responses": {"enabled": true}, "chatCompletions": {"enabled": true}}},
                 },
                 "hooks": {"enabled": true, "token": HOOK_TOKEN},
+                "plugins": {"load": {"paths": [root().join("tests/gateway/plugin")]}, "entries": {"report": {"enabled": true}}},
             }),
             &json!({}),
         ))

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 const NICK: Option<&str> = Some("nick@example.com");
 const MALLORY: Option<&str> = Some("mallory@example.com");
 const NOBODY: Option<&str> = None;
+/// An origin that is not the page's.
+const ELSEWHERE: &str = "https://claw.example.com";
 /// The user who approves browsers, and whom the filter's policy does not list.
 const ADMIN: &str = "admin@example.com";
 
@@ -88,11 +90,66 @@ fn approve_browsers(gateway: &Gateway, origin: &str) {
     }
 }
 
+#[test]
+fn an_address_that_is_not_allowed_shows_the_control_uis_own_card_about_it() {
+    let gateway = Gateway::start(&json!({"controlUi": {"allowedOrigins": [ELSEWHERE]}}), &Default::default());
+    let relay = Relay::start(gateway.address()).unwrap();
+    let mut front = Front::start(relay.address(), &json!({}), Over::Http1);
+    let mut chromium = Client::start(Kind::Chromium, &front.certificate());
+    let right = front.policy().clone();
+    let mut wrong = right.clone();
+    wrong["gateway"]["controlUi"]["allowedOrigins"] = json!([ELSEWHERE]);
+    let mut refusing = wrong.clone();
+    refusing["filter"]["crossSite"] = "refuse".into();
+
+    // Who does not allow the address, the raw error on the card, and how many WebSockets reach the Gateway.
+    let mut judged = 0;
+    let by_filter = "origin not allowed: trusted_proxy_origin_not_allowed";
+    let by_gateway = "origin not allowed (open the Control UI from the gateway host";
+    let cases = [
+        ("filter", &wrong, by_filter, false),
+        ("filter-cross-site", &refusing, by_filter, false),
+        ("gateway", &right, by_gateway, true),
+    ];
+    for (name, policy, raw_error, reaches) in cases {
+        front.put_policy(policy.clone());
+        for (window, size, scheme) in [("phone", PHONE, "http"), ("desktop", DESKTOP, "https")] {
+            let context = format!("{name}, {window}, {scheme}");
+            let before = relay.count();
+            let page = format!("{}/", front.origin(scheme));
+            assert_eq!(visit(&mut chromium, &page, NICK, size, "light")["status"], 200, "{context}");
+            let details = "[...document.querySelectorAll('details')].map(one => one.textContent).join()";
+            let file = picture(&format!("control-ui-origin-{name}-{window}"));
+            let seen = look(
+                &mut chromium,
+                json!({"text": "Browser origin not allowed", "screenshot": file, "probe": details}),
+            );
+            let text = seen["text"].as_str().unwrap();
+            assert!(text.contains("Add this browser origin to gateway.controlUi.allowedOrigins"), "{context}: {text}");
+            assert!(seen["found"].as_str().unwrap().contains(raw_error), "{context}: {}", seen["found"]);
+            // The scripts of the page carry its Origin. Nothing else that does reaches the Gateway.
+            let arrivals = relay.arrivals().split_off(before);
+            let (sockets, others): (Vec<_>, Vec<_>) =
+                arrivals.iter().partition(|one| !one.values("upgrade").is_empty());
+            assert_eq!(!sockets.is_empty(), reaches, "{context}: {sockets:?}");
+            let with_origin: Vec<_> = others.into_iter().filter(|one| !one.values("origin").is_empty()).collect();
+            // The browser keeps most files after the first visit.
+            judged += with_origin.len();
+            for one in with_origin {
+                let is_file = one.path.starts_with("/assets/") || one.path.starts_with("/fonts/");
+                assert!((is_file || one.path == "/manifest.webmanifest") && one.method == "GET", "{context}: {one:?}");
+            }
+        }
+    }
+    assert!(judged > 20, "{judged}");
+}
+
 /// A mark that is put into every part of a request that could be reflected.
 const MARK: &str = "reflect-7f3a";
 const DESKTOP: (u32, u32) = (1280, 800);
+const PHONE: (u32, u32) = (390, 844);
 /// The narrowest window that a page must fit (WCAG 2.2, 1.4.10), a phone, and a desktop.
-const WINDOWS: [(&str, (u32, u32)); 3] = [("narrow", (320, 640)), ("phone", (390, 844)), ("desktop", DESKTOP)];
+const WINDOWS: [(&str, (u32, u32)); 3] = [("narrow", (320, 640)), ("phone", PHONE), ("desktop", DESKTOP)];
 
 #[test]
 fn a_refused_navigation_shows_a_page_that_everybody_can_read() {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::agreement::{HOOK_TOKEN, stack};
 
-const PROXY: &str = "10.0.0.1";
+pub const PROXY: &str = "10.0.0.1";
 const STRANGER: &str = "8.8.8.8";
 const USER: &[(&str, &str)] = &[
     ("x-forwarded-for", "203.0.113.7"),
@@ -174,11 +174,11 @@ fn seen(session: Result<Session, Denied>) -> Seen {
     }
 }
 
-fn headers(list: &[(&str, &str)]) -> Headers {
+pub fn headers(list: &[(&str, &str)]) -> Headers {
     list.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
 }
 
-fn connect(stack: &Stack, peer: &str) -> std::net::TcpStream {
+pub fn connect(stack: &Stack, peer: &str) -> std::net::TcpStream {
     let mut stream = wire::open(stack.http()).unwrap();
     std::io::Write::write_all(&mut stream, &wire::proxy_line(peer)).unwrap();
     stream

@@ -60,6 +60,7 @@ impl Random {
 }
 
 /// One request and its configuration.
+#[derive(Clone)]
 pub struct Case {
     pub websocket: bool,
     /// Whether a plugin takes the upgrade. The Gateway takes those that none does.
@@ -368,6 +369,19 @@ const SOCKETS: &[&str] =
     &["/", "/", "/openclaw", "/openclaw/", "/desktop/observe", "/hook", "/api/channels/x", "/node", "/tools/invoke"];
 /// Where the Control UI is mounted, most often. The paths of some requests are below it.
 const MOUNTED: &str = "/openclaw";
+/// Files of the Control UI, and paths that resemble one.
+const FILES: &[&str] = &[
+    "/assets/index.js?v=1",
+    "/assets/a/b.css",
+    "/fonts/instrument-sans-latin.woff2",
+    "/manifest.webmanifest",
+    "/assets/index.html",
+    "/x/assets/index.js",
+    "/x.js",
+    "/v1/x.js",
+    "/plugins/x.js",
+    "/ui/assets/x.js",
+];
 const LATIN1_SPACE: u8 = 0xA0;
 
 /// A case. About four in ten pass; the others break one or more rules.
@@ -391,6 +405,7 @@ pub fn case(random: &mut Random) -> Case {
 
 fn good(random: &mut Random) -> Case {
     let websocket = random.chance(25);
+    let is_file = random.chance(20);
     let user_header = random.pick(USER_HEADERS);
     let required = random.some(REQUIRED, 0, 2);
     let user = random.pick(USERS);
@@ -400,7 +415,7 @@ fn good(random: &mut Random) -> Case {
         plugin: random.chance(50),
         peer: random.pick(GOOD_PEERS).to_owned(),
         method: if websocket { "GET" } else { random.pick(&["GET", "POST"]) }.to_owned(),
-        path: random.pick(paths).to_owned(),
+        path: random.pick(if is_file { FILES } else { paths }).to_owned(),
         headers: Headers::new(),
         gateway: json!({
             "trustedProxies": USUAL_PROXIES,
@@ -455,6 +470,12 @@ fn good(random: &mut Random) -> Case {
     }
     if random.chance(50) {
         case.set("x-openclaw-scopes", &scopes(random));
+    }
+    if is_file {
+        case.gateway["controlUi"]["basePath"] = json!(random.pick(&["", "", "/", "/ui", "ui/"]));
+        if random.chance(40) {
+            case.set("origin", &[origin(random).into_bytes()]);
+        }
     }
     if random.chance(25) {
         case.gateway["auth"]["allowTailscale"] = json!(random.chance(80));

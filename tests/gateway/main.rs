@@ -12,6 +12,7 @@ mod istio;
 mod migration;
 mod mounted;
 mod placements;
+mod public_files;
 mod rendered;
 mod schema;
 mod verdicts;

@@ -42,7 +42,7 @@ fn stack() -> Stack {
                 "http": {"endpoints": {"responses": {"enabled": true}}},
             },
             "plugins": {
-                "load": {"paths": [root().join("tests/gateway/plugin")]}, "entries": {"echo-scopes": {"enabled": true}},
+                "load": {"paths": [root().join("tests/gateway/scopes_plugin")]}, "entries": {"echo-scopes": {"enabled": true}},
             },
         }),
         &json!({}),

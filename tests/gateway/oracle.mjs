@@ -4,7 +4,7 @@
 //
 // In: {"surface": "http" or "ws", "remoteAddr", "method", "path", "headers": [[name, base64 of the value], …],
 // "config": {"gateway": …}, "route": "api", "plugin", "control-ui-read" or "socket"}. Out: {"ok", "user", "reason",
-// "scopes"}.
+// "scopes"}, and "file" if it is a file that the Control UI serves to everybody, whatever the origin.
 //
 // Node's own HTTP server parses each request, so headers are joined, decoded and trimmed by Node. The functions come
 // from the package; what the handlers around them do is done here, in the same order. A WebSocket represents a client
@@ -32,6 +32,7 @@ const NEEDED = {
   "src/gateway/origin-check.ts": ["resolveBrowserOriginPolicy"],
   "src/gateway/http-header-value.ts": ["getBearerToken"],
   "src/gateway/http-auth-utils.ts": ["resolveSharedSecretHttpOperatorScopes", "resolveControlUiReadOperatorScopes"],
+  "src/gateway/control-ui.ts": ["handleControlUiHttpRequest"],
   "src/gateway/server/plugin-route-runtime-scopes.ts": ["resolvePluginRouteRuntimeOperatorScopes"],
   "src/gateway/server/ws-origin-policy.ts": ["resolveGatewayWsBrowserOrigin", "checkGatewayWsBrowserOrigin"],
   "src/gateway/server/ws-connection/auth-context.ts": ["resolveConnectAuthState"],
@@ -59,6 +60,14 @@ class Wire extends Duplex {
   setKeepAlive() { return this; }
   ref() { return this; }
   unref() { return this; }
+}
+
+/** An answer that nobody receives, for the Control UI's handler. */
+class Answer extends http.ServerResponse {
+  constructor(request) {
+    super(request);
+    this.assignSocket(new Wire("127.0.0.1"));
+  }
 }
 
 const gateway = await load(fs.realpathSync(path.join(process.env.OPENCLAW_PKG, "dist")));
@@ -136,8 +145,21 @@ async function decide(one) {
   return isOwn ? decideWebSocket(cfg, setting, attribution) : decideHttp(one, cfg, setting);
 }
 
+/** Whether the Control UI answers this request with a file, or with the lack of one, without authorizing anybody. */
+async function servesFile(req, cfg, setting) {
+  const answer = new Answer(req);
+  const handled = await gateway.handleControlUiHttpRequest(req, answer, {
+    ...setting, cfg, config: cfg, basePath: cfg.gateway.controlUi?.basePath,
+    root: { kind: "bundled", path: path.join(process.env.OPENCLAW_PKG, "dist/control-ui") },
+  });
+  const type = String(answer.getHeader("content-type") ?? "");
+  return handled && [200, 404].includes(answer.statusCode) && !type.startsWith("text/html");
+}
+
 async function decideHttp(one, cfg, setting) {
   const { req } = setting;
+  const file = one.route === "plugin" && await servesFile(req, cfg, setting);
+  if (file) delete req.headers.origin;
   const token = gateway.getBearerToken(req);
   // Other methods are not the Control UI's.
   const reads = one.route === "control-ui-read" && (["GET", "HEAD"].includes(req.method) || one.media);
@@ -151,7 +173,7 @@ async function decideHttp(one, cfg, setting) {
   const scopes = one.route === "plugin" ? gateway.resolvePluginRouteRuntimeOperatorScopes(req, requestAuth)
     : one.route === "control-ui-read" ? gateway.resolveControlUiReadOperatorScopes(req, result.method, undefined, undefined)
     : gateway.resolveSharedSecretHttpOperatorScopes(req, requestAuth);
-  return { ok: true, user: result.user, scopes };
+  return { ok: true, user: result.user, scopes, ...(file && { file }) };
 }
 
 async function decideWebSocket(cfg, setting, attribution) {

@@ -17,6 +17,9 @@ use crate::generate::{Case, Random, case};
 const CASES: usize = 5_000;
 const SEED: &str = "VERDICTS_SEED";
 
+/// A public file of the Control UI.
+const FOREIGN: &str = "admitted by both, whatever the origin says";
+
 /// The filter's verdict on a case.
 enum Verdict {
     /// The configuration has an error.
@@ -72,6 +75,15 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
                 Some(class) => count(class),
                 None => problem(format!("the configuration is an error: {error}")),
             },
+            Verdict::Refused(reason)
+                if accepts && gateway["file"] == true && reason.ends_with("origin_not_allowed") =>
+            {
+                if is_public(case) {
+                    problem("STRICTER: a public file is refused for its origin".to_owned());
+                } else {
+                    count("stricter: a file of the Control UI outside of its folders, with a foreign origin");
+                }
+            }
             Verdict::Refused(reason) if accepts => match stricter_on_purpose(case, reason) {
                 Some(class) => count(class),
                 None => problem(format!("STRICTER: refused with {reason}")),
@@ -98,6 +110,8 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
                     let lost: Vec<&String> = alone.iter().filter(|scope| !behind.contains(scope)).collect();
                     if let Some(gained) = behind.iter().find(|scope| !alone.contains(scope)) {
                         problem(format!("MORE SCOPES: {gained}, behind the filter {seen}"));
+                    } else if lost.is_empty() && is_foreign(case) {
+                        count(FOREIGN);
                     } else if lost.is_empty() {
                         count("admitted by both, with the same scopes");
                     } else if lost.iter().all(|scope| !model::SCOPES.contains(&scope.as_str())) {
@@ -120,11 +134,29 @@ fn the_filter_is_never_laxer_than_the_gateway_and_stricter_only_on_purpose() {
     ));
     let shown: String = problems.iter().take(10).map(|problem| format!("  {problem}\n")).collect();
     assert!(problems.is_empty(), "{} of {CASES} cases, {SEED}={seed}:\n{shown}", problems.len());
+    assert!(counts.get(FOREIGN).is_some_and(|count| *count >= 10), "{counts:?}");
     assert!(
         admitted.0 * 3 >= CASES,
         "only {} of {CASES} cases are accepted: the generator makes too many bad cases",
         admitted.0
     );
+}
+
+/// Whether the filter refuses this request's origin on any other path.
+fn is_foreign(case: &Case) -> bool {
+    let elsewhere = Case { path: "/elsewhere".to_owned(), ..case.clone() };
+    matches!(judge(&elsewhere), Verdict::Refused(reason) if reason == "trusted_proxy_origin_not_allowed")
+}
+
+/// Whether the path is one of the Control UI's files. Written independently of the filter's own table.
+fn is_public(case: &Case) -> bool {
+    let path = case.path.split('?').next().unwrap_or_default();
+    let base = case.gateway["controlUi"]["basePath"].as_str().unwrap_or_default();
+    let below = if base.contains("ui") { path.strip_prefix("/ui/") } else { path.strip_prefix('/') };
+    let is_file = |below: &str| {
+        ["assets/", "fonts/"].iter().any(|folder| below.starts_with(folder)) || below == "manifest.webmanifest"
+    };
+    below.is_some_and(is_file) && !path.ends_with(".html")
 }
 
 /// The headers as they go over the wire, including those of the handshake.

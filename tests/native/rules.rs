@@ -85,3 +85,85 @@ fn a_delegated_request_is_shown_with_the_rules_that_are_still_asked() {
         assert_eq!(verdicts, expected, "{broken:?}: {steps:?}");
     }
 }
+
+#[test]
+fn public_files_are_those_of_the_reference_model() {
+    // `controlUi.basePath`, and where that is.
+    const BASES: [(&str, &str); 11] = [
+        ("", ""),
+        ("/", ""),
+        ("/ui", ""),
+        ("/ui", "/ui"),
+        ("ui/", "/ui"),
+        ("/ui//", "/ui"),
+        ("/a/b", "/a/b"),
+        ("/v1", "/v1"),
+        ("/__openclaw__", "/__openclaw__"),
+        ("/u%69", "/u%69"),
+        ("/u*", "/u*"),
+    ];
+    const FOLDERS: [&str; 19] = [
+        "",
+        "app-art/",
+        "assets/",
+        "assets/a/b/",
+        "cloud-provider-icons/",
+        "community-art/",
+        "file-icons/large/",
+        "fonts/",
+        "provider-icons/",
+        "themes/",
+        "Assets/",
+        "asset/",
+        "x/assets/",
+        "assets/../",
+        "assets//",
+        "%61ssets/",
+        "plugins/",
+        "avatar/",
+        "__openclaw__/plugins/control-ui/",
+    ];
+    const NAMES: [&str; 14] = [
+        "sw.js",
+        "favicon.ico",
+        "favicon-32.png",
+        "index.html",
+        "x.css",
+        "x.a.woff2",
+        "x.JS",
+        "x.js.br",
+        ".js",
+        "x",
+        "",
+        "x.js?v=/",
+        "x%2ejs",
+        "control-ui-config.json",
+    ];
+    let mut public = 0;
+    for (base, mount) in BASES {
+        let mut config = configuration(json!({}));
+        config["gateway"]["controlUi"] = json!({"basePath": base, "allowedOrigins": ["https://claw.example.com"]});
+        let policy = subject::compiled(&config).policy;
+        for (folder, name) in FOLDERS.into_iter().flat_map(|folder| NAMES.map(|name| (folder, name))) {
+            let path = format!("{mount}/{folder}{name}");
+            for (method, upgrade) in [("GET", false), ("HEAD", false), ("POST", false), ("GET", true)] {
+                let mut request = admitted();
+                let mut set = |name: &str, value: &str| {
+                    request.headers.retain(|(other, _)| other != name.as_bytes());
+                    request.headers.push((name.into(), value.into()));
+                };
+                set(":method", method);
+                set(":path", &path);
+                set("origin", "https://evil.example");
+                if !upgrade {
+                    request.headers.retain(|(name, _)| name != b"upgrade");
+                }
+                let (seen, model) = (subject::decide(&policy, &request), model::decide(&config, &request));
+                let context = format!("{method} {path} below {base:?}, upgrade: {upgrade}");
+                assert!(subject::agree(&config, &model, &seen), "{context}: {seen:?}, and the model {model:?}");
+                public += usize::from(matches!(seen, Outcome::Passed { .. }));
+            }
+        }
+    }
+    assert!(public > 500, "{public}");
+}

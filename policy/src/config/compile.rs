@@ -18,6 +18,7 @@ use crate::origin::Origins;
 use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::{Assertion, Policy, UseAssertion, Users};
 use crate::rules::cross_site::ControlUiReads;
+use crate::rules::public_files::PublicFiles;
 use crate::text::{latin1, trim_configured, trim_start};
 
 /// The result of a valid configuration.
@@ -123,8 +124,12 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let scopes = filter.member("scopes");
     let allow_tailscale = reader.bool(&auth.member("allowTailscale")) == Some(true);
     let tailscale_reads = allow_tailscale.then(|| control_ui_reads(base_path.as_deref()));
+    // Where the Control UI is not, a plugin can be.
+    let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
+    let control_ui = base_path.as_deref().filter(|_| has_control_ui);
+    let public_files = control_ui.and_then(PublicFiles::below);
     let refuse_cross_site = reader.choice(&filter.member("crossSite"), &keys::CROSS_SITES).unwrap_or(false);
-    let own_paths = read_own_paths(reader, &mut audit, &gateway, base_path.as_deref(), &scopes);
+    let own_paths = read_own_paths(reader, &mut audit, &gateway, control_ui, &scopes);
     let own_sockets = read_own_sockets(reader, &mut audit, base_path.as_deref(), &scopes);
     let (default_scopes, plugin_scopes) = read_default_scopes(reader, &scopes);
     let Limits { ceilings, without_user } = read_limits(reader, &mut audit, &scopes, &users);
@@ -167,6 +172,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         users,
         origins,
         tailscale_reads,
+        public_files,
         refuse_cross_site,
         own_paths,
         own_sockets,
@@ -368,7 +374,7 @@ fn read_own_paths(
     reader: &mut Reader,
     audit: &mut Audit,
     gateway: &Cursor<'_>,
-    base: Option<&str>,
+    control_ui: Option<&str>,
     scopes: &Cursor<'_>,
 ) -> OwnPaths {
     let mut own = vec!["/tools/invoke".to_owned()];
@@ -391,9 +397,7 @@ fn read_own_paths(
     if endpoints.chat_completions || endpoints.responses {
         own.extend(["/v1/models", "/v1/embeddings"].map(str::to_owned));
     }
-    // Where the Control UI is not, a plugin can be.
-    let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
-    if let Some(base) = base.filter(|_| has_control_ui) {
+    if let Some(base) = control_ui {
         own.extend(control_ui_config(base));
     }
     OwnPaths { set: read_path_set(reader, audit, own, scopes, "ownPaths"), endpoints }

@@ -1,7 +1,8 @@
 //! The rules, one file each, in the order of [`Rule`](crate::rule::Rule).
 //!
 //! Each file has two functions. `ask` decides. `saw` describes what the rule sees of a request, or why it is skipped,
-//! in printable ASCII for people and tools. It decides nothing. `cross_site` is not a rule: `origin` asks it.
+//! in printable ASCII for people and tools. It decides nothing. `cross_site` and `public_files` are not rules: `origin`
+//! asks them.
 
 pub(crate) mod allowed_user;
 pub(crate) mod anonymous;
@@ -12,6 +13,7 @@ pub(crate) mod cross_site;
 pub(crate) mod loopback;
 pub(crate) mod origin;
 pub(crate) mod peer;
+pub(crate) mod public_files;
 pub(crate) mod repeated;
 pub(crate) mod required_headers;
 pub(crate) mod required_values;

@@ -13,14 +13,13 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>, user: Option<&'a [
     let field = &request.fields.origin;
     let origin = trim(field.first().unwrap_or_default());
     let is_strict = is_strict(policy, request);
+    let skip = || {
+        let is_refused = policy.refuse_cross_site && cross_site::is_cross_site(request);
+        if is_refused { broken(Reason::CrossSite) } else { Outcome::Skipped }
+    };
     if origin.is_empty() && !field.is_repeated() {
-        return if is_strict && !cross_site::is_same_origin(request) {
-            broken(Reason::OriginNotAllowed)
-        } else if policy.refuse_cross_site && cross_site::is_cross_site(request) {
-            broken(Reason::CrossSite)
-        } else {
-            Outcome::Skipped
-        };
+        let is_missing = is_strict && !cross_site::is_same_origin(request);
+        return if is_missing { broken(Reason::OriginNotAllowed) } else { skip() };
     }
     let host = request.fields.authority.first();
     let allowed = if is_strict {
@@ -28,7 +27,18 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'_>, user: Option<&'a [
     } else {
         policy.origins.allow(origin, host, request.is_upgrade())
     };
-    if allowed && !field.is_repeated() { Outcome::Holds } else { broken(Reason::OriginNotAllowed) }
+    if allowed && !field.is_repeated() {
+        Outcome::Holds
+    } else if !is_strict && is_public_file(policy, request) {
+        skip()
+    } else {
+        broken(Reason::OriginNotAllowed)
+    }
+}
+
+/// Whether the Gateway serves this file of its Control UI to every origin.
+fn is_public_file(policy: &Policy, request: &Request<'_>) -> bool {
+    policy.public_files.as_ref().is_some_and(|files| files.cover(request))
 }
 
 /// Whether the Gateway demands more of this request's origin (`auth.allowTailscale`).
@@ -51,5 +61,7 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
         };
     }
     let host = request.fields.authority.first().unwrap_or_default();
-    format!("{} for host {}{strict}", quoted(origin), quoted(host))
+    let public =
+        if is_public_file(policy, request) { " (a public file of the Control UI: any origin passes)" } else { "" };
+    format!("{} for host {}{strict}{public}", quoted(origin), quoted(host))
 }

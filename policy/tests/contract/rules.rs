@@ -6,7 +6,7 @@ use policy::config::compile;
 use policy::headers::serialize;
 use policy::peer::socket_address;
 use policy::scopes::Scope;
-use policy::{Edit, Identity, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Request};
+use policy::{Edit, Identity, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Request, Verdict};
 use serde_json::{Value, json};
 
 type Pairs = Vec<(String, String)>;
@@ -928,6 +928,74 @@ fn with_allow_tailscale_reads_of_the_control_ui_need_an_origin_or_to_be_same_ori
         assert_eq!(seen.as_deref(), expected, "{method} {path}");
     }
     assert_eq!(refused(&policy, &at(&upgrade(&[("origin", None)]), "/avatar/x")), None, "an upgrade is not a read");
+}
+
+#[test]
+fn public_files_of_the_control_ui_pass_with_any_origin_and_nothing_else_does() {
+    const ORIGIN: Option<&str> = Some("trusted_proxy_origin_not_allowed");
+    const CROSS: Option<&str> = Some("trusted_proxy_cross_site");
+    let listed = json!({"allowedOrigins": ["https://claw.example.com"]});
+    let plain = with_gateway(&json!({}), &listed, &json!({}));
+    let below = with_gateway(&json!({}), &json!({"basePath": " ui/ "}), &json!({}));
+    let odd = with_gateway(&json!({}), &json!({"basePath": "/u%69"}), &json!({}));
+    let api = with_gateway(&json!({}), &json!({"basePath": "/v1"}), &json!({}));
+    let tailscale = with_gateway(&json!({"allowTailscale": true}), &listed, &json!({}));
+    let refuse = with_gateway(&json!({}), &listed, &json!({"crossSite": "refuse"}));
+    let get = |path: &str, changes: &[(&str, Option<&str>)]| {
+        let mut all = vec![(":path", Some(path)), ("origin", Some("https://evil.example"))];
+        all.extend(changes);
+        request(&all)
+    };
+    for (policy, method, path, expected) in [
+        (&plain, "GET", "/assets/index-DsEuFQRE.js?v=1", None),
+        (&plain, "HEAD", "/assets/index-DsEuFQRE.js", None),
+        (&plain, "GET", "/manifest.webmanifest", None),
+        (&tailscale, "GET", "/fonts/inter.woff2", None),
+        (&below, "GET", "/ui/assets/x.js", None),
+        (&plain, "POST", "/assets/index-DsEuFQRE.js", ORIGIN),
+        (&plain, "OPTIONS", "/assets/index-DsEuFQRE.js", ORIGIN),
+        (&plain, "get", "/assets/index-DsEuFQRE.js", ORIGIN),
+        (&plain, "GET", "/", ORIGIN),
+        (&plain, "GET", "/chat", ORIGIN),
+        (&plain, "GET", "/assets/index.html", ORIGIN),
+        (&plain, "GET", "/assets/%69ndex.js", ORIGIN),
+        (&plain, "GET", "/assets/../control-ui-config.json", ORIGIN),
+        (&plain, "GET", "/control-ui-config.json", ORIGIN),
+        (&plain, "GET", "/ui/assets/x.js", ORIGIN),
+        (&below, "GET", "/assets/x.js", ORIGIN),
+        (&odd, "GET", "/assets/x.js", ORIGIN),
+        (&odd, "GET", "/u%69/assets/x.js", ORIGIN),
+        (&api, "GET", "/v1/assets/x.js", ORIGIN),
+        (&tailscale, "GET", "/avatar/x.png", ORIGIN),
+        (&tailscale, "GET", "/__openclaw__/plugins/control-ui/x/x.js", ORIGIN),
+    ] {
+        let seen = refused(policy, &get(path, &[(":method", Some(method))]));
+        assert_eq!(seen.as_deref(), expected, "{method} {path}");
+    }
+    // A user is needed as ever, an upgrade is not a file, and whatever the Origin says does not matter.
+    let nobody = get("/sw.js", &[("x-forwarded-user", None)]);
+    assert_eq!(refused(&plain, &nobody).as_deref(), Some("trusted_proxy_user_missing"));
+    let socket = at(&upgrade(&[("origin", Some("https://evil.example"))]), "/assets/x.js");
+    assert_eq!(refused(&plain, &socket).as_deref(), ORIGIN);
+    for origin in ["null", "https://a.example, https://b.example", "x"] {
+        assert_eq!(refused(&plain, &get("/sw.js", &[("origin", Some(origin))])), None, "{origin}");
+    }
+    let mut twice = get("/sw.js", &[]);
+    twice.push(("origin".to_owned(), "https://claw.example.com".to_owned()));
+    assert_eq!(refused(&plain, &twice), None, "two origins");
+    let map = serialize(&get("/sw.js", &[]));
+    let (_, steps) = plain.trace(&plain.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap());
+    let last = steps.last().unwrap();
+    assert!(last.verdict == Verdict::Skipped && last.saw.contains("public file"), "{last:?}");
+    // With `crossSite`, an origin that does not pass counts as none.
+    for (origin, site, expected) in [
+        ("https://evil.example", "cross-site", CROSS),
+        ("https://evil.example", "same-origin", None),
+        ("https://claw.example.com", "cross-site", None),
+    ] {
+        let headers = get("/sw.js", &[("origin", Some(origin)), ("sec-fetch-site", Some(site))]);
+        assert_eq!(refused(&refuse, &headers).as_deref(), expected, "{origin} {site}");
+    }
 }
 
 #[test]

@@ -149,7 +149,15 @@ const OWN_PATHS: [&str; 16] = [
     "/api/v1/admin/rpc/more",
 ];
 
-const PATHS: [&str; 24] = [
+const PATHS: [&str; 32] = [
+    "/assets/index.js",
+    "/openclaw/assets/index.js",
+    "/a/b/fonts/x.woff2",
+    "/sw.js",
+    "/openclaw/sw.js",
+    "/assets/x/index.html",
+    "/x/assets/index.js",
+    "/themes/.css",
     "/avatar/main",
     "/openclaw/avatar/main",
     "/__openclaw__/assistant-media",
@@ -321,7 +329,10 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
         ui.insert("dangerouslyAllowHostHeaderOriginFallback".into(), (!c.one_in(4)).into());
     }
     if c.one_in(4) {
-        ui.insert("basePath".into(), (*c.pick(&["/openclaw", "openclaw", "/openclaw/", "/", "", "/a/b"])).into());
+        ui.insert(
+            "basePath".into(),
+            (*c.pick(&["/openclaw", "openclaw", "/openclaw/", "/", "", "/a/b", "/v1", "/a*"])).into(),
+        );
     }
     if c.one_in(2) {
         gateway.insert(

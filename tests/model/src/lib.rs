@@ -488,11 +488,10 @@ fn user_is_allowed(rules: &Rules<'_>, _: &Request, _: &Headers, user: &mut Optio
 
 /// Rule 10.
 fn origin_is_allowed(rules: &Rules<'_>, _: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
-    const CODE: &str = "trusted_proxy_origin_not_allowed";
     match origin::judge(rules, headers) {
         origin::Judged::Passes => Ruling::Pass,
-        origin::Judged::PassesUnlessStricter => Ruling::PassUnlessStricter(CODE),
+        origin::Judged::PassesUnlessStricter(code) => Ruling::PassUnlessStricter(code),
         origin::Judged::CrossSite => Ruling::Refuse("trusted_proxy_cross_site".to_owned()),
-        origin::Judged::Fails => Ruling::Refuse(CODE.to_owned()),
+        origin::Judged::Fails => Ruling::Refuse(origin::NOT_ALLOWED.to_owned()),
     }
 }

@@ -9,8 +9,8 @@ use crate::{Rules, address, is_true, path, texts, trim, trim_configured};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judged {
     Passes,
-    /// It passes, but it belongs to a class that the filter is permitted to refuse (section 8).
-    PassesUnlessStricter,
+    /// It passes, but it belongs to a class that the filter is permitted to refuse (section 8), with this code.
+    PassesUnlessStricter(&'static str),
     Fails,
     /// Another web site makes the request, without an Origin.
     CrossSite,
@@ -27,7 +27,20 @@ struct Origin {
     doubtful: bool,
 }
 
+pub(crate) const NOT_ALLOWED: &str = "trusted_proxy_origin_not_allowed";
+
 pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
+    let is_public = is_public_file(rules, headers);
+    let is_cross_site = rules.filter["crossSite"] == "refuse" && is_cross_site(headers);
+    match judge_origin(rules, headers) {
+        Judged::Fails if is_public && is_cross_site => Judged::CrossSite,
+        Judged::Fails | Judged::PassesUnlessStricter(_) if is_public && !is_cross_site => Judged::Passes,
+        Judged::PassesUnlessStricter(_) if is_public => Judged::PassesUnlessStricter("trusted_proxy_cross_site"),
+        judged => judged,
+    }
+}
+
+fn judge_origin(rules: &Rules<'_>, headers: &Headers) -> Judged {
     let copies = headers.copies("origin");
     // A bearer token that the Gateway does not get lifts nothing.
     let lifted = has_bearer(headers) && !is_true(&rules.filter["removeBearer"]);
@@ -47,9 +60,70 @@ pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
     if !passes(rules, headers, &origin, upgrade, strict) {
         Judged::Fails
     } else if origin.doubtful {
-        Judged::PassesUnlessStricter
+        Judged::PassesUnlessStricter(NOT_ALLOWED)
     } else {
         Judged::Passes
+    }
+}
+
+/// Whether this is one of the files of the Control UI, which the Gateway serves to anybody.
+fn is_public_file(rules: &Rules<'_>, headers: &Headers) -> bool {
+    let files =
+        ["apple-touch-icon.png", "favicon-32.png", "favicon.ico", "favicon.svg", "manifest.webmanifest", "sw.js"];
+    let folders = [
+        "app-art",
+        "assets",
+        "cloud-provider-icons",
+        "community-art",
+        "file-icons",
+        "fonts",
+        "provider-icons",
+        "themes",
+    ];
+    let extensions = [
+        "css",
+        "js",
+        "json",
+        "map",
+        "svg",
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "webp",
+        "ico",
+        "txt",
+        "wasm",
+        "webmanifest",
+        "woff2",
+    ];
+    let taken = ["__openclaw", "__openclaw__", "api", "j", "sessions", "tools", "v1"];
+    let written = rules.gateway["controlUi"]["basePath"].as_str().map(trim_configured).unwrap_or_default();
+    let base = match written.strip_suffix('/').unwrap_or(written) {
+        "" => String::new(),
+        base => format!("/{}", base.strip_prefix('/').unwrap_or(base)),
+    };
+    if rules.gateway["controlUi"]["enabled"] == false {
+        return false;
+    }
+    if headers.is_upgrade() || !["GET", "HEAD"].contains(&headers.copies(":method").concat().as_str()) {
+        return false;
+    }
+    if !base.is_empty() && (!path::is_plain(&base) || base.contains('*')) {
+        return false;
+    }
+    if base.split('/').nth(1).is_some_and(|first| taken.contains(&first)) {
+        return false;
+    }
+    let path = headers.path();
+    let below = path.strip_prefix(&format!("{base}/")).filter(|_| path::is_plain(&path));
+    match below.map(|below| below.split('/').collect::<Vec<_>>()).as_deref() {
+        Some([file]) => files.contains(file),
+        Some([folder, .., name]) => {
+            let stem = extensions.iter().find_map(|one| name.strip_suffix(&format!(".{one}")));
+            folders.contains(folder) && stem.is_some_and(|stem| !stem.is_empty())
+        }
+        _ => false,
     }
 }
 

@@ -237,6 +237,10 @@ pub fn path(data: &[u8]) {
     let mut request = good_request();
     set(&mut request, ":path", Some(path));
     must_agree_if_good(&config, &request);
+    // Public files pass with any origin.
+    let mut foreign = request.clone();
+    set(&mut foreign, "origin", Some(b"https://evil.example"));
+    must_agree_if_good(&config, &foreign);
     let mut anonymous = config.clone();
     anonymous["filter"]["anonymousPaths"] = json!(entries);
     must_agree_if_good(&anonymous, &request);

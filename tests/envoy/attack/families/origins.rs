@@ -111,6 +111,26 @@ pub fn family() -> Family {
             h3(&spaces(), refused(REASON)),
         ],
     ));
+    // Files of the Control UI, which the Gateway serves to everybody.
+    for (name, path, passes) in [
+        ("a script of the Control UI", "/assets/index.js", true),
+        ("its manifest", "/manifest.webmanifest", true),
+        ("what is not a file", "/assets/index", false),
+        ("its page", "/assets/index.html", false),
+        ("a path out of its folder", "/assets/../control-ui-config.json", false),
+        ("a path out of its folder, encoded", "/assets/%2e%2e/control-ui-config.json", false),
+        ("a path out of its folder, with an extension after a semicolon", "/assets/..;/x.js", true),
+        ("its configuration, with an extension in the query", "/control-ui-config.json?/assets/x.js", false),
+        ("an API with an extension", "/v1/assets/x.js", false),
+    ] {
+        let expect = if passes { nick(WRITE) } else { refused(REASON) };
+        let request = with("https://evil.example").target(path);
+        attacks.push(shots(
+            "raw",
+            format!("a foreign page asks for {name}: `{path}`"),
+            vec![h1(request.clone(), expect.clone()), h2(&request, expect), h1(request.upgrade(), closed(REASON))],
+        ));
+    }
     // With `*`, a value that is not an origin still does not pass.
     for (origin, allowed) in [
         ("https://anything.example", true),
