@@ -84,6 +84,94 @@ fn phones_and_nodes_use_their_own_tokens_if_websockets_are_delegated() {
 }
 
 #[test]
+fn a_device_that_was_approved_for_more_than_its_owner_may_gets_no_more_through_the_filter() {
+    const OWNER: &str = "ops";
+    const ADMIN: &str = "a,b";
+    const ASKED: [&str; 3] = ["operator.admin", "operator.read", "operator.write"];
+    let stack = stack();
+    let users = json!({OWNER: ["operator.read"], ADMIN: ["operator.admin"], "*": ["operator.read"]});
+    let with = |mut filter: Value| {
+        filter["scopes"] = json!({"users": users});
+        filter
+    };
+    let as_user = |user: &str, scopes: Option<&str>| {
+        let mut all = [NOBODY, &[("x-edge", "x"), ("x-forwarded-user", user)]].concat();
+        all.extend(scopes.map(|scopes| ("x-openclaw-scopes", scopes)));
+        headers(&all)
+    };
+
+    // The owner may read, and the device asks for everything. Somebody who may approves that.
+    stack.put_filter(&with(json!({})));
+    let device = Device::new(("cli", "cli"), "operator", ASKED.to_vec());
+    let Err(Denied::Closed(1008, _, Some(error))) = device.open(connect(&stack, PROXY), &as_user(OWNER, None), None)
+    else {
+        panic!("a device that nobody approved gets in")
+    };
+    let id = &error["details"]["requestId"];
+    let mut admin = Session::open(
+        connect(&stack, PROXY),
+        "/",
+        &[as_user(ADMIN, None), headers(&[("origin", "https://claw.example.com")])].concat(),
+        &control_ui(),
+    )
+    .expect("an admin gets in");
+    let pending = admin.call("device.pair.list", &json!({})).unwrap()["pending"].clone();
+    let request = pending.as_array().unwrap().iter().find(|one| one["requestId"] == *id).unwrap();
+    assert_eq!(request["scopes"], json!(ASKED), "the Gateway does not cap what a device asks for");
+    admin.call("device.pair.approve", &json!({"requestId": id})).unwrap();
+    let session = device.open(connect(&stack, PROXY), &as_user(OWNER, None), None).expect("the owner gets in");
+    let token = session.hello["auth"]["deviceToken"].as_str().expect("a device token").to_owned();
+
+    let (none, read) = ("", "operator.read");
+    let all = "operator.admin,operator.read,operator.write";
+    let stranger = Some(as_user("mallory@example.com", None));
+    let admin_header = Some(headers(&[NOBODY, &[("x-openclaw-scopes", "operator.admin")]].concat()));
+    let delegate = json!({"webSocketRefusal": "delegate"});
+    let socket = json!({"anonymousPaths": ["ws:/node"]});
+    let most = |base: &Value, scopes: &[&str]| {
+        let mut filter = with(base.clone());
+        filter["scopes"]["withoutUser"] = json!(scopes);
+        filter
+    };
+    // The filter, the path, the headers if there are any but the client's address, and the session's scopes.
+    let table = [
+        // By the user's own name, below the user's ceiling. It is a literal cap.
+        (with(json!({})), "/", Some(as_user(OWNER, None)), read),
+        (with(json!({})), "/", Some(as_user(OWNER, Some("operator.read,operator.write"))), read),
+        (with(json!({})), "/", Some(as_user(OWNER, Some("operator.admin"))), none),
+        // Without a user, or as one who is not allowed: `users["*"]`, or `scopes.withoutUser`.
+        (with(delegate.clone()), "/", None, read),
+        (with(delegate.clone()), "/", stranger.clone(), read),
+        (with(delegate.clone()), "/", admin_header.clone(), none),
+        (most(&delegate, &[]), "/", None, none),
+        (most(&delegate, &["operator.write"]), "/", None, "operator.read,operator.write"),
+        (most(&delegate, &["operator.write"]), "/", stranger, "operator.read,operator.write"),
+        (with(socket.clone()), "/node", None, read),
+        (with(socket.clone()), "/node", admin_header, none),
+        (most(&socket, &[]), "/node", None, none),
+        // Without ceilings, a token has what was approved.
+        (delegate, "/", None, all),
+        (socket, "/node", None, all),
+    ];
+    for (filter, path, sent, expected) in table {
+        stack.put_filter(&filter);
+        let sent = sent.unwrap_or_else(|| headers(NOBODY));
+        let credential = Some(("deviceToken", token.as_str()));
+        let context = format!("{path}, {sent:?}, {filter}");
+        let mut session = device
+            .open_at(connect(&stack, PROXY), path, &sent, credential)
+            .unwrap_or_else(|denied| panic!("{context}: {denied:?}"));
+        let mut scopes = session.scopes();
+        scopes.sort_unstable();
+        assert_eq!(scopes.join(","), expected, "{context}");
+        // A call that needs to administer says the same.
+        let listed = session.call("device.pair.list", &json!({}));
+        assert_eq!(listed.is_ok(), expected == all, "{context}: {listed:?}");
+    }
+    stack.put_filter(&json!({}));
+}
+
+#[test]
 fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous() {
     let stack = stack();
     stack.put_filter(&json!({}));

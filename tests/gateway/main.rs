@@ -12,6 +12,7 @@ mod istio;
 mod migration;
 mod mounted;
 mod placements;
+mod plugins;
 mod public_files;
 mod rendered;
 mod schema;

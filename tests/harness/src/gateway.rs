@@ -746,17 +746,28 @@ impl Device {
         ring::signature::KeyPair::public_key(&self.key).as_ref()
     }
 
-    /// Opens a session with one credential, `("bootstrapToken", …)` or `("deviceToken", …)`, or with none.
+    /// Opens a session on `/` with one credential, `("bootstrapToken", …)` or `("deviceToken", …)`, or with none.
     pub fn open<S: Read + Write>(
         &self,
         stream: S,
         headers: &[(String, Vec<u8>)],
         credential: Option<(&str, &str)>,
     ) -> Result<Session<S>, Denied> {
+        self.open_at(stream, "/", headers, credential)
+    }
+
+    /// Like [`Device::open`], on another path.
+    pub fn open_at<S: Read + Write>(
+        &self,
+        stream: S,
+        path: &str,
+        headers: &[(String, Vec<u8>)],
+        credential: Option<(&str, &str)>,
+    ) -> Result<Session<S>, Denied> {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 
-        let (socket, nonce) = challenge(stream, "/", headers)?;
+        let (socket, nonce) = challenge(stream, path, headers)?;
         let signed_at = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_millis()).to_string();
         let scopes = self.scopes.join(",");
         let (id, token) = (self.id(), credential.map_or("", |(_, token)| token));
