@@ -308,19 +308,51 @@ fn report_mode_shows_in_gauges_dump_and_log_before_any_request() {
             .pointer("/configs/0/ecds_filter/typed_config/config/configuration/value")
             .unwrap_or_else(|| panic!("{dump:#}"));
         let policy: Value = serde_json::from_str(policy.as_str().unwrap()).unwrap();
-        let metrics = ask("/stats/prometheus");
-        let gauge = |name: &str| {
-            let start = format!("openclaw_trusted_proxy_policy_{name}{{}} ");
-            let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
-            value.unwrap_or_else(|| panic!("no {start}: {metrics}")).to_owned()
-        };
-        (gauge("fingerprint"), gauge("enforced"), policy["filter"]["mode"].clone(), in_log)
+        (gauge(&envoy, "fingerprint"), gauge(&envoy, "enforced"), policy["filter"]["mode"].clone(), in_log)
     });
     let [one, other, report] = told;
     assert_eq!(one, other);
     assert_eq!((&*one.1, &one.2, one.3), ("1", &Value::Null, false));
     assert_eq!((&*report.1, &report.2, report.3), ("0", &json!("report"), true));
     assert_ne!(one.0, report.0);
+}
+
+#[test]
+fn an_edit_of_a_secret_alone_leaves_the_fingerprint_as_it_was() {
+    let policy = |password: &str, users: &[&str]| {
+        let mut policy = shipped_policy();
+        policy["gateway"]["auth"]["password"] = json!(password);
+        policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(users);
+        policy
+    };
+    let echo = Echo::start().unwrap();
+    let scratch = Scratch::new("operators");
+    let (upstream, first) = (echo.address().to_string(), policy("secret-1", &["nick@example.com"]));
+    let example = Example::write(scratch.path(), Ports::default(), &upstream, &first.to_string()).unwrap();
+    let envoy = Envoy::run(scratch, &example.bootstrap());
+    let fingerprint = || gauge(&envoy, "fingerprint");
+    let put = |policy: &Value| {
+        let (taken, rejected) = envoy.process().policies();
+        example.put_policy(&policy.to_string()).unwrap();
+        eventually("Envoy to take the policy", || envoy.process().policies().0 > taken);
+        assert_eq!(envoy.process().policies().1, rejected, "{policy}");
+    };
+    let before = fingerprint();
+    put(&policy("secret-2", &["nick@example.com"]));
+    assert_eq!(fingerprint(), before);
+    // An edit that decides shows. Back from there, with another secret, the fingerprint is the first one again.
+    put(&policy("secret-2", &["mary@example.com"]));
+    eventually("another fingerprint", || fingerprint() != before);
+    put(&policy("secret-3", &["nick@example.com"]));
+    eventually("the first fingerprint", || fingerprint() == before);
+}
+
+/// A gauge of the filter about its policy.
+fn gauge(envoy: &Envoy, name: &str) -> String {
+    let metrics = envoy.process().ask("/stats/prometheus").unwrap().text();
+    let start = format!("openclaw_trusted_proxy_policy_{name}{{}} ");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(&start));
+    value.unwrap_or_else(|| panic!("no {start}: {metrics}")).to_owned()
 }
 
 fn shipped_policy() -> Value {
