@@ -281,6 +281,8 @@ fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy 
             jwt_authn(security, &jwt::jwks([&provider.key])),
             wasm(of_kind(&documents, "EnvoyExtensionPolicy")),
         ];
+        let removed = traffic["headers"]["earlyRequestHeaders"]["remove"].as_array().unwrap();
+        let removed: Vec<Value> = removed.iter().map(|name| json!({"remove": name})).collect();
         let mut all = json!({
             "use_remote_address": true,
             "normalize_path": true,
@@ -290,6 +292,11 @@ fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy 
             "common_http_protocol_options": {"headers_with_underscores_action":
                 action(&traffic["headers"]["withUnderscoresAction"], &[("RejectRequest", "REJECT_REQUEST")])},
             "server_header_transformation": "PASS_THROUGH",
+            "early_header_mutation_extensions": [parts::typed(
+                "envoy.http.early_header_mutation.header_mutation",
+                "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                json!({"mutations": removed}),
+            )],
             // The routes enable WebSockets.
             "upgrade_configs": [],
             "route_config": routes(&documents, everywhere),
@@ -319,6 +326,7 @@ fn start(provider: &Provider, token_endpoint: SocketAddr, echo: &Echo) -> Envoy 
         terminated,
         listener("https", true, json!({})),
         listener("on one route", false, json!({})),
+        listener("no early removal", false, json!({"early_header_mutation_extensions": []})),
         listener("clientIPDetection", true, json!({"xff_num_trusted_hops": 1})),
         proxied,
     ];
@@ -351,7 +359,7 @@ fn request(from: IpAddr, to: SocketAddr, path: &str, headers: &[(&str, &str)]) -
 
 /// The user that the upstream got, or the filter's reason, or the status of another component's answer.
 fn outcome((connection, response): (Connection, Response)) -> Result<Vec<String>, String> {
-    let user_of = |json: &Value| Ok(values(&echo::received(json), "x-forwarded-user"));
+    let user_of = |json: &Value| Ok(values(&echo::received(json), "x-openclaw-user"));
     match response.status {
         200 => user_of(&response.json()),
         101 => match wire::first_message(connection) {
@@ -393,7 +401,7 @@ fn a_login_goes_all_the_way_and_nothing_else_names_a_user() {
     let nick = Ok(vec![NICK.to_owned()]);
     assert_eq!(outcome(get("/", &signed_in)), nick);
     assert_eq!(outcome(get("/", &[&signed_in[..], &UPGRADE].concat())), nick, "the WebSocket");
-    assert_eq!(outcome(get("/", &[signed_in[0], ("x-forwarded-user", "admin@example.com")])), nick);
+    assert_eq!(outcome(get("/", &[signed_in[0], ("x-openclaw-user", "admin@example.com")])), nick);
     let evil = [signed_in[0], ("origin", "https://evil.example.net")];
     assert_eq!(outcome(get("/", &evil)), Err("trusted_proxy_origin_not_allowed".to_owned()));
     assert_eq!(outcome(get("/", &[&evil[..], &UPGRADE].concat())), Err("trusted_proxy_origin_not_allowed".to_owned()));
@@ -401,7 +409,7 @@ fn a_login_goes_all_the_way_and_nothing_else_names_a_user() {
     // Without a valid login: browsers are redirected to it, WebSockets get 401.
     let (own, forged) =
         (format!("IdToken={}", provider.token(NICK)), Key::rs256("login").sign(&json!({"email": NICK})));
-    for headers in [vec![("x-forwarded-user", NICK)], vec![("cookie", own.as_str())], vec![]] {
+    for headers in [vec![("x-openclaw-user", NICK)], vec![("cookie", own.as_str())], vec![]] {
         assert_eq!(outcome(get("/", &headers)), Err("302".to_owned()), "{headers:?}");
         assert_eq!(outcome(get("/", &[&headers[..], &UPGRADE].concat())), Err("401".to_owned()), "{headers:?}");
     }
@@ -415,13 +423,13 @@ fn a_login_goes_all_the_way_and_nothing_else_names_a_user() {
         // Without a token: like a browser.
         (bearer(""), Err("302".to_owned())),
     ] {
-        let headers = [("authorization", token.as_str()), ("x-forwarded-user", NICK)];
+        let headers = [("authorization", token.as_str()), ("x-openclaw-user", NICK)];
         assert_eq!(outcome(get("/v1/models", &headers)), expected, "{token}");
         let expected = if expected == Err("302".to_owned()) { Err("401".to_owned()) } else { expected };
         assert_eq!(outcome(get("/", &[&headers[..], &UPGRADE].concat())), expected, "{token}, WebSocket");
     }
     // The health check does not need a user, and does not get one.
-    assert_eq!(outcome(get("/healthz", &[("x-forwarded-user", NICK)])), Ok(Vec::new()));
+    assert_eq!(outcome(get("/healthz", &[("x-openclaw-user", NICK)])), Ok(Vec::new()));
     assert_eq!(outcome(get("/healthz", &UPGRADE)), Err("trusted_proxy_assertion_missing".to_owned()));
 }
 
@@ -441,13 +449,14 @@ fn every_route_of_the_gateway_has_the_filter_and_needs_it() {
     // Nobody contacts the provider here.
     let envoy = start(&provider, echo.address(), &echo);
     let from = wire::own_address().unwrap_or_else(|problem| panic!("{problem}"));
-    let stranger = [("x-forwarded-user", NICK), ("x-added-route", "1")];
+    let stranger = [("x-openclaw-user", NICK), ("x-added-route", "1")];
     let ask = |name: &str, headers: &[(&str, &str)]| outcome(request(from, envoy.address(name), "/", headers));
     for headers in [stranger.to_vec(), [&stranger[..], &UPGRADE].concat()] {
         assert_eq!(ask("https", &headers), Err("trusted_proxy_assertion_missing".to_owned()), "{headers:?}");
         // With the policy on one HTTPRoute, another HTTPRoute to the same backend bypasses the filter. This is why
-        // the policy targets the Gateway.
-        assert_eq!(ask("on one route", &headers), Ok(vec![NICK.to_owned()]), "{headers:?}");
+        // the policy targets the Gateway. It still brings no user, because of `earlyRequestHeaders`.
+        assert_eq!(ask("no early removal", &headers), Ok(vec![NICK.to_owned()]), "{headers:?}");
+        assert_eq!(ask("on one route", &headers), Ok(Vec::new()), "{headers:?}");
     }
     let token = format!("Bearer {}", provider.token(NICK));
     let signed_in = [("authorization", token.as_str())];
@@ -470,7 +479,7 @@ fn every_route_of_the_gateway_has_the_filter_and_needs_it() {
     // Paths and headers as the ClientTrafficPolicy sets them.
     let (_, kept) = request(from, envoy.address("https"), "/v1//models/openclaw%2Fmain", &signed_in);
     assert_eq!(kept.json()["path"], "/v1/models/openclaw%2Fmain", "{kept:?}");
-    let (_, refused) = request(from, envoy.address("https"), "/", &[signed_in[0], ("x_forwarded_user", NICK)]);
+    let (_, refused) = request(from, envoy.address("https"), "/", &[signed_in[0], ("x_openclaw_user", NICK)]);
     assert_eq!(refused.status, 400, "{refused:?}");
     assert_eq!(kept.header("x-envoy-upstream-service-time"), None, "{kept:?}");
     // TLS, and HTTP/1.1 over it for browsers, which prefer HTTP/2: this way a refused WebSocket can carry its reason.

@@ -58,17 +58,18 @@ fn at_the_edge_whoever_envoy_verified_comes_in_and_nobody_else() {
     let (network, gateway) = &*SHARED;
     let section = Section::of(PLACEMENT_A);
     network.enter("envoy");
-    let place = Place::start(network, gateway, &section.policy(), |bootstrap, folder| {
-        before_the_filter(&bootstrap, &token_check(&section, folder))
-    });
+    let change =
+        |bootstrap, folder: &Path| before_the_filter(&section.settings(bootstrap), &token_check(&section, folder));
+    let place = Place::start(network, gateway, &section.policy(), change);
 
     let bearer = |token: &str| format!("Bearer {token}");
     let nick = bearer(tokens::NICK);
     let cookie = format!("IdToken={}", tokens::NICK);
     for login in [("authorization", nick.as_str()), ("cookie", cookie.as_str())] {
         // A client's own claims have no effect.
-        let claims =
-            [login, ("origin", ORIGIN), ("x-forwarded-user", "eve@example.com"), ("x-forwarded-for", "192.0.2.99")];
+        let mut claims = vec![login, ("origin", ORIGIN), ("x-forwarded-for", "192.0.2.99")];
+        claims.extend(["x-openclaw-user", "x-forwarded-user"].map(|name| (name, "eve@example.com")));
+        claims.push(("x-openclaw-scopes", "operator.read"));
         assert_eq!(place.ask("browser", &claims), admitted(ENVOY, BROWSER), "{login:?}");
     }
     const MISSING: &str = "trusted_proxy_assertion_missing";
@@ -80,11 +81,16 @@ fn at_the_edge_whoever_envoy_verified_comes_in_and_nobody_else() {
         (None, MISSING),
     ];
     for (login, reason) in &strangers {
-        let mut claims = vec![("origin", ORIGIN), ("x-forwarded-user", "nick@example.com")];
+        let mut claims = vec![("origin", ORIGIN), ("x-openclaw-user", "nick@example.com")];
         claims.extend(login.as_deref().map(|login| ("authorization", login)));
         assert_eq!(place.ask("browser", &claims), refused(401, reason), "{login:?}");
     }
     place.assert_no_way_around(&["browser", "stranger", "proxy"]);
+    drop(place);
+    // Eve is signed in, and the Gateway would believe what she writes.
+    let eve = bearer(tokens::EVE);
+    let claims = [("origin", ORIGIN), ("authorization", &eve), NAMED, ("x-openclaw-scopes", "operator.read,operator.write")];
+    assert_closed(network, gateway, &section.policy(), change, ("browser", &claims));
 }
 
 #[test]
@@ -127,7 +133,7 @@ fn at_the_edge_a_login_by_oauth2_is_verified_and_taken_for_the_user() {
             }}}]}],
         }}]);
         let cluster = cluster[0].to_string();
-        let bootstrap = once(bootstrap, "  clusters:\n", &format!("  clusters:\n    - {cluster}\n"));
+        let bootstrap = once(section.settings(bootstrap), "  clusters:\n", &format!("  clusters:\n    - {cluster}\n"));
         before_the_filter(&bootstrap, &format!("{login}{}", token_check(&section, folder)))
     });
 
@@ -173,7 +179,10 @@ fn behind_an_identity_proxy_only_what_the_proxy_says_counts() {
     let (network, gateway) = &*SHARED;
     let section = Section::of(PLACEMENT_B);
     network.enter("envoy");
-    let place = Place::start(network, gateway, &section.policy(), |bootstrap, _| section.settings(bootstrap));
+    let place = Place::start(network, gateway, &section.policy(), |bootstrap, _| {
+        assert_eq!(manager_settings(&bootstrap), section.block("yaml", 0), "the page shows what envoy.yaml has");
+        bootstrap
+    });
     assert_eq!(place.ask("proxy", &from_proxy(NICK)), admitted(ENVOY, BROWSER));
     assert_eq!(place.ask("proxy", &from_proxy(EVE)), refused(401, "trusted_proxy_user_not_allowed"));
     assert_eq!(place.ask("proxy", &from_proxy(None)), refused(401, "trusted_proxy_user_missing"));
@@ -181,6 +190,56 @@ fn behind_an_identity_proxy_only_what_the_proxy_says_counts() {
         assert_eq!(place.ask(host, &from_proxy(NICK)), refused(401, "trusted_proxy_untrusted_source"), "{host}");
     }
     place.assert_no_way_around(&["browser", "stranger", "proxy"]);
+    drop(place);
+    let claims = [&from_proxy(NICK)[..], &[NAMED]].concat();
+    assert_closed(network, gateway, &section.policy(), |bootstrap, _| bootstrap, ("proxy", &claims));
+}
+
+/// The Gateway allows each client address 32 sockets that are open but have not sent `connect`.
+#[test]
+fn behind_a_proxy_unfinished_sockets_of_one_user_do_not_shut_out_another() {
+    const EVES: &str = "198.51.100.8";
+    let section = Section::of(PLACEMENT_B);
+    assert!(section.text.contains("32 sockets"), "the page says so");
+    let (mut file, mut policy) = (section.json(0), section.policy());
+    for block in [&mut file, &mut policy] {
+        block["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(["nick@example.com", "eve@example.com"]);
+    }
+    let network = network();
+    let gateway = gateway(&network, &file);
+    network.enter("envoy");
+    // Opens a socket as the proxy does for a user at an address, and sends nothing more.
+    let open = |place: &Place<'_>, user: &str, address: &str| {
+        let headers = [("origin", ORIGIN), ("x-forwarded-for", address), ("x-forwarded-user", user)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let stream = network.on("proxy", || wire::open(place.front).unwrap());
+        gateway::challenge(stream, "/", &headers).map(|(socket, _)| socket)
+    };
+    let unfinished = |place: &Place<'_>| -> Vec<_> { (0..40).map(|_| open(place, "eve@example.com", EVES)).collect() };
+    let too_many = |sockets: &[Result<_, Denied>]| {
+        sockets.iter().filter(|socket| matches!(socket, Err(Denied::Status(503)))).count()
+    };
+
+    let place = Place::start(&network, &gateway, &policy, |bootstrap, _| bootstrap);
+    let sockets = unfinished(&place);
+    assert_eq!(too_many(&sockets), 8, "32 are allowed");
+    assert_eq!(place.ask("proxy", &from_proxy(NICK)), admitted(ENVOY, BROWSER), "Nick is another client");
+    drop(sockets);
+    drop(place);
+
+    // With Envoy's default, the proxy is the client of both.
+    let place = Place::start(&network, &gateway, &policy, |bootstrap, _| appending(&bootstrap));
+    let sockets = unfinished(&place);
+    assert_eq!(too_many(&sockets), 8, "32 are allowed");
+    let nick = open(&place, "nick@example.com", BROWSER).map(drop);
+    assert_eq!(nick, Err(Denied::Status(503)), "shut out");
+}
+
+/// A bootstrap whose listener `http` appends the peer to X-Forwarded-For, as Envoy does by default.
+fn appending(bootstrap: &str) -> String {
+    let skip = "                skip_xff_append: true\n";
+    assert!(bootstrap.contains(skip));
+    bootstrap.replacen(skip, "", 1)
 }
 
 #[test]
@@ -190,7 +249,7 @@ fn a_sidecar_is_a_loopback_source_for_the_gateway_and_takes_none_itself() {
     let gateway = gateway(&network, &section.json(0));
     network.enter("gateway");
     let policy = section.policy();
-    let place = Place::start(&network, &gateway, &policy, |bootstrap, _| section.settings(bootstrap));
+    let place = Place::start(&network, &gateway, &policy, |bootstrap, _| bootstrap);
     assert_eq!(place.ask("proxy", &from_proxy(NICK)), admitted("127.0.0.1", BROWSER));
     assert_eq!(place.ask("proxy", &from_proxy(EVE)), refused(401, "trusted_proxy_user_not_allowed"));
     assert_eq!(place.ask("stranger", &from_proxy(NICK)), refused(401, "trusted_proxy_untrusted_source"));
@@ -200,7 +259,10 @@ fn a_sidecar_is_a_loopback_source_for_the_gateway_and_takes_none_itself() {
         network.on(host, || assert!(TcpStream::connect(place.back).is_err(), "{host}: it listens on loopback only"));
     }
     // What this placement gives up: any process in the pod can act as any user.
-    assert_eq!(place.ask_at("gateway", gateway.address(), &from_proxy(NICK)), admitted(LOOPBACK, BROWSER));
+    let stamped = [&from_proxy(None)[..], &[NAMED]].concat();
+    assert_eq!(place.ask_at("gateway", gateway.address(), &stamped), admitted(LOOPBACK, BROWSER));
+    let claims = [&from_proxy(NICK)[..], &[NAMED]].concat();
+    assert_closed(&network, &gateway, &policy, |bootstrap, _| bootstrap, ("proxy", &claims));
 
     let mut file = section.json(0);
     file["gateway"]["auth"]["trustedProxy"]["allowLoopback"] = json!(false);
@@ -215,7 +277,7 @@ fn a_sidecar_is_a_loopback_source_for_the_gateway_and_takes_none_itself() {
     let istio = Place::start(&network, &gateway, &policy, |bootstrap, _| {
         let cluster = "      connect_timeout: 5s\n";
         let source = "      upstream_bind_config: { source_address: { address: 127.0.0.6, port_value: 0 } }\n";
-        once(section.settings(bootstrap), cluster, &format!("{cluster}{source}"))
+        once(bootstrap, cluster, &format!("{cluster}{source}"))
     });
     assert_eq!(istio.ask("proxy", &from_proxy(NICK)), admitted("127.0.0.6", BROWSER));
     assert_eq!(place.ask("proxy", &from_proxy(NICK)), unattributable(), "from 127.0.0.1");
@@ -238,10 +300,10 @@ fn mistakes_look_as_the_document_says() {
     let gateway = gateway(&network, &changed(&file, "/gateway/controlUi", json!({})));
     assert!(gateway.log().contains("seeded gateway.controlUi.allowedOrigins"));
     network.enter("envoy");
-    let strict = Place::start(&network, &gateway, &policy, |bootstrap, _| section.settings(bootstrap));
+    let strict = Place::start(&network, &gateway, &policy, |bootstrap, _| bootstrap);
     let place = Place::start(&network, &gateway, &policy, |bootstrap, _| {
         assert!(bootstrap.contains("max_request_headers_kb: 15\n"));
-        section.settings(bootstrap).replace("max_request_headers_kb: 15\n", "max_request_headers_kb: 60\n")
+        bootstrap.replace("max_request_headers_kb: 15\n", "max_request_headers_kb: 60\n")
     });
     let good = from_proxy(NICK);
     let mistakes = Section::of("Mistakes, and how to know them");
@@ -263,7 +325,7 @@ fn mistakes_look_as_the_document_says() {
 
     place.put_policy(&changed(&policy, "/filter/trustedProxies", json!([ENVOY])));
     expect(place.ask("proxy", &good), refused(401, "trusted_proxy_untrusted_source"), "Envoy in the filter's list");
-    place.put_policy(&changed(&policy, "/filter", json!({})));
+    place.put_policy(&changed(&policy, "/filter", json!({"upstreamUserHeader": "x-openclaw-user"})));
     expect(
         place.ask("proxy", &good),
         refused(401, "trusted_proxy_untrusted_source"),
@@ -273,7 +335,8 @@ fn mistakes_look_as_the_document_says() {
     place.put_policy(&policy);
     let no_client = [("origin", ORIGIN), ("x-forwarded-user", "nick@example.com")];
     expect(place.ask("proxy", &no_client), refused(403, "proxy_attribution_required"), "no client");
-    place.put_policy(&changed(&policy, "/filter", json!({"trustedProxies": [PROXY], "attribution": "off"})));
+    let filter = json!({"trustedProxies": [PROXY], "attribution": "off", "upstreamUserHeader": "x-openclaw-user"});
+    place.put_policy(&changed(&policy, "/filter", filter));
     expect(place.ask("proxy", &no_client), unattributable(), "no client, and the filter does not ask");
     place.put_policy(&policy);
 
@@ -292,16 +355,17 @@ fn mistakes_look_as_the_document_says() {
     expect(place.ask("proxy", &good), unattributable(), "the Gateway's list does not name Envoy");
     let both = json!([ENVOY, PROXY]);
     reload(&gateway, &changed(&file, "/gateway/trustedProxies", both.clone()));
-    let appending = Place::start(&network, &gateway, &policy, |bootstrap, _| bootstrap);
+    let appending = Place::start(&network, &gateway, &policy, |bootstrap, _| appending(&bootstrap));
     appending.put_policy(&changed(&policy, "/gateway/trustedProxies", both));
     assert_eq!(appending.ask("proxy", &good), admitted(ENVOY, BROWSER));
-    assert_eq!(appending.ask_at("proxy", place.back, &good), admitted(PROXY, BROWSER), "around the filter");
+    let stamped = [&good[..], &[NAMED]].concat();
+    assert_eq!(appending.ask_at("proxy", place.back, &stamped), admitted(PROXY, BROWSER), "around the filter");
     reload(&gateway, &file);
     appending.put_policy(&policy);
     assert_eq!(appending.ask("proxy", &good), admitted(ENVOY, PROXY));
 
     // A browser is a device that somebody must approve, unless the Gateway approves it automatically.
-    let auto = json!({"userHeader": "x-forwarded-user", "allowUsers": ["nick@example.com"], "deviceAutoApprove": {"enabled": true}});
+    let auto = json!({"userHeader": "x-openclaw-user", "allowUsers": ["nick@example.com"], "deviceAutoApprove": {"enabled": true}});
     reload(&gateway, &changed(&file, "/gateway/auth/trustedProxy", auto));
     let session = place.session("proxy", place.front, &good, Some("a browser")).map_err(|denied| format!("{denied:?}"));
     let mut scopes = session.unwrap().session.scopes();
@@ -366,7 +430,7 @@ fn devices_and_webhooks_need_exactly_the_settings_of_the_table() {
     let network = network();
     let gateway = gateway(&network, &file);
     network.enter("envoy");
-    let place = Place::start(&network, &gateway, &policy, |bootstrap, _| section.settings(bootstrap));
+    let place = Place::start(&network, &gateway, &policy, |bootstrap, _| bootstrap);
     let put = |setting: &str| {
         assert!(
             setting.is_empty() || table.contains(&format!("`{setting}`")),
@@ -493,12 +557,14 @@ impl Section {
         Self(document::Section::of("gateway.md", heading))
     }
 
-    /// A bootstrap with the connection manager settings of the section.
+    /// A bootstrap with the connection manager settings of the section, in its last block of YAML.
     fn settings(&self, bootstrap: impl AsRef<str>) -> String {
-        let block = self.block("yaml", 0);
-        let (first, _) = block.split_once('\n').unwrap();
-        let settings: String = block.lines().map(|line| format!("                {line}\n")).collect();
-        bootstrap.as_ref().replacen(&format!("                {first}\n"), &settings, 1)
+        let wanted = document::blocks(&self.text, "yaml").pop().unwrap();
+        assert!(wanted.starts_with("use_remote_address: true\n"), "{wanted}");
+        let (before, rest) = bootstrap.as_ref().split_once(MANAGER_START).unwrap();
+        let (_, after) = rest.split_once(MANAGER_END).unwrap();
+        let wanted: String = wanted.lines().map(|line| format!("                {line}\n")).collect();
+        format!("{before}{wanted}{MANAGER_END}{after}")
     }
 
     /// Checks that the section shows the result: the status, the reason or message, and the close reason.
@@ -515,16 +581,94 @@ impl Section {
         }
     }
 
-    /// The policy in its second block, which must contain the first one.
+    /// The policy in its second block, which must contain the first one, except for the header of the proxy.
     fn policy(&self) -> Value {
         let (file, policy) = (self.json(0), self.json(1));
-        for part in
-            ["/gateway/trustedProxies", "/gateway/auth/mode", "/gateway/auth/trustedProxy", "/gateway/controlUi"]
-        {
-            assert_eq!(policy.pointer(part), file.pointer(part), "{part} differs between the Gateway and the policy");
+        let mut pasted = policy["gateway"].clone();
+        if let Some(upstream) = policy["filter"].get("upstreamUserHeader") {
+            pasted["auth"]["trustedProxy"]["userHeader"] = upstream.clone();
+        }
+        for part in ["/trustedProxies", "/auth/mode", "/auth/trustedProxy", "/controlUi"] {
+            let of_file = file["gateway"].pointer(part);
+            assert_eq!(pasted.pointer(part), of_file, "{part} differs between the Gateway and the policy");
         }
         policy
     }
+}
+
+/// Where the connection manager's settings that the page shows start in envoy.yaml, and what comes after them.
+const MANAGER_START: &str = "                use_remote_address: true\n";
+const MANAGER_END: &str = "                # Envoy would take orders in x-envoy-* headers";
+
+/// The settings of the listener `http` in a bootstrap, without comments, as the page shows them.
+fn manager_settings(bootstrap: &str) -> String {
+    let (_, rest) = bootstrap.split_once(MANAGER_START).unwrap();
+    let (settings, _) = rest.split_once(MANAGER_END).unwrap();
+    let lines = format!("{MANAGER_START}{settings}");
+    let lines = lines.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.map(|line| format!("{}\n", line[16..].replace(" &closed", ""))).collect()
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Without the filter
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// What a client writes who knows which header the Gateway reads.
+const NAMED: (&str, &str) = ("x-openclaw-user", "nick@example.com");
+
+/// The filter in envoy.yaml.
+const FILTER_START: &str = "                  - name: openclaw_trusted_proxy\n";
+const FILTER_END: &str = "                  - name: envoy.filters.http.router\n";
+
+/// Takes the filter out of a placement in each way that happens: deleted, switched off for a route, and missing in a
+/// listener that was added. The Gateway must let nobody in with these headers, although it would believe them: without
+/// Envoy's early removal it does.
+fn assert_closed(
+    network: &Network,
+    gateway: &Gateway,
+    policy: &Value,
+    change: impl Fn(String, &Path) -> String,
+    (host, claims): (&str, &[(&str, &str)]),
+) {
+    let ways: [(&str, fn(&str) -> String); 3] =
+        [("http", deleted), ("http", switched_off), ("added", with_another_listener)];
+    for (listener, way) in ways {
+        let place = Place::start(network, gateway, policy, |bootstrap, folder| way(&change(bootstrap, folder)));
+        let front = SocketAddr::new(place.front.ip(), place.envoy.address(listener).port());
+        let seen = place.ask_at(host, front, claims);
+        assert_eq!(seen, at_the_gateway(401, "unauthorized", AUTH_UNAUTHORIZED), "{listener}: {claims:?}");
+    }
+    let place = Place::start(network, gateway, policy, |bootstrap, folder| {
+        let open = deleted(&change(bootstrap, folder));
+        let early = "                early_header_mutation_extensions:";
+        let (before, after) = open.split_once(early).unwrap();
+        let (_, after) = after.split_once(MANAGER_END).unwrap();
+        once(format!("{before}{MANAGER_END}{after}"), "early_header_mutation_extensions: *closed\n", "\n")
+    });
+    let Seen::Admitted { user, .. } = place.ask(host, claims) else { panic!("not even without the early removal") };
+    assert_eq!(user, "nick@example.com");
+}
+
+fn deleted(bootstrap: &str) -> String {
+    let (before, rest) = bootstrap.split_once(FILTER_START).unwrap();
+    let (_, after) = rest.split_once(FILTER_END).unwrap();
+    format!("{before}{FILTER_END}{after}")
+}
+
+fn switched_off(bootstrap: &str) -> String {
+    let route = "                        - match: { prefix: / }\n";
+    let disabled = r#"{ "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }"#;
+    let off = format!("                          typed_per_filter_config: {{ openclaw_trusted_proxy: {disabled} }}\n");
+    once(bootstrap, route, &format!("{route}{off}"))
+}
+
+/// A bootstrap with a copy of the listener `http` that lacks the filter.
+fn with_another_listener(bootstrap: &str) -> String {
+    let (before, rest) = bootstrap.split_once("    - name: http\n").unwrap();
+    let (http, after) = rest.split_once("    # The same with TLS.").unwrap();
+    let (after, clusters) = after.split_once("  clusters:\n").unwrap();
+    let added = deleted(http);
+    format!("{before}    - name: http\n{http}    # The same with TLS.{after}    - name: added\n{added}  clusters:\n{clusters}")
 }
 
 /// A Gateway with exactly this configuration, except for the port.

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 KINDS = {
     "extensions.v1alpha1": ["WasmPlugin"],
     "networking.v1alpha3": ["EnvoyFilter"],
-    "networking.v1": ["Gateway", "Sidecar", "VirtualService"],
+    "networking.v1": ["DestinationRule", "Gateway", "Sidecar", "VirtualService"],
     "security.v1": ["AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"],
 }
 
@@ -87,4 +87,5 @@ def main():
     print("{\n" + ",\n".join(lines) + "\n}")
 
 
-main()
+if __name__ == "__main__":
+    main()

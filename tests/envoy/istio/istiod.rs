@@ -6,22 +6,33 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use harness::envoy;
-use harness::manifests::of_kind;
 use harness::parts;
 use harness::pki::{Authority, Identity};
 use serde_json::{Value, json};
 
 use super::mesh::Mesh;
 
-/// The HTTP filter that the EnvoyFilter inserts first.
+/// The HTTP filter that an EnvoyFilter inserts first.
 pub fn patch(documents: &[Value]) -> Value {
-    let patches = &of_kind(documents, "EnvoyFilter")["spec"]["configPatches"];
-    assert_eq!(patches.as_array().unwrap().len(), 1);
-    assert_eq!(
-        (&patches[0]["applyTo"], &patches[0]["patch"]["operation"]),
-        (&json!("HTTP_FILTER"), &json!("INSERT_FIRST"))
-    );
-    patches[0]["patch"]["value"].clone()
+    patched(documents, "HTTP_FILTER", "INSERT_FIRST")
+}
+
+/// The settings that an EnvoyFilter merges into the connection manager.
+pub fn closed(documents: &[Value]) -> Value {
+    let mut settings = patched(documents, "NETWORK_FILTER", "MERGE")["typed_config"].take();
+    drop(settings.as_object_mut().unwrap().remove("@type"));
+    settings
+}
+
+fn patched(documents: &[Value], apply_to: &str, operation: &str) -> Value {
+    let all = documents.iter().filter(|document| document["kind"] == "EnvoyFilter");
+    let patches: Vec<&Value> = all
+        .flat_map(|document| document["spec"]["configPatches"].as_array().unwrap())
+        .filter(|patch| patch["applyTo"] == apply_to)
+        .collect();
+    let [patch] = patches.as_slice() else { panic!("{apply_to}: {patches:?}") };
+    assert_eq!(patch["patch"]["operation"], operation);
+    patch["patch"]["value"].clone()
 }
 
 /// The types that istiod allows for a WasmPlugin: the filter, and the one that its agent substitutes if it cannot

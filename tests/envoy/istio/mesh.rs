@@ -100,7 +100,7 @@ pub fn ask(from: IpAddr, to: SocketAddr, path: &str, headers: &[(&str, &str)]) -
     connection.send(&wire::request("GET", path, &all)).unwrap();
     let Ok(response) = connection.response("GET") else { return Outcome::Nothing };
     let user_of = |json: &Value| {
-        let users = values(&echo::received(json), "x-forwarded-user");
+        let users = values(&echo::received(json), "x-openclaw-user");
         assert!(users.len() < 2, "{json}");
         Outcome::Admitted(users.into_iter().next())
     };

@@ -4,7 +4,7 @@ use harness::manifests::{self, Schemas, of_kind};
 use policy::config::compile;
 use serde_json::{Value, json};
 
-use super::istiod::patch;
+use super::istiod::{closed, patch};
 use super::{INGRESS, SIDECAR};
 
 #[test]
@@ -33,15 +33,32 @@ fn the_manifests_hold_against_istios_schemas_and_a_wrong_field_does_not() {
         (SIDECAR, "Sidecar", "/spec/ingress/0/defaultEndpoints", json!("127.0.0.1:1"), "defaultEndpoints"),
         (INGRESS, "RequestAuthentication", "/spec/jwtRules/0/audience", json!("openclaw"), "audience"),
         (INGRESS, "Gateway", "/spec/servers/0/tls/mode", json!("TERMINATE"), "TERMINATE"),
+        (INGRESS, "DestinationRule", "/spec/trafficPolicy/connectionPool/http/h2UpgradePolicy", json!("NEVER"), "NEVER"),
+        // Rules in CEL, which the schemas lack: `duration(self) >= duration('1ms')`, and so on.
+        (INGRESS, "VirtualService", "/spec/http/0/timeout", json!("0s"), "0s"),
+        (INGRESS, "VirtualService", "/spec/http/0/timeout", json!("none"), "none"),
+        (INGRESS, "VirtualService", "/spec/http/0/retries", json!({"perTryTimeout": "0.0s"}), "0.0s"),
+        (INGRESS, "RequestAuthentication", "/spec/jwtRules/0/jwksUri", json!("id.example.com/keys"), "id.example.com"),
+        (INGRESS, "RequestAuthentication", "/spec/jwtRules/0/jwks", json!("{}"), "jwksUri"),
+        (INGRESS, "WasmPlugin", "/spec/targetRefs", json!([{"kind": "Gateway", "name": "n"}]), "selector"),
+        (INGRESS, "WasmPlugin", "/spec/url", json!("ftp://registry.example.com/x"), "ftp://"),
+        (SIDECAR, "PeerAuthentication", "/spec/selector/matchLabels", json!({"app": "openclaw-*"}), "openclaw-*"),
+        (SIDECAR, "AuthorizationPolicy", "/spec/rules/0/from/0/source/serviceAccounts", json!(["a"]), "principals"),
     ];
     for (file, kind, path, value, said) in wrong {
         let documents = manifests::read(file);
-        let mut document = of_kind(&documents, kind).clone();
+        let mut document = documents.iter().find(|one| one["kind"] == kind).expect("one of this kind").clone();
         put(&mut document, path, value);
         let problems = schemas.problems(&document).concat();
         assert!(problems.contains(said), "{file}, {kind}: {path}: {problems:?}");
     }
     assert_eq!(schemas.problems(&json!({"apiVersion": "v2", "kind": "WasmPlugin"})), ["no schema for v2/WasmPlugin"]);
+    let documents = manifests::read(INGRESS);
+    let mut document = of_kind(&documents, "VirtualService").clone();
+    for timeout in ["1h", "1.5s", "1h30m", "250ms"] {
+        put(&mut document, "/spec/http/0/timeout", json!(timeout));
+        assert_eq!(schemas.problems(&document), Vec::<String>::new(), "{timeout}");
+    }
 }
 
 fn put(document: &mut Value, path: &str, value: Value) {
@@ -75,9 +92,22 @@ fn the_manifests_agree_with_each_other_and_their_policies_compile() {
             let selected = [&spec["selector"]["matchLabels"], &spec["workloadSelector"]["labels"], &spec["selector"]];
             let named = selected.into_iter().find(|one| !one.is_null());
             assert!(named.is_none_or(|labels| *labels == label), "{file}: {document}");
-            assert!(named.is_some() || document["kind"] == "VirtualService", "{file}: {document}");
+            let is_by_host = document["kind"] == "VirtualService" || document["kind"] == "DestinationRule";
+            assert!(named.is_some() || is_by_host, "{file}: {document}");
         }
     }
+    // The route, and the rule that keeps it on HTTP/1.1.
+    let routed = &of_kind(&ingress, "VirtualService")["spec"]["http"][0];
+    let rule = &of_kind(&ingress, "DestinationRule")["spec"];
+    assert_eq!(routed["timeout"], Value::Null, "the API server refuses 0s, and Istio has no timeout by default");
+    assert_eq!(routed["route"][0]["destination"]["host"], rule["host"]);
+    assert_eq!(rule["trafficPolicy"]["connectionPool"]["http"]["h2UpgradePolicy"], "DO_NOT_UPGRADE");
+    // What only the filter at the ingress gateway writes, the sidecar takes for the user.
+    let policy = |documents: &[Value]| of_kind(documents, "WasmPlugin")["spec"]["pluginConfig"].clone();
+    let header = policy(&sidecar)["gateway"]["auth"]["trustedProxy"]["userHeader"].clone();
+    assert_eq!(policy(&ingress)["gateway"]["auth"]["trustedProxy"]["userHeader"], header);
+    let extension = &closed(&ingress)["early_header_mutation_extensions"][0]["typed_config"];
+    assert!(extension["mutations"].as_array().unwrap().contains(&json!({"remove": header})), "{extension}");
     // For Istio, traffic into a pod is SERVER, and traffic through a gateway is CLIENT.
     assert_eq!(of_kind(&sidecar, "WasmPlugin")["spec"]["match"][0]["mode"], "SERVER");
     assert_eq!(of_kind(&ingress, "WasmPlugin")["spec"]["match"], Value::Null);

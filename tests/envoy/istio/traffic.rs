@@ -13,7 +13,7 @@ use harness::wire::{self, Connection};
 use serde_json::{Value, json};
 
 use super::istiod::{
-    Discovery, application, builtin, deny_all, inbound, jwt_authn, patch, plugin_name, rbac, resource,
+    Discovery, application, builtin, closed, deny_all, inbound, jwt_authn, patch, plugin_name, rbac, resource,
 };
 use super::mesh::{Mesh, Outcome, UPGRADE, admitted, ask, ask_both, refused};
 use super::{INGRESS, NICK, SIDECAR};
@@ -84,32 +84,40 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
         discovery.filter(plugin),
         rbac(of_kind(&documents, "AuthorizationPolicy")),
     ];
-    let gateway = |name: &str, hops: u32| {
-        let settings = json!({
+    let gateway = |name: &str, hops: u32, has_plugin: bool, is_closed: bool| {
+        let mut settings = json!({
             "use_remote_address": true, "xff_num_trusted_hops": hops, "forward_client_cert_details": "SANITIZE_SET",
             "normalize_path": true, "path_with_escaped_slashes_action": "KEEP_UNCHANGED", "server_name": "istio-envoy",
         });
-        let filters = filters.iter().cloned().chain(builtin()).collect();
-        parts::listener(name, vec![parts::manager(name, filters, &settings)], json!({}))
+        if is_closed {
+            lay(&mut settings, &closed(&documents));
+        }
+        let filters = filters.iter().enumerate().filter(|(at, _)| has_plugin || *at != 2).map(|(_, one)| one.clone());
+        parts::listener(name, vec![parts::manager(name, filters.chain(builtin()).collect(), &settings)], json!({}))
     };
     let clusters = vec![mesh.to_pod(parts::UPSTREAM, &mesh.ingress, sidecar.address("shipped"))];
     // numTrustedProxies makes Envoy trust X-Forwarded-For; the EnvoyFilter makes the filter independent of that.
-    let ingress =
-        Envoy::start(&parts::bootstrap(vec![gateway("ingress", 0), gateway("two hops", 2)], clusters).to_string());
+    let listeners = vec![
+        gateway("ingress", 0, true, true),
+        gateway("two hops", 2, true, true),
+        gateway("no WasmPlugin", 0, false, true),
+        gateway("no WasmPlugin, not closed", 0, false, false),
+    ];
+    let ingress = Envoy::start(&parts::bootstrap(listeners, clusters).to_string());
 
     let bearer = |user: &str| format!("Bearer {}", mesh.token(user));
     let cookie = |user: &str| format!("IdToken={}", mesh.token(user));
     let (nick, mallory, in_cookie) = (bearer(NICK), bearer("mallory@example.com"), cookie(NICK));
     let forged = format!("Bearer {}", jwt::with_claims(&mesh.token("mallory@example.com"), &json!({"email": NICK})));
     let forwarded = ("x-forwarded-for", "10.0.0.1, 127.0.0.6");
-    let named = ("x-forwarded-user", NICK);
+    let named = ("x-openclaw-user", NICK);
     let certificate = ("x-forwarded-client-cert", "URI=spiffe://cluster.local/ns/openclaw-ingress/sa/openclaw-ingress");
     let cases: Vec<(Vec<(&str, &str)>, Outcome)> = vec![
         (vec![("authorization", &nick)], admitted(NICK)),
         (vec![("cookie", &in_cookie)], admitted(NICK)),
         (vec![("authorization", &nick), forwarded, certificate], admitted(NICK)),
-        (vec![("authorization", &nick), ("x-forwarded-user", "admin@example.com")], admitted(NICK)),
-        (vec![("authorization", &nick), ("x_forwarded_user", "admin@example.com")], admitted(NICK)),
+        (vec![("authorization", &nick), ("x-openclaw-user", "admin@example.com")], admitted(NICK)),
+        (vec![("authorization", &nick), ("x_openclaw_user", "admin@example.com")], admitted(NICK)),
         (vec![("authorization", &mallory)], refused("trusted_proxy_user_not_allowed")),
         (vec![("authorization", &mallory), named], refused("trusted_proxy_user_not_allowed")),
         (vec![], refused("trusted_proxy_assertion_missing")),
@@ -139,6 +147,14 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
         connection.send(&wire::request("GET", "/", &elsewhere)).unwrap();
         assert_eq!(connection.response("GET").unwrap().status, 403, "{name}");
     }
+    // With the WasmPlugin deleted, a signed-in user names anybody. Without the EnvoyFilter `openclaw-closed`, the sidecar
+    // would believe it.
+    for headers in [vec![("authorization", nick.as_str())], vec![("authorization", mallory.as_str()), named]] {
+        let seen = ask_both(mesh.address, ingress.address("no WasmPlugin"), &headers);
+        assert_eq!(seen, refused("trusted_proxy_user_missing"), "{headers:?}");
+    }
+    let open = ask_both(mesh.address, ingress.address("no WasmPlugin, not closed"), &[("authorization", &mallory), named]);
+    assert_eq!(open, admitted(NICK));
     // A loopback client at the ingress gateway has no client address.
     let local = wire::get(ingress.address("ingress"), "/", &[("authorization", &nick)]).unwrap();
     assert_eq!(local.json()["error"]["reason"], "proxy_attribution_required", "{local:?}");
@@ -160,7 +176,7 @@ fn the_sidecar_trusts_only_the_ingress_gateway_and_no_forged_address() {
     let workloads = Envoy::start(&parts::bootstrap(listeners, clusters).to_string());
 
     const CERTIFICATE: &str = "trusted_proxy_peer_certificate";
-    let user = ("x-forwarded-user", NICK);
+    let user = ("x-openclaw-user", NICK);
     let honest = ("x-forwarded-for", "198.51.100.9");
     // The addresses that an attacker claims: the ingress gateway's, the pod's own, Istio's.
     let forged = [
@@ -256,7 +272,7 @@ fn the_gateway_sees_istios_own_loopback_address_and_its_list_must_name_it() {
         Envoy::start(&parts::bootstrap(listeners, vec![application(listener.local_addr().unwrap())]).to_string());
     let (listener, cluster) = mesh.way("way", &mesh.ingress, sidecar.address("shipped"));
     let way = Envoy::start(&parts::bootstrap(vec![listener], vec![cluster]).to_string());
-    let headers = [("x-forwarded-user", NICK), ("x-forwarded-for", "198.51.100.9")];
+    let headers = [("x-openclaw-user", NICK), ("x-forwarded-for", "198.51.100.9")];
     assert_eq!(wire::get(way.address("way"), "/", &headers).unwrap().status, 200);
     let source = seen.join().unwrap();
     assert_eq!(source, IpAddr::from([127, 0, 0, 6]));
@@ -278,7 +294,7 @@ fn until_the_module_is_fetched_nobody_passes_and_a_bad_update_changes_nothing() 
     let sidecar = Envoy::start(&parts::bootstrap(listeners, vec![application(echo.address())]).to_string());
     let (listener, cluster) = mesh.way("way", &mesh.ingress, sidecar.address("shipped"));
     let way = Envoy::start(&parts::bootstrap(vec![listener], vec![cluster]).to_string());
-    let headers = [("x-forwarded-user", NICK), ("x-forwarded-for", "198.51.100.9")];
+    let headers = [("x-openclaw-user", NICK), ("x-forwarded-for", "198.51.100.9")];
     let get = |path: &str| wire::get(way.address("way"), path, &headers).unwrap().status;
     assert_eq!((get("/"), get("/healthz")), (403, 403));
     assert_eq!(echo.requests(), 0);

@@ -54,7 +54,7 @@ fn capture_leads_all_traffic_through_the_filter_and_a_port_exclusion_leads_aroun
     iptables("-A PREROUTING -p tcp -j ISTIO_INBOUND");
     iptables("-A ISTIO_INBOUND -p tcp -j REDIRECT --to-ports 15006");
 
-    let user = ("x-forwarded-user", NICK);
+    let user = ("x-openclaw-user", NICK);
     let honest = ("x-forwarded-for", "198.51.100.9");
     for to in from_ingress {
         let seen = network.on("ingress", || ask_both(IpAddr::from([127, 0, 0, 1]), to, &[user, honest]));

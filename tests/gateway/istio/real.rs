@@ -19,7 +19,7 @@ fn the_real_gateway_trusts_the_sidecar_if_its_list_names_istios_address() {
     let folder = mesh.folder("real");
     let discovery = Discovery(&folder);
     discovery.put(&resource(plugin));
-    let headers = [("x-forwarded-user", NICK), ("x-forwarded-for", "198.51.100.9")];
+    let headers = [("x-openclaw-user", NICK), ("x-forwarded-for", "198.51.100.9")];
     let shipped = plugin["spec"]["pluginConfig"]["gateway"].clone();
     for (listed, expected) in [(shipped["trustedProxies"].clone(), 200), (json!(["127.0.0.1"]), 403)] {
         let mut block = shipped.clone();

@@ -51,7 +51,7 @@ impl Schemas {
         let all = |files: &[&str]| files.iter().flat_map(|file| by_kind(file)).collect();
         Self {
             schemas: all(&["istio.json", "envoy-gateway.json", "kubernetes.json"]),
-            rules: all(&["envoy-gateway.rules.json"]),
+            rules: all(&["istio.rules.json", "envoy-gateway.rules.json"]),
         }
     }
 
