@@ -3,13 +3,14 @@
 mod deployment;
 mod finding;
 mod gateway;
+mod placement;
 
 use std::io::Write as _;
 
 use policy::peer::Address;
 use serde_json::{Value, json};
 
-use crate::input::{Configuration, Input, Kind};
+use crate::input::{self, Configuration, Input, Kind};
 use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
 use finding::{Finding, Level};
 
@@ -17,6 +18,9 @@ const HELP: &str = "\
 FILE is an openclaw.json, or the plugin configuration that Envoy passes to the filter:
 {\"gateway\": {...}, \"filter\": {...}}. In an openclaw.json, the block `gateway` is checked,
 with its includes and variables resolved as the Gateway resolves them.
+
+FILE can also be Envoy's bootstrap, Kubernetes manifests, or a folder with such files (.yaml).
+Then every policy in them is checked, and whether the Gateway stays closed without the filter.
 
 An error makes the filter reject the configuration, or makes the Gateway refuse to start
 or refuse what Envoy sends. Everything else is an audit finding. Where `openclaw
@@ -30,6 +34,7 @@ Examples:
   openclaw-trusted-proxy check openclaw.json --filter filter.json
   openclaw-trusted-proxy check policy.json --json
   openclaw-trusted-proxy check - < openclaw.json
+  openclaw-trusted-proxy check deploy
 
 Exit codes: 0 no errors, 1 errors (with --strict, also warnings), 2 no answer.";
 
@@ -55,18 +60,75 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             Failure::new("--envoy", format!("{text:?} is not an IP address"), "give an IP address, such as 10.0.0.2")
         })?),
     };
+    if placement::is_deployment(&args.input.file) {
+        return run_on_deployment(args, envoy, out);
+    }
     let configuration = args.input.read()?;
     let findings = findings(&configuration, envoy);
-    let is_bad = |finding: &Finding| match finding.level {
-        Level::Error => true,
-        Level::Critical | Level::Warn => args.strict && finding.id != Some(gateway::REMINDER),
-        Level::Info => false,
-    };
-    let outcome = if findings.iter().any(is_bad) { Outcome::Found } else { Outcome::Fine };
+    let outcome = outcome(&findings, args.strict);
     if out.is_json() {
         out.json(&to_json(&configuration, &findings, outcome))?;
     } else {
         write_text(&configuration, &findings, outcome, out)?;
+    }
+    Ok(outcome)
+}
+
+fn outcome(findings: &[Finding], strict: bool) -> Outcome {
+    let is_bad = |finding: &Finding| match finding.level {
+        Level::Error => true,
+        Level::Critical | Level::Warn => strict && finding.id != Some(gateway::REMINDER),
+        Level::Info => false,
+    };
+    if findings.iter().any(is_bad) { Outcome::Found } else { Outcome::Fine }
+}
+
+/// Checks every policy in a bootstrap or in manifests, and what is around it.
+fn run_on_deployment(args: &Args, envoy: Option<Address>, out: &mut Output) -> Result<Outcome, Failure> {
+    let name = input::name_of(&args.input.file);
+    if args.input.filter.is_some() {
+        return Err(Failure::new(
+            "--filter",
+            "cannot be used with a deployment, whose policies are whole",
+            "remove it",
+        ));
+    }
+    let deployment = placement::Deployment::read(&args.input.file)?;
+    let policies = deployment.policies();
+    let mut all = Vec::new();
+    for placed in &policies {
+        let configuration = placed.configuration()?;
+        let found = findings(&configuration, envoy);
+        all.extend(found.into_iter().map(|mut finding| {
+            let path = std::mem::take(&mut finding.problem.place);
+            finding.problem.place =
+                if path.is_empty() { placed.place.clone() } else { format!("{}: {path}", placed.place) };
+            // Where the text stands in the file is not known.
+            finding.problem.excerpt = None;
+            finding
+        }));
+    }
+    deployment.add(&policies, &mut all);
+    if all.is_empty() {
+        return Err(Failure::new(name, "has no policy of this filter", "give the files or the folder of a deployment"));
+    }
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let outcome = outcome(&all, args.strict);
+    if out.is_json() {
+        let mut json = json!({
+            "verdict": if outcome == Outcome::Fine { "fine" } else { "errors" },
+            "kind": "deployment",
+            "files": deployment.files,
+            "environment": [],
+        });
+        add_findings(&mut json, &all);
+        out.json(&json)?;
+    } else {
+        let count = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let (files, found) = (deployment.files.len(), policies.len());
+        let what = format!("{} in {}", count(found, "policy", "policies"), count(files, "file", "files"));
+        writeln!(out, "{}: {what}\n", out.paint(Style::Strong, name))?;
+        write_findings(&all, outcome, out)?;
     }
     Ok(outcome)
 }
@@ -92,10 +154,7 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
 }
 
 fn to_json(configuration: &Configuration, findings: &[Finding], outcome: Outcome) -> Value {
-    let of_level = |wanted: fn(Level) -> bool| -> Vec<Value> {
-        findings.iter().filter(|finding| wanted(finding.level)).map(Finding::to_json).collect()
-    };
-    json!({
+    let mut json = json!({
         "verdict": if outcome == Outcome::Fine { "fine" } else { "errors" },
         "kind": match configuration.kind {
             Kind::OpenClaw => "openclaw",
@@ -103,9 +162,17 @@ fn to_json(configuration: &Configuration, findings: &[Finding], outcome: Outcome
         },
         "files": configuration.files().iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
         "environment": configuration.environment.sources().collect::<Vec<_>>(),
-        "errors": of_level(|level| level == Level::Error),
-        "findings": of_level(|level| level != Level::Error),
-    })
+    });
+    add_findings(&mut json, findings);
+    json
+}
+
+fn add_findings(json: &mut Value, findings: &[Finding]) {
+    let of_level = |wanted: fn(Level) -> bool| -> Vec<Value> {
+        findings.iter().filter(|finding| wanted(finding.level)).map(Finding::to_json).collect()
+    };
+    json["errors"] = of_level(|level| level == Level::Error).into();
+    json["findings"] = of_level(|level| level != Level::Error).into();
 }
 
 fn write_text(
@@ -123,6 +190,10 @@ fn write_text(
     let with: Vec<_> = files.chain(configuration.environment.files().map(visible)).collect();
     let with = if with.is_empty() { String::new() } else { format!(", with {}", with.join(", ")) };
     writeln!(out, "{}: {what}{with}\n", out.paint(Style::Strong, first))?;
+    write_findings(findings, outcome, out)
+}
+
+fn write_findings(findings: &[Finding], outcome: Outcome, out: &mut Output) -> Result<(), Failure> {
     for finding in findings {
         let label = match finding.id {
             Some(id) => format!("{} {id}", finding.level.word()),

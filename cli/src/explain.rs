@@ -22,8 +22,9 @@ use sent::Sent;
 const HELP: &str = "\
 The request is what your proxy (Envoy's peer) sends. Give its address with --peer, and the
 headers with -H. Or give the whole request with --request, --har or --curl; then -H replaces
-headers of the same name. What Envoy adds before the filter runs (the peer's address in
-X-Forwarded-For, X-Forwarded-Proto, X-Request-Id) is added here too, unless you use --as-seen.
+headers of the same name. What Envoy changes before the filter runs (X-Forwarded-Proto,
+X-Request-Id, headers that it removes early; at the edge also the peer's address in
+X-Forwarded-For) is changed here too, unless you use --as-seen.
 Values that may be secrets are shown as ***.
 
 Examples:
@@ -133,7 +134,8 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
              port may be left out)"
         ));
     }
-    let headers = sent.as_the_filter_sees_it(peer, args.as_seen, &mut notes);
+    let front = (!args.as_seen).then(|| sent::Front::of(&configuration));
+    let headers = sent.as_the_filter_sees_it(peer, front.as_ref(), &mut notes);
     let map = serialize(&headers);
     let Ok(mut request) = policy.read(peer, &map) else {
         // We serialized this map ourselves, so only its size can be wrong.

@@ -160,6 +160,17 @@ fn add_filter(plugin: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Re
 }
 
 impl Configuration {
+    /// A plugin configuration that was found inside another file.
+    ///
+    /// # Errors
+    /// If it is not JSON.
+    pub fn of_plugin(name: &str, text: String) -> Result<Self, Failure> {
+        let document = json5::parse(&text, 0).map_err(|error| Failure::new(name, error.problem, error.remedy))?;
+        let (plugin, files) = (document.clone(), vec![SourceFile { name: name.to_owned(), text }]);
+        let (environment, unresolved) = (Environment::default(), Vec::new());
+        Ok(Self { kind: Kind::Plugin, document, plugin, environment, unresolved, files })
+    }
+
     /// The plugin configuration as JSON, as the filter gets it.
     pub fn plugin_json(&self) -> String {
         self.plugin.to_json()

@@ -3,6 +3,7 @@
 //! The files in `envoy/` are the templates, and are part of this program. Each change finds its place by the text that
 //! it replaces. If that text no longer exists, rendering fails, and so do the tests.
 
+mod closed;
 mod envoy;
 mod gateway;
 mod manifest;
@@ -72,6 +73,9 @@ struct Proxies {
     /// The address or CIDR block of a proxy that connects to this Envoy (filter.trustedProxies); may be repeated
     #[arg(long, value_name = "IP")]
     proxy: Vec<String>,
+    /// The header in which that proxy names the user [default: gateway.auth.trustedProxy.userHeader]
+    #[arg(long, value_name = "NAME")]
+    user_header: Option<String>,
 }
 
 /// A file that was rendered.

@@ -375,10 +375,8 @@ fn a_client_cannot_name_its_own_address() {
     edit(&envoy, &example, &shipped_policy());
     let response = get(envoy.address("http"), "/", &[NICK, ("x-forwarded-for", "198.51.100.1, 203.0.113.7")]);
     let upstream = echo::received(&response.json());
-    let chain = values(&upstream, "x-forwarded-for").join(",");
-    let (client, peer) = chain.rsplit_once(',').expect("a chain");
-    assert_eq!(client.replace(' ', ""), "198.51.100.1,203.0.113.7");
-    assert_ne!(peer, "203.0.113.7", "Envoy appends the peer itself");
+    let chain = values(&upstream, "x-forwarded-for");
+    assert_eq!(chain, ["198.51.100.1, 203.0.113.7"], "what the proxy wrote is passed on as it came");
 
     let response = get(envoy.address("http"), "/health", &[]);
     assert_eq!(response.status, 200, "{response:?}");

@@ -89,7 +89,8 @@ fn at_the_edge_whoever_envoy_verified_comes_in_and_nobody_else() {
     drop(place);
     // Eve is signed in, and the Gateway would believe what she writes.
     let eve = bearer(tokens::EVE);
-    let claims = [("origin", ORIGIN), ("authorization", &eve), NAMED, ("x-openclaw-scopes", "operator.read,operator.write")];
+    let claims =
+        [("origin", ORIGIN), ("authorization", &eve), NAMED, ("x-openclaw-scopes", "operator.read,operator.write")];
     assert_closed(network, gateway, &section.policy(), change, ("browser", &claims));
 }
 
@@ -656,10 +657,10 @@ fn deleted(bootstrap: &str) -> String {
 }
 
 fn switched_off(bootstrap: &str) -> String {
-    let route = "                        - match: { prefix: / }\n";
+    let route = "                          route:\n";
     let disabled = r#"{ "@type": type.googleapis.com/envoy.config.route.v3.FilterConfig, disabled: true }"#;
     let off = format!("                          typed_per_filter_config: {{ openclaw_trusted_proxy: {disabled} }}\n");
-    once(bootstrap, route, &format!("{route}{off}"))
+    once(bootstrap, route, &format!("{off}{route}"))
 }
 
 /// A bootstrap with a copy of the listener `http` that lacks the filter.
@@ -668,7 +669,9 @@ fn with_another_listener(bootstrap: &str) -> String {
     let (http, after) = rest.split_once("    # The same with TLS.").unwrap();
     let (after, clusters) = after.split_once("  clusters:\n").unwrap();
     let added = deleted(http);
-    format!("{before}    - name: http\n{http}    # The same with TLS.{after}    - name: added\n{added}  clusters:\n{clusters}")
+    format!(
+        "{before}    - name: http\n{http}    # The same with TLS.{after}    - name: added\n{added}  clusters:\n{clusters}"
+    )
 }
 
 /// A Gateway with exactly this configuration, except for the port.

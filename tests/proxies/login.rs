@@ -1,6 +1,6 @@
 //! A test service for the questions that proxies ask about a request: oauth2-proxy's `/oauth2/auth` (202 with the
 //! headers of `--set-xauthrequest`, or 401) and, on every other path, a forward-auth service (200 with
-//! X-Forwarded-User, or a redirect to the sign-in). A signed-in user has a cookie.
+//! X-Forwarded-User and X-Forwarded-Groups, or a redirect to the sign-in). A signed-in user has a cookie.
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -13,6 +13,9 @@ pub const NICK: &str = "_oauth2_proxy=nick";
 pub const EVE: &str = "_oauth2_proxy=eve";
 /// Signed in, with an account that has no address.
 pub const NAMELESS: &str = "_oauth2_proxy=nameless";
+
+/// Signed in as nick, in no group.
+pub const GROUPLESS: &str = "_oauth2_proxy=groupless";
 
 /// The running service, ended when dropped.
 pub struct Login {
@@ -72,7 +75,9 @@ fn answer(head: &str) -> String {
     let cookie =
         |value: &str| head.lines().any(|line| line.to_ascii_lowercase().starts_with("cookie:") && line.contains(value));
     let user = ["nick", "eve"].into_iter().find(|user| cookie(&format!("_oauth2_proxy={user}")));
+    let groupless = if is_oauth2_proxy { "X-Auth-Request-Email" } else { "X-Forwarded-User" };
     let (status, headers) = match user {
+        None if cookie(GROUPLESS) => ("200 OK", format!("{groupless}: nick@example.com\r\n")),
         Some(user) if is_oauth2_proxy => {
             let email = format!("{user}@example.com");
             (
@@ -83,7 +88,7 @@ fn answer(head: &str) -> String {
                 ),
             )
         }
-        Some(user) => ("200 OK", format!("X-Forwarded-User: {user}@example.com\r\n")),
+        Some(user) => ("200 OK", format!("X-Forwarded-User: {user}@example.com\r\nX-Forwarded-Groups: staff\r\n")),
         None if cookie(NAMELESS) => (if is_oauth2_proxy { "202 Accepted" } else { "200 OK" }, String::new()),
         None if is_oauth2_proxy => ("401 Unauthorized", String::new()),
         None => ("307 Temporary Redirect", "Location: https://id.example.com/sign-in\r\n".to_owned()),

@@ -20,12 +20,15 @@ use harness::envoy::root;
 use harness::wire::values;
 use login::Login;
 use place::{BROWSER, ORIGIN, Place, Seen, file};
+use serde_json::json;
 
 const HOW: &str = "run `make test-proxies`, which installs it";
 
 /// Cookies by which a proxy identifies users.
 struct Users<'a> {
     nick: &'a str,
+    /// Nick, in no group.
+    groupless: &'a str,
     eve: &'a str,
     /// Signed in, without an address.
     nameless: &'a str,
@@ -35,16 +38,24 @@ struct Users<'a> {
 fn of_login() -> Users<'static> {
     Users {
         nick: login::NICK,
+        groupless: login::GROUPLESS,
         eve: login::EVE,
         nameless: login::NAMELESS,
         strangers: vec!["", "_oauth2_proxy=mallory"],
     }
 }
 
+/// The header that only the filter writes.
+const OWN: &str = "x-openclaw-user";
+
 /// Checks that hold behind every proxy. `asks_to_sign_in` is the status that a stranger gets from the proxy.
 fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_sign_in: u16) {
-    let forged =
-        [(user_header, "nick@example.com"), ("x-forwarded-for", "192.0.2.99"), ("x-webauth-user", "nick@example.com")];
+    let forged = [
+        (user_header, "nick@example.com"),
+        (OWN, "nick@example.com"),
+        ("x-forwarded-for", "192.0.2.99"),
+        ("x-webauth-user", "nick@example.com"),
+    ];
     let with = |cookie, more: &[(&'static str, &'static str)]| -> Vec<(String, String)> {
         let own = [("cookie", cookie), ORIGIN];
         own.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -56,17 +67,20 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
     let claim = (user_header, "nick@example.com");
 
     // Nick is always nick, with any additional headers, over HTTP and WebSocket.
-    let lies: [Vec<(&str, &str)>; 3] = [
+    let lies: [Vec<(&str, &str)>; 4] = [
         vec![],
         vec![(user_header, "eve@example.com"), ("x-forwarded-for", "192.0.2.99"), ("x-webauth-user", "root")],
+        vec![(OWN, "eve@example.com"), ("x-real-ip", "192.0.2.99")],
         vec![(user_header, "eve@example.com"), (user_header, "mallory@example.com")],
     ];
     let mut arrived = Vec::new();
     for more in &lies {
         for (seen, is_websocket) in both(&with(users.nick, more)).into_iter().zip([false, true]) {
             let Seen::Arrived(upstream) = seen else { panic!("nick with {more:?}: {seen:?}") };
-            assert_eq!(values(&upstream, user_header), ["nick@example.com"], "{more:?}");
+            assert_eq!(values(&upstream, OWN), ["nick@example.com"], "{more:?}");
+            assert!(values(&upstream, user_header).is_empty(), "{upstream:?}");
             assert_eq!(values(&upstream, "x-forwarded-for"), [BROWSER], "{more:?}");
+            assert!(!values(&upstream, "x-real-ip").contains(&"192.0.2.99".to_owned()), "{upstream:?}");
             assert!(values(&upstream, "x-webauth-user").is_empty(), "{upstream:?}");
             let scopes: &[&str] = if is_websocket { &[] } else { &["operator.write"] };
             assert_eq!(values(&upstream, "x-openclaw-scopes"), scopes, "{more:?}");
@@ -108,6 +122,32 @@ fn check(place: &Place, user_header: &'static str, users: &Users<'_>, asks_to_si
         assert_eq!(place::open(place.to_envoy(host), place::HOST, &forged), closed, "{host}");
     }
     assert_eq!(place.requests(), arrived, "what is refused must not reach the upstream");
+    place.is_closed_without_the_filter(
+        "proxy",
+        &[ORIGIN, (user_header, "nick@example.com"), ("x-forwarded-for", BROWSER)],
+    );
+}
+
+/// Checks that the groups are the proxy's. `has_groups`: it knows that nick is one of the staff.
+fn check_groups(place: &Place, groups_header: &'static str, users: &Users<'_>, has_groups: bool) {
+    let groups = json!({"staff": ["operator.read"], "admins": ["operator.admin"]});
+    place.put_filter(&json!({"scopes": {"users": {"*": []}, "groupsHeader": groups_header, "groups": groups}}));
+    let scopes = |cookie: &str, more: &[(&str, &str)]| {
+        let headers = [&[("cookie", cookie), ORIGIN][..], more].concat();
+        [place.get(&headers), place.websocket(&headers)].map(|seen| {
+            let Seen::Arrived(upstream) = seen else { panic!("{more:?}: {seen:?}") };
+            values(&upstream, "x-openclaw-scopes").join("")
+        })
+    };
+    for (cookie, is_staff) in [(users.nick, has_groups), (users.groupless, false)] {
+        let honest = scopes(cookie, &[]);
+        assert_eq!(honest[0], if is_staff { "operator.read" } else { "" }, "{groups_header}");
+        assert_eq!(honest[1].split(',').any(|scope| scope == "operator.read"), is_staff, "{groups_header}");
+        let claim = (groups_header, "admins");
+        for lies in [&[claim][..], &[claim, claim], &[(groups_header, "staff,admins")]] {
+            assert_eq!(scopes(cookie, lies), honest, "{lies:?}");
+        }
+    }
 }
 
 fn sign_in() -> Login {
@@ -144,6 +184,7 @@ fn nginx_with_auth_request() {
         Daemon::start(Command::new("nginx").args(["-e", "stderr", "-p", &folder, "-c"]).arg(main_file), HOW);
     nginx.listens(place.proxy());
     check(&place, "x-auth-request-email", &of_login(), 302);
+    check_groups(&place, "x-auth-request-groups", &of_login(), true);
 }
 
 /// Caddy's handling of a header that the login did not send differs between releases; its file must be correct for
@@ -175,6 +216,7 @@ fn caddy(program: &Path) {
     );
     caddy.listens(place.proxy());
     check(&place, "x-forwarded-user", &of_login(), 302);
+    check_groups(&place, "x-forwarded-groups", &of_login(), true);
 }
 
 #[test]
@@ -206,11 +248,13 @@ fn haproxy_with_signed_tokens() {
     .map(cookie);
     let users = Users {
         nick: &cookie(tokens::NICK),
+        groupless: &cookie(tokens::NICK),
         eve: &cookie(tokens::EVE),
         nameless: &cookie(tokens::NAMELESS),
         strangers: strangers.iter().map(String::as_str).collect(),
     };
     check(&place, "x-forwarded-user", &users, 401);
+    check_groups(&place, "x-forwarded-groups", &users, false);
 }
 
 #[test]
@@ -227,4 +271,5 @@ fn traefik_with_forward_auth() {
     // It listens before it has read the second file.
     place.is_ready(307);
     check(&place, "x-forwarded-user", &of_login(), 307);
+    check_groups(&place, "x-forwarded-groups", &of_login(), true);
 }

@@ -140,6 +140,12 @@ fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
     let cluster = put(&cluster, "socket_address: { address: id.example.com,", "socket_address: { address: 10.0.0.4,");
     let text = fs::read_to_string(example.bootstrap()).unwrap();
     let text = put(&text, "http_filters: &filters\n", &format!("http_filters: &filters\n{}", indented(&filters, 18)));
+    // The edge's settings of the connection manager, in both listeners.
+    let (start, end) = ("                use_remote_address: true\n", "                # Envoy would take orders");
+    let (before, rest) = text.split_once(start).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let text = format!("{before}{}{end}{after}", indented(&file("envoy-oauth2/manager.yaml"), 16));
+    let text = put(&text, "skip_xff_append: true\n", "skip_xff_append: false\n");
     let text = put(&text, "  clusters:\n", &format!("  clusters:\n{}", indented(&cluster, 4)));
     put(&text, "{ address: 127.0.0.1, port_value: 443 }", "{ address: 0.0.0.0, port_value: 443 }")
 }
@@ -160,7 +166,7 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
         })
     };
     let forged = [
-        ("x-forwarded-user", "nick@example.com"),
+        ("x-openclaw-user", "nick@example.com"),
         ("x-forwarded-for", "192.0.2.99"),
         ("cookie", "IdToken=x; BearerToken=x"),
     ];
@@ -173,16 +179,16 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
 
     // Nick signs in. The page, its scripts and its WebSockets are nick's, whatever headers they send.
     place.sign_in("nick");
-    let seen = place.look("x-forwarded-user", "document.body.innerText");
+    let seen = place.look("x-openclaw-user", "document.body.innerText");
     let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
     let assert_nick = |upstream: &Headers, scopes: &[&str]| {
-        assert_eq!(values(upstream, "x-forwarded-user"), ["nick@example.com"], "{upstream:?}");
+        assert_eq!(values(upstream, "x-openclaw-user"), ["nick@example.com"], "{upstream:?}");
         assert_eq!(values(upstream, "x-forwarded-for"), ["198.51.100.7"], "{upstream:?}");
         assert_eq!(values(upstream, "x-openclaw-scopes"), scopes, "{upstream:?}");
     };
     assert_nick(&upstream, &["operator.write"]);
     let mut arrived = vec![(false, upstream)];
-    let answer = place.fetch(&json!({"x-forwarded-user": "eve@example.com", "x-webauth-user": "root"}));
+    let answer = place.fetch(&json!({"x-openclaw-user": "eve@example.com", "x-webauth-user": "root"}));
     assert_eq!(answer["status"], 200, "{answer}");
     let upstream = echo::received(&serde_json::from_str(answer["body"].as_str().unwrap()).unwrap());
     assert_nick(&upstream, &["operator.write"]);
@@ -202,11 +208,11 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     place.look("trusted_proxy_user_not_allowed", "setTimeout(() => location.assign('/health'), 200)");
     let seen = place.look("\"method\"", "document.body.innerText");
     let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
-    assert!(values(&upstream, "x-forwarded-user").is_empty(), "{upstream:?}");
+    assert!(values(&upstream, "x-openclaw-user").is_empty(), "{upstream:?}");
     let before = before + 1;
     let refused = "proxy authentication required: trusted_proxy_user_not_allowed".to_owned();
     assert_eq!(place.websocket(), Err((1008, refused)));
-    let answer = place.fetch(&json!({"x-forwarded-user": "nick@example.com"}));
+    let answer = place.fetch(&json!({"x-openclaw-user": "nick@example.com"}));
     assert_eq!(answer["status"], 401, "{answer}");
     assert_eq!(place.echo.requests(), before, "what is refused must not reach the upstream");
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use harness::echo::{self, Echo};
 use harness::envoy::{self, Envoy, Example, Ports, Scratch, eventually};
+use harness::gateway::lay;
 use harness::netns::Network;
 use harness::oracle;
 use harness::tungstenite::{self, Message, WebSocket, client};
@@ -44,7 +45,25 @@ pub struct Place {
     network: Network,
     echo: Echo,
     scratch: Scratch,
-    _envoy: Envoy,
+    example: Example,
+    envoy: Envoy,
+}
+
+/// The filter in envoy.yaml, and what comes after it.
+const FILTER: (&str, &str) =
+    ("                  - name: openclaw_trusted_proxy\n", "                  - name: envoy.filters.http.router\n");
+
+/// A bootstrap with a copy of the listener `http` that lacks the filter, as if somebody had deleted it.
+pub fn with_an_unfiltered_listener(bootstrap: &str) -> String {
+    let (before, rest) = bootstrap.split_once("    - name: http\n").unwrap();
+    let (http, after) = rest.split_once("    # The same with TLS.").unwrap();
+    let (after, clusters) = after.split_once("  clusters:\n").unwrap();
+    let (start, filter) = http.split_once(FILTER.0).unwrap();
+    let (_, end) = filter.split_once(FILTER.1).unwrap();
+    let copy = format!("{start}{}{end}", FILTER.1).replace("port_value: 10000", "port_value: 0");
+    format!(
+        "{before}    - name: http\n{http}    # The same with TLS.{after}    - name: unfiltered\n{copy}  clusters:\n{clusters}"
+    )
 }
 
 impl Place {
@@ -64,22 +83,56 @@ impl Place {
         let example = Example::write(scratch.path(), ports, UPSTREAM, &file(&format!("{proxy}/policy.json")))
             .unwrap_or_else(|problem| panic!("{problem}"));
         let bootstrap = fs::read_to_string(example.bootstrap()).unwrap();
-        // The two changes that envoy/proxies/README.md describes.
-        let changes = [
-            ("{ address: 127.0.0.1, port_value: 10000 }", "{ address: 0.0.0.0, port_value: 10000 }"),
-            (
-                "                use_remote_address: true\n",
-                "                use_remote_address: true\n                skip_xff_append: true\n",
-            ),
-        ];
-        let bootstrap = changes.iter().fold(bootstrap, |text, (from, to)| {
-            assert!(text.contains(from), "{from}");
-            text.replacen(from, to, 1)
-        });
+        // The change that envoy/proxies/README.md describes.
+        let loopback = "{ address: 127.0.0.1, port_value: 10000 }";
+        assert!(bootstrap.contains(loopback));
+        let bootstrap = bootstrap.replacen(loopback, "{ address: 0.0.0.0, port_value: 10000 }", 1);
+        let bootstrap = with_an_unfiltered_listener(&bootstrap);
         fs::write(example.bootstrap(), bootstrap).unwrap();
         let envoy = Envoy::run(scratch, &example.bootstrap());
         network.enter("proxy");
-        Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), _envoy: envoy }
+        Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), example, envoy }
+    }
+
+    /// Gives the filter the proxy's policy with more settings.
+    pub fn put_filter(&self, more: &Value) {
+        let mut policy: Value = serde_json::from_str(&file(&format!("{}/policy.json", self.proxy))).unwrap();
+        lay(&mut policy["filter"], more);
+        let before = self.envoy.process().policies();
+        self.example.put_policy(&policy.to_string()).unwrap();
+        eventually("Envoy to look at the policy", || self.envoy.process().policies() != before);
+        assert_eq!(self.envoy.process().policies().1, before.1, "the filter rejected {policy}");
+    }
+
+    /// Checks that the Gateway lets nobody in if the filter is gone: with all that the proxy sends, and with the header
+    /// that the Gateway reads, from the proxy's host.
+    pub fn is_closed_without_the_filter(&self, from: &str, sent: &[(&str, &str)]) {
+        let port = self.envoy.address("unfiltered").port();
+        let address = if from == "envoy" { "127.0.0.1" } else { "10.0.0.2" };
+        let own = ("x-openclaw-user", "nick@example.com");
+        let open = || self.network.on(from, || wire::open(SocketAddr::new(address.parse().unwrap(), port)).unwrap());
+        let headers = [sent, &[own]].concat();
+        let host = headers.iter().find(|(name, _)| *name == "host").map_or(HOST, |(_, value)| value);
+        let [Seen::Arrived(page), Seen::Arrived(socket)] = [ask(open(), &headers), self::open(open(), host, &headers)]
+        else {
+            panic!("there is no filter")
+        };
+        let config: Value = serde_json::from_str(&file(&format!("{}/openclaw.json", self.proxy))).unwrap();
+        let verdicts = |more: &[(String, Vec<u8>)]| {
+            let arrived = [(false, &page), (true, &socket)];
+            oracle::ask(
+                arrived
+                    .map(|(is_websocket, headers)| {
+                        let headers = [headers.as_slice(), more].concat();
+                        oracle::question(is_websocket, "10.0.0.2", "GET", "/", &headers, &config)
+                    })
+                    .into_iter(),
+            )
+        };
+        assert!(verdicts(&[]).iter().all(|answer| answer["ok"] == false), "{page:?}");
+        // Only that header is missing.
+        let named = [(own.0.to_owned(), own.1.as_bytes().to_vec())];
+        assert!(verdicts(&named).iter().all(|answer| answer["ok"] == true), "{:?}", verdicts(&named));
     }
 
     /// Checks that a Gateway with this proxy's openclaw.json admits these requests as this user, from Envoy only.

@@ -37,7 +37,8 @@ fn check(proxy: &Documented<'_>) {
     // of this proxy's.
     let dotted = proxy.user_header.replacen('-', ".", 1);
     let lies = [("x-webauth-user", "root"), ("remote-user", "root"), (dotted.as_str(), "eve@example.com")];
-    let lying = [proxy.adds, &lies].concat();
+    let named = [("x-openclaw-user", "eve@example.com")];
+    let lying = [proxy.adds, &lies, &named].concat();
     let seen = [both(proxy.adds, proxy.from), both(&lying, proxy.from)];
     let mut arrived = Vec::new();
     for (seen, is_websocket) in seen.into_iter().flatten().zip([false, true].into_iter().cycle()) {
@@ -45,7 +46,8 @@ fn check(proxy: &Documented<'_>) {
         for (name, _) in lies {
             assert!(values(&upstream, name).is_empty(), "{}: {name}", proxy.folder);
         }
-        assert_eq!(values(&upstream, proxy.user_header), ["nick@example.com"]);
+        assert_eq!(values(&upstream, "x-openclaw-user"), ["nick@example.com"]);
+        assert!(values(&upstream, proxy.user_header).is_empty(), "{upstream:?}");
         assert_eq!(values(&upstream, "x-forwarded-for"), values(&owned(proxy.adds), "x-forwarded-for"));
         // Of the proxy's other identity headers, only required ones are forwarded.
         let managed = [
@@ -78,6 +80,7 @@ fn check(proxy: &Documented<'_>) {
         refused("trusted_proxy_untrusted_source", proxy.adds, host);
     }
     assert_eq!(place.requests(), arrived.len(), "what is refused must not reach the upstream");
+    place.is_closed_without_the_filter(proxy.from, &[&own[..], proxy.adds].concat());
 }
 
 fn owned(headers: &[(&str, &str)]) -> harness::wire::Headers {

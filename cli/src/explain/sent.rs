@@ -1,7 +1,10 @@
 //! A request as the peer sends it, and how Envoy changes it before the filter runs.
 
 use policy::Peer;
+use policy::names::SCOPES_HEADER;
 
+use crate::input::Configuration;
+use crate::json5::{Node, Value};
 use crate::output::Failure;
 
 /// A header's name and value.
@@ -113,8 +116,8 @@ impl Sent {
         }
     }
 
-    /// The header map that Envoy shows the filter. Changes by Envoy are added to `notes`.
-    pub fn as_the_filter_sees_it(&self, peer: Peer, as_seen: bool, notes: &mut Vec<String>) -> Vec<Header> {
+    /// The header map that Envoy shows the filter. Changes by Envoy are added to `notes`; there are none without a front.
+    pub fn as_the_filter_sees_it(&self, peer: Peer, front: Option<&Front>, notes: &mut Vec<String>) -> Vec<Header> {
         let mut map: Vec<Header> = vec![
             (":method".to_owned(), self.method.clone().into_bytes()),
             (":path".to_owned(), self.path.clone().into_bytes()),
@@ -135,15 +138,48 @@ impl Sent {
                 None => map.push((name, value.to_vec())),
             }
         }
-        if !as_seen {
-            add_what_envoy_adds(&mut map, peer, &self.scheme, notes);
+        if let Some(front) = front {
+            change_as_envoy_does(&mut map, peer, &self.scheme, front, notes);
         }
         map
     }
 }
 
-/// Changes a request as Envoy does with `use_remote_address: true`, as in the configurations in `envoy/`.
-fn add_what_envoy_adds(map: &mut Vec<Header>, peer: Peer, scheme: &str, notes: &mut Vec<String>) {
+/// What is in front of Envoy, and what Envoy therefore does before the filter runs, in the configurations in `envoy/`.
+#[derive(Debug)]
+pub struct Front {
+    /// Clients connect to Envoy itself: it adds the peer to X-Forwarded-For.
+    is_edge: bool,
+    /// The headers that Envoy removes.
+    removed: Vec<String>,
+}
+
+impl Front {
+    /// As `render` writes it for this configuration.
+    pub fn of(configuration: &Configuration) -> Self {
+        let text =
+            |path: &[&str]| configuration.at(path).and_then(Node::text).map(|name| name.trim().to_ascii_lowercase());
+        let is_edge = configuration.at(&["filter", "edge"]).is_some_and(|node| node.value == Value::Bool(true));
+        let theirs = text(&["gateway", "auth", "trustedProxy", "userHeader"]);
+        let own = text(&["filter", "upstreamUserHeader"]);
+        let removed = if is_edge {
+            let groups = text(&["filter", "scopes", "groupsHeader"]).unwrap_or_else(|| "x-forwarded-groups".to_owned());
+            own.or(theirs).into_iter().chain([SCOPES_HEADER.to_owned(), groups]).collect()
+        } else {
+            own.into_iter().filter(|own| theirs.as_ref() != Some(own)).collect()
+        };
+        Self { is_edge, removed }
+    }
+}
+
+/// Changes a request as Envoy does with the configurations in `envoy/`.
+fn change_as_envoy_does(map: &mut Vec<Header>, peer: Peer, scheme: &str, front: &Front, notes: &mut Vec<String>) {
+    for name in &front.removed {
+        if map.iter().any(|(other, _)| other == name) {
+            map.retain(|(other, _)| other != name);
+            notes.push(format!("Envoy removes {name} before the filter runs (--as-seen turns this off)"));
+        }
+    }
     let has_token = |map: &[Header]| {
         let copies = map.iter().filter(|(name, _)| name == "connection");
         copies
@@ -154,7 +190,7 @@ fn add_what_envoy_adds(map: &mut Vec<Header>, peer: Peer, scheme: &str, notes: &
         map.retain(|(name, _)| name != "upgrade");
         notes.push("Envoy drops Upgrade, because Connection does not name it".to_owned());
     }
-    if let Peer::Known(address) = peer {
+    if let (true, Peer::Known(address)) = (front.is_edge, peer) {
         let ip = address.ip().to_string();
         match map.iter_mut().find(|(name, _)| name == "x-forwarded-for") {
             Some((_, chain)) => {

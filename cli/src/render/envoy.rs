@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::closed::{Closed, Front, close};
 use super::policy::Plugin;
 use super::template::Template;
 use super::yaml::{indented, member, quoted};
@@ -52,9 +53,10 @@ pub struct Args {
     /// Where the peer's address comes from
     #[arg(long, value_enum, default_value_t, value_name = "FROM")]
     peer: PeerFrom,
-    /// What Envoy does with X-Forwarded-For; use keep behind a proxy that writes it itself
-    #[arg(long, value_enum, default_value_t, value_name = "DO")]
-    xff: Forwarded,
+    /// What Envoy does with X-Forwarded-For [default: keep behind a proxy, which must write it itself; append at the
+    /// edge]
+    #[arg(long, value_enum, value_name = "DO")]
+    xff: Option<Forwarded>,
     /// Log what `replay` needs
     #[arg(long)]
     record: bool,
@@ -74,10 +76,9 @@ enum PeerFrom {
     FilterState,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Forwarded {
     /// Envoy adds its peer
-    #[default]
     Append,
     /// Envoy passes it on unchanged
     Keep,
@@ -93,6 +94,9 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
         "peerAddress",
         if args.peer == PeerFrom::FilterState { json!({"filterState": state}) } else { json!("connection") },
     );
+    let front = if plugin.has("edge", true) { Front::Clients } else { Front::Proxy };
+    let closed = close(&mut plugin, front, args.proxies.user_header.as_deref(), &mut todo)?;
+    plugin.refuse_cross_site();
     let policy = plugin.policy()?;
     let mut inputs = vec![Inputs::of(&plugin.json(), &policy)];
     let mut others = Vec::new();
@@ -108,7 +112,8 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
         (None, Some(out)) => std::path::absolute(out).unwrap_or_else(|_| out.clone()),
         (None, None) => PathBuf::from("/etc/envoy"),
     };
-    let bootstrap = bootstrap(args, &folder, &state, args.record.then_some(inputs.as_slice()))
+    let record = args.record.then_some(inputs.as_slice());
+    let bootstrap = bootstrap(args, &folder, &state, (front, &closed), record)
         .map_err(|failure| others.iter().fold(failure.into(), NotRendered::without_values))?;
     let mut filter = Template::new("envoy/filter.yaml", FILTER);
     filter.replace_lines("# The filter and its policy", "resources:", HEAD_OF_FILTER)?;
@@ -164,7 +169,13 @@ const HEAD_OF_BOOTSTRAP: &str = "\
 
 ";
 
-fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>) -> Result<String, Failure> {
+fn bootstrap(
+    args: &Args,
+    folder: &Path,
+    state: &str,
+    (front, closed): (Front, &Closed),
+    record: Option<&[Inputs]>,
+) -> Result<String, Failure> {
     let (listen, admin) = (socket("--listen", &args.listen)?, socket("--admin", &args.admin)?);
     let (host, port) = upstream(&args.upstream)?;
     let place = |ip: &str, port: u16| format!("{{ address: {ip}, port_value: {port} }}");
@@ -179,7 +190,7 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
     )?;
     file.replace_lines("    # The same with TLS.", "  clusters:", "")?;
     // Anchors that the second listener used.
-    for name in ["internal", "limits", "upgrades", "access_log", "filters", "virtual_hosts"] {
+    for name in ["closed", "internal", "limits", "upgrades", "access_log", "filters", "virtual_hosts"] {
         file.replace(&format!(": &{name}\n"), ":\n")?;
     }
     file.replace_lines(
@@ -200,18 +211,15 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
         PeerFrom::ProxyProtocol => file.insert_before("      filter_chains:", PROXY_PROTOCOL)?,
         PeerFrom::FilterState => write_peer_into_state(&mut file, state)?,
     }
-    if args.xff == Forwarded::Keep && args.peer != PeerFrom::FilterState {
+    let by_front = if front == Front::Clients { Forwarded::Append } else { Forwarded::Keep };
+    if args.xff.unwrap_or(by_front) == Forwarded::Append && args.peer != PeerFrom::FilterState {
         file.replace_lines(
-            "                # Behind an identity proxy that writes",
-            "                use_remote_address: true",
-            "",
-        )?;
-        file.replace("never what a header says, and is appended to X-Forwarded-For.", "never what a header says.")?;
-        file.replace(
-            "                use_remote_address: true\n",
-            "                use_remote_address: true\n                # The proxy writes X-Forwarded-For itself: pass it on unchanged.\n                skip_xff_append: true\n",
+            "                # The identity proxy in front writes",
+            "                # Closed without the filter.",
+            "                # Envoy adds the peer to X-Forwarded-For.\n",
         )?;
     }
+    remove_early(&mut file, front, closed)?;
     if let Some(inputs) = record {
         add_recorder(&mut file, inputs)?;
     }
@@ -219,6 +227,35 @@ fn bootstrap(args: &Args, folder: &Path, state: &str, record: Option<&[Inputs]>)
         with_tls.add(&mut file, &path(cert), &path(key), args.hsts)?;
     }
     Ok(file.into_text())
+}
+
+/// The headers that Envoy removes before any filter runs, and the one that the access log shows for admitted requests.
+fn remove_early(file: &mut Template, front: Front, closed: &Closed) -> Result<(), Failure> {
+    let user = &closed.user;
+    // A quote would end the text in the access log's format, and a percent sign the format.
+    if !user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return Err(Failure::new(
+            "filter.upstreamUserHeader",
+            format!("{user:?} cannot be logged: some of its characters have a special meaning in Envoy's formats"),
+            "use a name of letters, digits and hyphens",
+        ));
+    }
+    file.replace_all(r#"request.headers["x-openclaw-user"]"#, &format!("request.headers[\"{user}\"]"))?;
+    file.replace("[{ remove: x-openclaw-user }]", &closed.mutations())?;
+    let others = if front == Front::Clients {
+        "\n                # No client has a reason to send scopes or groups."
+    } else {
+        ""
+    };
+    file.replace_lines(
+        "                # Closed without the filter.",
+        "                early_header_mutation_extensions:",
+        &format!(
+            "                # Closed without the filter: the Gateway reads the user from {user}, which only the
+                # filter writes. If the filter is deleted, or switched off for a route, no request has a user, and the
+                # Gateway refuses it. Any other listener that leads to the Gateway needs this too.{others}\n"
+        ),
+    )
 }
 
 const PROXY_PROTOCOL: &str = "\x20     # Every connection starts with a PROXY line. The address in it is the peer.
@@ -232,7 +269,7 @@ const PROXY_PROTOCOL: &str = "\x20     # Every connection starts with a PROXY li
 fn write_peer_into_state(file: &mut Template, state: &str) -> Result<(), Failure> {
     file.replace_lines(
         "                # The peer is whoever opened the connection",
-        "                # Envoy would take orders",
+        "                # Closed without the filter.",
         "                # X-Forwarded-For is passed on unchanged, and Envoy trusts it. The filter does not: it reads the filter\n                # state above.\n                use_remote_address: false\n",
     )?;
     file.insert_before(

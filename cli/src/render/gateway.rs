@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::closed::user_header;
 use super::policy::Plugin;
 use super::{NotRendered, Rendered, Rendering, Source, address};
 use crate::output::plain_json;
@@ -24,9 +25,8 @@ pub fn render(args: &Args, plugin: &Plugin) -> Result<Rendering, NotRendered> {
     let read = &plugin.gateway;
     let trusted = read.get("auth").and_then(|auth| auth.get("trustedProxy")).and_then(Value::as_object);
     let mut trusted = trusted.cloned().unwrap_or_default();
-    if let Some(name) = plugin.filter.get("upstreamUserHeader") {
-        trusted.insert("userHeader".to_owned(), name.clone());
-    }
+    let user = user_header(plugin);
+    trusted.insert("userHeader".to_owned(), json!(user));
     trusted.remove("allowLoopback");
     if loopback {
         trusted.insert("allowLoopback".to_owned(), true.into());
@@ -51,6 +51,7 @@ pub fn render(args: &Args, plugin: &Plugin) -> Result<Rendering, NotRendered> {
         } else {
             "close the Gateway's port to everything but Envoy".to_owned()
         },
+        format!("put the filter in place first: it writes {user}, in which this Gateway reads the user"),
         "configure what users may do: auth.identityScopes or deviceAutoApprove".to_owned(),
     ];
     let origins = read.get("controlUi").and_then(|ui| ui.get("allowedOrigins")).and_then(Value::as_array);

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::closed::{Closed, Front, close};
 use super::policy::Plugin;
 use super::template::Template;
 use super::yaml::block;
@@ -68,6 +69,9 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
         Placement::Sidecar => ("sidecar.yaml", Template::new("envoy/istio/sidecar.yaml", SIDECAR)),
     };
     let mut todo = Vec::new();
+    let front = args.common.front(&plugin, args.placement == Placement::Sidecar);
+    let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
+    put_early_removal(&mut file, args.placement, front, &closed)?;
     if args.placement == Placement::Sidecar && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
         // The ingress gateway's Envoy would turn a 101 with a close frame into a 502.
         plugin.set("webSocketRefusal", json!("http"));
@@ -93,6 +97,17 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
 pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
     let mut file = Template::new("envoy/envoy-gateway/gateway.yaml", ENVOY_GATEWAY);
     let mut todo = Vec::new();
+    let front = args.common.front(&plugin, false);
+    let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
+    file.replace("[x-openclaw-user, x-openclaw-scopes, x-forwarded-groups]", &closed.names())?;
+    if front == Front::Proxy {
+        file.replace("No client has a reason to send it, nor scopes or groups. Then only", "Then only")?;
+        todo.push(
+            "know that Envoy adds your proxy's address to X-Forwarded-For, so that all users are one client to the Gateway \
+             (docs/envoy-gateway.md)"
+                .to_owned(),
+        );
+    }
     put_policy(&mut file, 8, &mut plugin, &args.common, &json!("connection"))?;
     args.common.put_names(&mut file, true, &mut todo)?;
     todo.push("replace id.example.com with your provider's address, and its endpoints with your provider's".to_owned());
@@ -102,6 +117,49 @@ pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Renderin
     );
     Ok(Rendering { files: vec![Rendered { name: "gateway.yaml", text: file.into_text() }], todo, comment: "#" })
 }
+
+/// Where the EnvoyFilter that removes headers early starts in `envoy/istio/ingress.yaml`, and what comes after it.
+const CLOSED_START: &str = "# Closed without the filter: Envoy removes";
+const CLOSED_END: &str = "apiVersion: extensions.istio.io/v1alpha1";
+
+/// Lets Envoy remove headers before any filter runs. A sidecar behind another filter keeps what that one stamped.
+fn put_early_removal(file: &mut Template, placement: Placement, front: Front, closed: &Closed) -> Result<(), Failure> {
+    if front == Front::Filter {
+        return Ok(());
+    }
+    let ingress = Template::new("envoy/istio/ingress.yaml", INGRESS);
+    let mut patch = Template::new("envoy/istio/ingress.yaml", &ingress.cut(CLOSED_START, CLOSED_END)?);
+    patch.replace(
+        "[{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }]",
+        &closed.mutations(),
+    )?;
+    if front == Front::Proxy {
+        patch.replace_lines(CLOSED_START, "apiVersion: networking", CLOSED_BEHIND_A_PROXY)?;
+    }
+    match placement {
+        Placement::Ingress => {
+            if front == Front::Proxy {
+                patch.replace(
+                    "            early_header_mutation_extensions:",
+                    "            # The proxy writes X-Forwarded-For itself: it is passed on as it came.\n            skip_xff_append: true\n            early_header_mutation_extensions:",
+                )?;
+            }
+            file.replace_lines(CLOSED_START, CLOSED_END, &patch.into_text())
+        }
+        Placement::Sidecar => {
+            patch.replace("namespace: openclaw-ingress", "namespace: openclaw")?;
+            patch.replace("istio: openclaw-ingress", "app: openclaw-gateway")?;
+            patch.replace("context: GATEWAY", "context: SIDECAR_INBOUND")?;
+            file.insert_before(CLOSED_END, &patch.into_text())
+        }
+    }
+}
+
+const CLOSED_BEHIND_A_PROXY: &str = "\
+# Closed without the filter: Envoy removes the header in which the OpenClaw Gateway reads the user, before any filter
+# runs. Then only the filter writes it. If somebody deletes the WasmPlugin, no request has a user, and the OpenClaw
+# Gateway refuses it.
+";
 
 /// Inserts the policy. If the operator has no settings for the filter, those of the manifest stay.
 fn put_policy(
@@ -118,6 +176,7 @@ fn put_policy(
     if plugin.has_filter || !common.proxies.proxy.is_empty() {
         plugin.add_proxies(&common.proxies.proxy, &mut Vec::new());
         plugin.set("peerAddress", peer.clone());
+        plugin.refuse_cross_site();
         plugin.policy()?;
         let filter = format!("{space}filter:\n{}", block(&plugin.filter, inner));
         file.replace_rest(&format!("{space}filter:\n"), &filter)?;
@@ -126,6 +185,18 @@ fn put_policy(
 }
 
 impl Common {
+    /// Who sends requests. Without settings of the operator's, it is as the manifest says.
+    fn front(&self, plugin: &Plugin, is_sidecar: bool) -> Front {
+        let is_own = plugin.has_filter || !self.proxies.proxy.is_empty();
+        if is_sidecar && (!is_own || plugin.filter.contains_key("trustedPeers")) {
+            Front::Filter
+        } else if !is_own || plugin.has("edge", true) {
+            Front::Clients
+        } else {
+            Front::Proxy
+        }
+    }
+
     fn put_names(&self, file: &mut Template, has_host: bool, todo: &mut Vec<String>) -> Result<(), Failure> {
         match &self.image {
             Some(image) => file.replace(IMAGE, checked_image(image)?)?,

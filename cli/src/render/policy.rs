@@ -86,6 +86,25 @@ impl Plugin {
         self.filter.get(key) == Some(&value.into())
     }
 
+    /// The header in which the user is named to the filter.
+    pub fn user_header(&self) -> &str {
+        let trusted = self.gateway.get("auth").and_then(|auth| auth.get("trustedProxy"));
+        trusted.and_then(|trusted| trusted.get("userHeader")).and_then(Value::as_str).map_or("", str::trim)
+    }
+
+    /// Sets the header in which the user is named to the filter.
+    pub fn set_user_header(&mut self, name: &str) {
+        let trusted = self.gateway.get_mut("auth").and_then(|auth| auth.get_mut("trustedProxy"));
+        if let Some(Value::Object(trusted)) = trusted {
+            trusted.insert("userHeader".to_owned(), json!(name));
+        }
+    }
+
+    /// Refuses requests that other web sites make, unless the operator says otherwise.
+    pub fn refuse_cross_site(&mut self) {
+        self.filter.entry("crossSite").or_insert_with(|| json!("refuse"));
+    }
+
     /// Sets the filter's peers from `--proxy`. If nothing names them, this is left to be done.
     pub fn add_proxies(&mut self, proxies: &[String], todo: &mut Vec<String>) {
         if !proxies.is_empty() {

@@ -13,7 +13,8 @@ fn one_line(value: &Value) -> String {
     plain_yaml(&value.to_string()).into_owned()
 }
 
-fn key(name: &str) -> String {
+/// A text without quotes if it reads as a text without them.
+pub fn word(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     // YAML 1.1 reads these as booleans, in any case.
@@ -30,7 +31,7 @@ pub fn block(members: &Map<String, Value>, indent: usize) -> String {
 
 /// One member of an object.
 pub fn member(name: &str, value: &Value, indent: usize) -> String {
-    let start = format!("{}{}", " ".repeat(indent), key(name));
+    let start = format!("{}{}", " ".repeat(indent), word(name));
     match value {
         Value::Object(inner) if !inner.is_empty() => format!("{start}:\n{}", block(inner, indent.saturating_add(2))),
         value => format!("{start}: {}\n", one_line(value)),

@@ -372,6 +372,32 @@ impl Audit {
         }
     }
 
+    /// `user_header` is where the proxy names the user.
+    pub(super) fn note_cross_site(&mut self, refused: bool, edge: bool, user_header: &str) {
+        /// Headers of proxies whose login comes with every request of a browser, whichever site makes it: a cookie, a
+        /// client certificate, a tailnet.
+        const AMBIENT: [&str; 10] = [
+            "x-forwarded-user",
+            "x-forwarded-email",
+            "x-forwarded-preferred-username",
+            "x-auth-request-",
+            "cf-access-",
+            "tailscale-",
+            "x-pomerium-",
+            "x-authentik-",
+            "x-forwarded-tls-client-cert",
+            "ssl-client-",
+        ];
+        let header = user_header.to_ascii_lowercase();
+        if !refused && (edge || AMBIENT.iter().any(|start| header.starts_with(start))) {
+            self.add(
+                "filter.cross_site",
+                Severity::Warn,
+                "filter.crossSite is \"allow\": any web site can make a signed-in browser send GET requests (images, scripts, frames), and they come with the user's login; set it to \"refuse\"",
+            );
+        }
+    }
+
     pub(super) fn note_websocket_refusal(&mut self, refusal: WebSocketRefusal) {
         if refusal == WebSocketRefusal::Delegate {
             self.add(

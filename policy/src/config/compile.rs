@@ -150,6 +150,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
 
     let Headers { user, upstream_user, required, secrets, names } = headers?;
     let is_discreet = remove_bearer || !remove_cookies.is_empty() || !secrets.is_empty();
+    audit.note_cross_site(refuse_cross_site, edge, &user);
     let policy = Policy {
         mode,
         anonymous,

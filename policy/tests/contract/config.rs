@@ -13,7 +13,12 @@ fn errors(config: &Value) -> Vec<String> {
     }
 }
 
+/// The findings. `crossSite` is "refuse" unless the configuration has a value for it.
 fn findings(config: &Value) -> Vec<(&'static str, Severity)> {
+    let mut config = config.clone();
+    if config["filter"]["crossSite"].is_null() {
+        config["filter"]["crossSite"] = json!("refuse");
+    }
     compile(config.to_string().as_bytes())
         .unwrap()
         .findings
@@ -298,8 +303,28 @@ fn a_word_that_the_gateway_does_not_allow_is_named_with_those_that_it_does() {
 }
 
 #[test]
+fn an_ambient_login_wants_cross_site_requests_refused() {
+    let warns = |mut config: Value, header: &str| {
+        config["gateway"]["auth"]["trustedProxy"]["userHeader"] = json!(header);
+        let found = compile(config.to_string().as_bytes()).unwrap().findings;
+        found.iter().any(|finding| finding.id == "filter.cross_site" && finding.severity == Severity::Warn)
+    };
+    let edge = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
+    for header in
+        ["X-Forwarded-Email", "x-auth-request-user", "Cf-Access-Authenticated-User-Email", "tailscale-user-login"]
+    {
+        assert!(warns(good(), header) && warns(with("filter", json!({"crossSite": "allow"})), header), "{header}");
+        assert!(!warns(with("filter", json!({"crossSite": "refuse"})), header), "{header}");
+    }
+    // A header that no known proxy sends says nothing of its login, but the edge does.
+    assert!(!warns(good(), "x-user-of-ours"));
+    assert!(warns(with("filter", edge), "x-user-of-ours"));
+}
+
+#[test]
 fn a_finding_is_one_line_that_starts_with_its_severity_and_id() {
-    let config = with("filter", json!({"trustedProxies": ["10.9.9.9"], "attribution": "off"}));
+    let filter = json!({"trustedProxies": ["10.9.9.9"], "attribution": "off", "crossSite": "refuse"});
+    let config = with("filter", filter);
     let lines: Vec<_> =
         compile(config.to_string().as_bytes()).unwrap().findings.iter().map(ToString::to_string).collect();
     let starts = [

@@ -503,6 +503,7 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with("gateway.auth.password", json!("s3cr3t")), "filter.password_in_configuration", Warn),
         (with("filter", json!({"attribution": "off"})), "filter.attribution_off", Warn),
         (with("filter", json!({"webSocketRefusal": "delegate"})), "filter.websocket_delegate", Warn),
+        (with("filter", json!({"crossSite": "allow"})), "filter.cross_site", Warn),
         (with("filter", json!({"anonymousPaths": ["/hook/*"]})), "filter.anonymous_paths", Warn),
         (with("filter", json!({"trustedProxies": ["10.9.9.9"]})), "filter.trusted_proxies", Info),
         (with(PROXIES, json!(["10.0.0.1", "10.0.0.2"])), "filter.removed_proxies", Info),

@@ -2,4 +2,4 @@
 
 mod render;
 mod replay;
-mod site;
+pub mod site;

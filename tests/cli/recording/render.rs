@@ -24,6 +24,7 @@ fn folder() -> Scratch {
         r#"{"trustedProxies": ["10.0.0.1"], "hideReasons": true, "scopes": {"users": {"*": ["operator.read"]}}}"#,
     );
     put("bad.json", &OPENCLAW.replace("10.0.0.2", "10.0.0.5/8"));
+    put("closed.json", &OPENCLAW.replace("x-forwarded-user", "x-openclaw-user"));
     put("odd.json", &OPENCLAW.replace("x-edge-secret", "x-edge%secret"));
     put(
         "edge.json",
@@ -49,7 +50,8 @@ fn every_rendering_for_envoy_is_valid_to_envoy_itself() {
     let cases: Vec<(&str, Vec<&str>)> = vec![
         ("plain", vec![]),
         ("addresses", vec!["--listen", "[::]:8443", "--admin", "127.0.0.9:1", "--upstream", "gateway.internal:18789"]),
-        ("xff", vec!["--xff", "keep", "--proxy", "10.0.0.1", "--proxy", "fd00::/64"]),
+        ("proxies", vec!["--proxy", "10.0.0.1", "--proxy", "fd00::/64"]),
+        ("append", vec!["--xff", "append", "--user-header", "x-user-of-ours"]),
         ("tls", with_tls.to_vec()),
         ("hsts", [&with_tls[..], &["--hsts", "31536000", "--record"]].concat()),
         ("proxy-protocol", vec!["--peer", "proxy-protocol", "--xff", "keep", "--record"]),
@@ -81,7 +83,8 @@ fn every_rendering_for_envoy_is_valid_to_envoy_itself() {
             (name == "hsts", "max-age=31536000"),
             (["tls", "hsts", "filter-state"].contains(&name), "DownstreamTlsContext"),
             (name == "proxy-protocol", "listener.proxy_protocol"),
-            (["xff", "proxy-protocol"].contains(&name), "skip_xff_append"),
+            // Behind a proxy, but not at the edge.
+            (!["append", "edge", "filter-state"].contains(&name), "\"skip_xff_append\":true"),
             (name == "filter-state", "\"use_remote_address\":false"),
             (name == "filter-state", "on_new_connection"),
             (arguments.contains(&"--record"), "openclaw.recorded"),
@@ -90,17 +93,47 @@ fn every_rendering_for_envoy_is_valid_to_envoy_itself() {
         for (wanted, mark) in marks {
             assert_eq!(text.contains(mark), wanted, "{name}: {mark}");
         }
+        assert_eq!(policy["filter"]["crossSite"], "refuse", "{name}");
+        // Only the filter writes the header that the Gateway reads, and Envoy removes it before the filter runs.
+        let mut removed = BTreeSet::new();
+        removed_early(bootstrap, &mut removed);
+        let theirs = &policy["gateway"]["auth"]["trustedProxy"]["userHeader"];
+        let (expected, proxys) = match name {
+            "edge" => (&["x-forwarded-groups", "x-openclaw-scopes", "x-openclaw-user"][..], "x-openclaw-user"),
+            "append" => (&["x-openclaw-user"][..], "x-user-of-ours"),
+            _ => (&["x-openclaw-user"][..], "x-forwarded-user"),
+        };
+        assert!(removed.iter().eq(expected) && theirs == proxys, "{name}: {removed:?}, {theirs}");
+        let upstream = &policy["filter"]["upstreamUserHeader"];
+        assert_eq!(*upstream, if name == "edge" { Value::Null } else { json!("x-openclaw-user") }, "{name}");
         let proxies = policy["filter"]["trustedProxies"].clone();
         match name {
-            "xff" => assert_eq!(proxies, json!(["10.0.0.1", "fd00::/64"])),
+            "proxies" => assert_eq!(proxies, json!(["10.0.0.1", "fd00::/64"])),
             "filter" => assert_eq!(proxies, json!(["10.0.0.1"])),
             _ => assert_eq!(proxies, Value::Null),
         }
-        let unnamed = !["xff", "filter", "edge"].contains(&name);
+        let unnamed = !["proxies", "filter", "edge"].contains(&name);
         assert_eq!(printed.contains("name the proxies that connect to this Envoy"), unnamed, "{name}");
         seen.insert(name);
     }
-    assert_eq!(seen.len(), 9);
+    assert_eq!(seen.len(), 10);
+}
+
+/// The headers that Envoy removes before any filter runs.
+fn removed_early(value: &Value, removed: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for extension in
+                members.get("early_header_mutation_extensions").and_then(Value::as_array).into_iter().flatten()
+            {
+                let mutations = extension["typed_config"]["mutations"].as_array().unwrap();
+                removed.extend(mutations.iter().map(|one| one["remove"].as_str().unwrap().to_owned()));
+            }
+            members.values().for_each(|inner| removed_early(inner, removed));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| removed_early(inner, removed)),
+        _ => {}
+    }
 }
 
 #[test]
@@ -117,8 +150,11 @@ fn what_is_written_into_a_folder_runs_and_decides_right() {
     let admitted = ask("10.0.0.1", &[NICK, EDGE]);
     assert_eq!(admitted.status, 200, "{admitted:?}");
     let upstream = echo::received(&admitted.json());
-    assert_eq!(values(&upstream, "x-forwarded-user"), ["nick@example.com"]);
+    assert_eq!(values(&upstream, "x-openclaw-user"), ["nick@example.com"]);
+    assert_eq!(values(&upstream, "x-forwarded-user"), [""; 0]);
     assert_eq!(values(&upstream, "x-forwarded-for"), ["198.51.100.7"], "as the proxy wrote it");
+    let line = envoy.line(Source::Access, |line| line.contains("admitted_user\":\"nick@example.com"));
+    assert!(line.contains("\"status\":200"), "{line}");
     for (peer, headers, reason) in [
         ("10.0.0.2", vec![NICK, EDGE], "trusted_proxy_untrusted_source"),
         ("10.0.0.1", vec![NICK], "trusted_proxy_missing_header_x-edge-secret"),
@@ -168,7 +204,7 @@ fn a_rendered_gateway_block_names_envoy_and_holds_no_secret() {
             "bind": "lan",
             "trustedProxies": ["10.0.0.2", "10.0.0.3"],
             "auth": {"mode": "trusted-proxy", "trustedProxy": {
-                "userHeader": "x-forwarded-user", "requiredHeaders": ["x-edge-secret"], "allowUsers": ["nick@example.com"],
+                "userHeader": "x-openclaw-user", "requiredHeaders": ["x-edge-secret"], "allowUsers": ["nick@example.com"],
             }},
             "controlUi": {"allowedOrigins": ["https://claw.example.com"], "basePath": "/openclaw"},
             "http": {"endpoints": {"chatCompletions": {"enabled": true}}},
@@ -226,6 +262,28 @@ fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
             shipped_policy["filter"].get("peerAddress").cloned().unwrap_or(json!("connection"))
         );
         assert!(json!(own).to_string().contains(&image), "{file}");
+        // The header that Envoy removes early is the one that only the filter writes.
+        let names = |documents: &[Value]| {
+            let mut removed = BTreeSet::new();
+            documents.iter().for_each(|document| removed_early(document, &mut removed));
+            let early = documents.iter().find_map(|one| one.pointer("/spec/headers/earlyRequestHeaders/remove"));
+            removed.extend(
+                early
+                    .into_iter()
+                    .flat_map(|list| list.as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned())),
+            );
+            removed.into_iter().collect::<Vec<_>>()
+        };
+        let at_the_edge = vec!["x-forwarded-groups", "x-openclaw-scopes", "x-openclaw-user"];
+        let is_sidecar = file.contains("sidecar");
+        assert_eq!(names(&bare), if is_sidecar { vec![] } else { at_the_edge }, "{file}");
+        assert_eq!(names(&own), ["x-openclaw-user"], "{file}");
+        let trusted = |policy: &Value| policy["gateway"]["auth"]["trustedProxy"]["userHeader"].clone();
+        assert_eq!((trusted(&plugin(&bare)), trusted(&policy)), (json!("x-openclaw-user"), json!("x-forwarded-user")));
+        assert_eq!(policy["filter"]["upstreamUserHeader"], "x-openclaw-user", "{file}");
+        assert_eq!(policy["filter"]["crossSite"], "refuse", "{file}");
+        let keeps = json!(own).to_string().contains("\"skip_xff_append\":true");
+        assert_eq!(keeps, file.contains("ingress"), "{file}: Istio's sidecars never append");
     }
     let named =
         tool(folder.path(), &["render", "istio", "openclaw.json", "--host", "claw.example.org", "--hsts", "31536000"])
@@ -247,6 +305,10 @@ fn wrong_input_is_reported_as_in_other_commands() {
             "filter.trustedProxies[0]: \"proxy.internal\" is a name",
         ),
         (vec!["envoy", "odd.json"], 0, ""),
+        // The Gateway's block as `render gateway` prints it: only the filter may write that header.
+        (vec!["envoy", "closed.json"], 2, "is \"x-openclaw-user\", which only the filter may write"),
+        (vec!["envoy", "closed.json", "--user-header", "x-forwarded-user"], 0, ""),
+        (vec!["envoy", "closed.json", "--user-header", "cookie"], 1, "userHeader: \"cookie\" is, or folds like"),
         (vec!["envoy", "odd.json", "--record"], 2, "\"x-edge%secret\" cannot be recorded"),
         (vec!["envoy", "openclaw.json", "--listen", "8080"], 2, "--listen: \"8080\" is not in the form IP:PORT"),
         (

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use harness::envoy::Envoy;
+use harness::gateway::lay;
 use harness::parts;
 use harness::pki::{Authority, Identity, Validity};
 use harness::vectors::{self, Expect, Outcome, Vector};
@@ -38,7 +39,15 @@ fn reasons_of(report: &Value) -> Reasons {
 
 #[test]
 fn rendered_listeners_decide_every_vector_and_replay_repeats_each_decision_from_their_logs() {
-    let vectors = vectors::load();
+    let mut vectors = vectors::load();
+    // What `render` adds where a configuration does not say it.
+    for vector in &mut vectors {
+        let mut filter = json!({"upstreamUserHeader": "x-openclaw-user", "crossSite": "allow"});
+        if vector.config["filter"].is_object() {
+            lay(&mut filter, &vector.config["filter"]);
+        }
+        vector.config["filter"] = filter;
+    }
     let mut configs: Vec<(&Value, Vec<&Vector>)> = Vec::new();
     for vector in &vectors {
         match configs.iter_mut().find(|(config, _)| **config == vector.config) {
@@ -357,7 +366,7 @@ fn against_another_policy_replay_predicts_what_the_filter_then_does() {
         });
     }
     let site = site.start();
-    let user_header = |name: &str| if name == "open" { "x-user" } else { "x-forwarded-user" };
+    let user_header = |name: &str| if name == "open" { "x-user" } else { "x-openclaw-user" };
     let did: BTreeMap<&str, _> =
         policies.iter().map(|(name, _)| (*name, play_all(&site, name, user_header(name)))).collect();
     assert!(

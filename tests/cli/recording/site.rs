@@ -132,6 +132,11 @@ impl Site {
     pub fn add(&mut self, name: &str, config: &Value, arguments: &[&str], change: impl FnOnce(&mut Value)) {
         let folder = self.folder.path();
         let file = format!("{name}.json");
+        // `render` would refuse cross-site requests, and `replay` reads the same file.
+        let mut config = config.clone();
+        if config["filter"]["crossSite"].is_null() {
+            config["filter"]["crossSite"] = json!("allow");
+        }
         fs::write(folder.join(&file), config.to_string()).unwrap();
         let (upstream, module) = (self.echo.address().to_string(), module());
         let fixed = ["render", "envoy", &file, "--record", "--out", name, "--upstream", &upstream, "--module", &module];

@@ -33,7 +33,13 @@ fn the_manifests_hold_against_istios_schemas_and_a_wrong_field_does_not() {
         (SIDECAR, "Sidecar", "/spec/ingress/0/defaultEndpoints", json!("127.0.0.1:1"), "defaultEndpoints"),
         (INGRESS, "RequestAuthentication", "/spec/jwtRules/0/audience", json!("openclaw"), "audience"),
         (INGRESS, "Gateway", "/spec/servers/0/tls/mode", json!("TERMINATE"), "TERMINATE"),
-        (INGRESS, "DestinationRule", "/spec/trafficPolicy/connectionPool/http/h2UpgradePolicy", json!("NEVER"), "NEVER"),
+        (
+            INGRESS,
+            "DestinationRule",
+            "/spec/trafficPolicy/connectionPool/http/h2UpgradePolicy",
+            json!("NEVER"),
+            "NEVER",
+        ),
         // Rules in CEL, which the schemas lack: `duration(self) >= duration('1ms')`, and so on.
         (INGRESS, "VirtualService", "/spec/http/0/timeout", json!("0s"), "0s"),
         (INGRESS, "VirtualService", "/spec/http/0/timeout", json!("none"), "none"),

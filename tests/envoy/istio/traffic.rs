@@ -153,7 +153,8 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
         let seen = ask_both(mesh.address, ingress.address("no WasmPlugin"), &headers);
         assert_eq!(seen, refused("trusted_proxy_user_missing"), "{headers:?}");
     }
-    let open = ask_both(mesh.address, ingress.address("no WasmPlugin, not closed"), &[("authorization", &mallory), named]);
+    let open =
+        ask_both(mesh.address, ingress.address("no WasmPlugin, not closed"), &[("authorization", &mallory), named]);
     assert_eq!(open, admitted(NICK));
     // A loopback client at the ingress gateway has no client address.
     let local = wire::get(ingress.address("ingress"), "/", &[("authorization", &nick)]).unwrap();

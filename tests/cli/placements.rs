@@ -1,0 +1,166 @@
+//! `check` on a bootstrap and on manifests: whether the Gateway stays closed without the filter.
+
+use std::fs;
+use std::path::Path;
+
+use harness::envoy::{Scratch, root};
+use serde_json::Value;
+
+use crate::recording::site::{OPENCLAW, tool};
+
+const OPEN: &str = "check.open_without_filter";
+const OTHERS: &str = "check.user_of_another_filter";
+const UNKNOWN: &str = "check.policy_not_found";
+
+/// The findings about placements in a folder: the severity, the id, and the place.
+fn found(folder: &Path, arguments: &[&str]) -> Vec<(String, String, String)> {
+    let report = tool(folder, &[&["check", "."], arguments, &["--json"]].concat()).json(0);
+    assert_eq!(report["kind"], "deployment", "{report}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let all = report["findings"].as_array().unwrap().iter();
+    let all = all.map(|one| (text(&one["severity"]), text(&one["id"]), text(&one["path"])));
+    all.filter(|(_, id, _)| [OPEN, OTHERS, UNKNOWN].contains(&id.as_str())).collect()
+}
+
+/// A folder with files of the repository, each with its changes: texts that must occur, and what replaces them.
+fn folder(files: &[(&str, &[(&str, &str)])]) -> Scratch {
+    let folder = Scratch::new("placements");
+    for (file, changes) in files {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let text = changes.iter().fold(text, |text, (from, to)| {
+            assert!(text.contains(from), "{file} has no {from}");
+            text.replace(from, to)
+        });
+        fs::write(folder.path().join(file.replace('/', "-")), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn manifests_without_the_early_removal_are_a_warning() {
+    const INGRESS: &str = "envoy/istio/ingress.yaml";
+    const SIDECAR: &str = "envoy/istio/sidecar.yaml";
+    const EG: &str = "envoy/envoy-gateway/gateway.yaml";
+    let closed = "[{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }]";
+    let early = "[x-openclaw-user, x-openclaw-scopes, x-forwarded-groups]";
+    let in_capitals = [(early, "[X-OpenClaw-User]")];
+    let capitals = [(EG, &in_capitals[..])];
+    let shipped: Vec<&[(&str, &[(&str, &str)])]> = vec![
+        &[(INGRESS, &[]), (SIDECAR, &[])],
+        &[(INGRESS, &[])],
+        &[(EG, &[])],
+        // For all workloads of the namespace.
+        &[(
+            INGRESS,
+            &[(
+                "  workloadSelector:\n    labels:\n      istio: openclaw-ingress\n  configPatches:\n    - applyTo: NETWORK_FILTER",
+                "  configPatches:\n    - applyTo: NETWORK_FILTER",
+            )],
+        )],
+        // Names of headers match in any case.
+        &capitals,
+        // A TrafficExtension.
+        &[(
+            INGRESS,
+            &[("kind: WasmPlugin", "kind: TrafficExtension"), ("  pluginConfig:\n", "  wasm:\n   pluginConfig:\n")],
+        )],
+    ];
+    for files in shipped {
+        assert_eq!(found(folder(files).path(), &[]), [], "{files:?}");
+    }
+    let open: Vec<(&str, Vec<(&str, &str)>)> = vec![
+        (INGRESS, vec![(closed, "[{ remove: x-forwarded-user }]")]),
+        (INGRESS, vec![("operation: MERGE", "operation: ADD")]),
+        (
+            INGRESS,
+            vec![(
+                "    labels:\n      istio: openclaw-ingress\n  configPatches:\n    - applyTo: NETWORK",
+                "    labels:\n      istio: another\n  configPatches:\n    - applyTo: NETWORK",
+            )],
+        ),
+        (INGRESS, vec![("userHeader: x-openclaw-user", "userHeader: x-forwarded-user")]),
+        (EG, vec![(early, "[x-openclaw-scopes]")]),
+        (
+            EG,
+            vec![(
+                "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: openclaw }]\n  # No clientIPDetection",
+                "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: other }]\n  # No clientIPDetection",
+            )],
+        ),
+    ];
+    for (file, changes) in open {
+        let [(severity, id, place)] = found(folder(&[(file, &changes)]).path(), &[])
+            .try_into()
+            .unwrap_or_else(|all| panic!("{changes:?}: {all:?}"));
+        assert_eq!((severity.as_str(), id.as_str()), ("warn", OPEN), "{changes:?}");
+        assert!(place.contains(" openclaw"), "{place}");
+    }
+    // A sidecar alone takes what its peers send. Beside the filter that stamps it, there is nothing to say.
+    let alone = found(folder(&[(SIDECAR, &[])]).path(), &[]);
+    assert!(matches!(alone.as_slice(), [(severity, id, _)] if severity == "info" && id == OTHERS), "{alone:?}");
+    // Without a name of its own, the header that the proxy sends is what the Gateway believes.
+    let behind = [
+        ("      edge: true\n", "      trustedProxies: [\"10.0.0.1\"]\n"),
+        ("      assertion: { metadata: [envoy.filters.http.jwt_authn, payload, email], as: identity }\n", ""),
+    ];
+    let same = found(folder(&[(INGRESS, &behind)]).path(), &[]);
+    assert!(matches!(same.as_slice(), [(_, id, _)] if id == OPEN), "{same:?}");
+}
+
+#[test]
+fn every_listener_that_leads_to_the_gateway_is_looked_at() {
+    let place = |arguments: &[&str], change: &dyn Fn(String) -> String| {
+        let folder = Scratch::new("placements");
+        fs::write(folder.path().join("openclaw.json"), OPENCLAW).unwrap();
+        let render =
+            [&["render", "envoy", "openclaw.json", "--proxy", "10.0.0.1", "--out", "deploy"], arguments].concat();
+        tool(folder.path(), &render).with(0);
+        let file = folder.path().join("deploy/envoy.yaml");
+        fs::write(&file, change(fs::read_to_string(&file).unwrap())).unwrap();
+        found(folder.path(), &[])
+    };
+    let once = |text: String, from: &str, to: &str| {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text.replace(from, to)
+    };
+    for peer in ["connection", "proxy-protocol", "filter-state"] {
+        assert_eq!(place(&["--peer", peer], &|text| text), [], "{peer}");
+    }
+    let removed = "[{ remove: x-openclaw-user }]";
+    let open = place(&[], &|text| once(text, removed, "[{ remove: x-other }]"));
+    assert!(
+        matches!(open.as_slice(), [(severity, id, place)] if severity == "warn" && id == OPEN && place.ends_with("listener http")),
+        "{open:?}"
+    );
+    // A second listener without the filter, open or closed, or to another cluster.
+    let added = |text: &str, change: &dyn Fn(String) -> String| {
+        let (before, rest) = text.split_once("    - name: http\n").unwrap();
+        let (http, clusters) = rest.split_once("  clusters:\n").unwrap();
+        let (start, filters) = http.split_once("                  - name: openclaw_trusted_proxy\n").unwrap();
+        let (_, end) = filters.split_once("                  - name: envoy.filters.http.router\n").unwrap();
+        let second = change(format!("{start}                  - name: envoy.filters.http.router\n{end}"));
+        format!("{before}    - name: http\n{http}    - name: added\n{second}  clusters:\n{clusters}")
+    };
+    assert_eq!(place(&[], &|text| added(&text, &|second| second)), []);
+    let open = place(&[], &|text| added(&text, &|second| once(second, removed, "[]")));
+    assert!(matches!(open.as_slice(), [(_, id, place)] if id == OPEN && place.ends_with("listener added")), "{open:?}");
+    let elsewhere = |second: String| once(once(second, removed, "[]"), "cluster: gateway", "cluster: other");
+    assert_eq!(place(&[], &|text| added(&text, &elsewhere)), []);
+
+    // The bootstrap without its policy.
+    let folder = folder(&[("envoy/envoy.yaml", &[]), ("envoy/istio/ingress.yaml", &[])]);
+    let unknown = found(folder.path(), &[]);
+    assert_eq!(unknown.len(), 2, "{unknown:?}");
+    assert!(unknown.iter().all(|(severity, id, _)| severity == "info" && id == UNKNOWN), "{unknown:?}");
+}
+
+#[test]
+fn policies_in_manifests_are_checked_like_others() {
+    let bad = folder(&[("envoy/istio/ingress.yaml", &[("mode: trusted-proxy", "mode: token")])]);
+    let report = tool(bad.path(), &["check", ".", "--json"]).json(1);
+    let path = report["errors"][0]["path"].as_str().unwrap();
+    assert!(path.ends_with("WasmPlugin openclaw-ingress/openclaw-trusted-proxy: gateway.auth.mode"), "{report}");
+    let broken = folder(&[("envoy/istio/ingress.yaml", &[("spec:", "spec: {{ .Values }}")])]);
+    let ran = tool(broken.path(), &["check", "."]);
+    assert!(ran.code == 2 && ran.stderr.contains("is not YAML"), "{}", ran.stderr);
+}
