@@ -204,7 +204,7 @@ impl Stack {
         let mut connection = Connection::open(self.peer.address("peer")).unwrap();
         connection.send(&wire::proxy_line("198.51.100.9")).unwrap();
         let mut headers =
-            vec![("host", "claw.example.com"), ("x-forwarded-user", "nick@example.com"), ("x-route", route)];
+            vec![("host", "claw.example.com"), ("x-openclaw-user", "nick@example.com"), ("x-route", route)];
         if upgrade {
             headers.extend([
                 ("connection", "Upgrade"),
@@ -404,6 +404,6 @@ fn the_audit_says_that_only_the_listener_verifies() {
     let line = envoy.line(Source::Log, |line| line.contains("filter.trusted_peers"));
     assert!(line.contains("the filter cannot check"), "{line}");
     // Without TLS there is no certificate.
-    let response = wire::get(envoy.address("plain"), "/", &[("x-forwarded-user", "nick@example.com")]).unwrap();
+    let response = wire::get(envoy.address("plain"), "/", &[("x-openclaw-user", "nick@example.com")]).unwrap();
     assert_ne!(response.status, 200, "{response:?}");
 }

@@ -47,6 +47,8 @@ pub struct Place {
     scratch: Scratch,
     example: Example,
     envoy: Envoy,
+    /// The port of the listener without the filter.
+    unfiltered: u16,
 }
 
 /// The filter in envoy.yaml, and what comes after it.
@@ -90,27 +92,30 @@ impl Place {
         let bootstrap = with_an_unfiltered_listener(&bootstrap);
         fs::write(example.bootstrap(), bootstrap).unwrap();
         let envoy = Envoy::run(scratch, &example.bootstrap());
+        let unfiltered = envoy.address("unfiltered").port();
         network.enter("proxy");
-        Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), example, envoy }
+        Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), example, envoy, unfiltered }
     }
 
     /// Gives the filter the proxy's policy with more settings.
     pub fn put_filter(&self, more: &Value) {
         let mut policy: Value = serde_json::from_str(&file(&format!("{}/policy.json", self.proxy))).unwrap();
         lay(&mut policy["filter"], more);
-        let before = self.envoy.process().policies();
+        let policies = || self.network.on("envoy", || self.envoy.process().policies());
+        let before = policies();
         self.example.put_policy(&policy.to_string()).unwrap();
-        eventually("Envoy to look at the policy", || self.envoy.process().policies() != before);
-        assert_eq!(self.envoy.process().policies().1, before.1, "the filter rejected {policy}");
+        eventually("Envoy to look at the policy", || policies() != before);
+        assert_eq!(policies().1, before.1, "the filter rejected {policy}");
     }
 
     /// Checks that the Gateway lets nobody in if the filter is gone: with all that the proxy sends, and with the header
     /// that the Gateway reads, from the proxy's host.
     pub fn is_closed_without_the_filter(&self, from: &str, sent: &[(&str, &str)]) {
-        let port = self.envoy.address("unfiltered").port();
         let address = if from == "envoy" { "127.0.0.1" } else { "10.0.0.2" };
         let own = ("x-openclaw-user", "nick@example.com");
-        let open = || self.network.on(from, || wire::open(SocketAddr::new(address.parse().unwrap(), port)).unwrap());
+        let open = || {
+            self.network.on(from, || wire::open(SocketAddr::new(address.parse().unwrap(), self.unfiltered)).unwrap())
+        };
         let headers = [sent, &[own]].concat();
         let host = headers.iter().find(|(name, _)| *name == "host").map_or(HOST, |(_, value)| value);
         let [Seen::Arrived(page), Seen::Arrived(socket)] = [ask(open(), &headers), self::open(open(), host, &headers)]
