@@ -156,9 +156,12 @@ impl Asked<'_> {
     }
 }
 
+/// The user that the upstream sees, in the header that only the filter writes.
 fn user_of(provider: &Provider, received: &wire::Headers) -> String {
-    let users = values(received, &provider.user_header);
+    const OWN: &str = "x-openclaw-user";
+    let users = values(received, OWN);
     assert_eq!(users.len(), 1, "one user header: {received:?}");
+    assert!(provider.user_header == OWN || values(received, &provider.user_header).is_empty(), "{received:?}");
     users.concat()
 }
 

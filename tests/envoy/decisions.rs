@@ -161,7 +161,8 @@ fn the_example_admits_refuses_logs_and_counts() {
     let admitted = get(http, "/v1/models?key=secret", &[NICK, CLIENT]);
     assert_eq!(admitted.status, 200, "{admitted:?}");
     let upstream = echo::received(&admitted.json());
-    assert_eq!(values(&upstream, "x-forwarded-user"), ["nick@example.com"]);
+    assert_eq!(values(&upstream, "x-openclaw-user"), ["nick@example.com"]);
+    assert!(values(&upstream, "x-forwarded-user").is_empty(), "{admitted:?}");
     assert_eq!(values(&upstream, "x-openclaw-scopes").len(), 1, "{admitted:?}");
     assert_eq!(admitted.json()["path"], "/v1/models?key=secret");
     assert!(admitted.header("server").is_none(), "Envoy does not reveal its name: {admitted:?}");
@@ -186,6 +187,7 @@ fn the_example_admits_refuses_logs_and_counts() {
     let line = envoy.line(Source::Access, |line| line.contains("\"status\":200") && line.contains("/v1/models"));
     let line: Value = serde_json::from_str(&line).expect("one JSON object a line");
     assert_eq!((&line["reason"], &line["user"]), (&Value::Null, &Value::Null), "{line}");
+    assert_eq!((&line["admitted_user"], &line["forwarded_for"]), (&json!("nick@example.com"), &json!("203.0.113.7")));
 
     let line = envoy.line(Source::Log, |line| line.contains("trusted_proxy_user_not_allowed"));
     assert!(line.contains("mallory@example.com") && line.contains("127.0.0.1"), "{line}");
@@ -205,6 +207,60 @@ fn the_example_admits_refuses_logs_and_counts() {
         assert!(counters.lines().any(|line| line == wanted), "`{wanted}` among:\n{ours}");
     }
     assert_no_trap(&envoy);
+}
+
+/// What drives a terminal (U+009B is an escape sequence's start) or turns text around, in each header that the access
+/// log shows. Envoy's own JSON leaves these as they are.
+#[test]
+fn the_access_log_shows_no_character_that_drives_a_terminal_or_turns_text_around() {
+    const HOSTILE: [&str; 6] = ["\u{9b}31m", "\u{85}", "\u{202e}", "\u{2066}", "\u{200f}", "\u{2028}"];
+    // Everybody may come in, so that any name is shown.
+    let mut policy: Value = serde_json::from_str(&shipped_policy()).unwrap();
+    policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!([]);
+    let (_echo, envoy, _) = example(&policy.to_string());
+    let mut sent = 0;
+    for hostile in HOSTILE {
+        let value = format!("a{hostile}b");
+        let named = ["x-forwarded-user", "x-forwarded-for", "upgrade", "x-request-id", "x-openclaw-user", "host"];
+        for name in named.into_iter().chain([":path", ":method"]) {
+            let (mut method, mut path) = ("GET", "/page");
+            let mut headers = vec![("host", "a"), NICK, CLIENT, ("connection", "close")];
+            match name {
+                ":path" => path = &value,
+                ":method" => method = &value,
+                "upgrade" => {
+                    headers.retain(|(other, _)| *other != "connection");
+                    headers.extend([("connection", "Upgrade"), ("upgrade", value.as_str())]);
+                }
+                name => {
+                    headers.retain(|(other, _)| *other != name);
+                    headers.push((name, &value));
+                }
+            }
+            let mut connection = Connection::open(envoy.address("http")).unwrap();
+            connection.send(&wire::request(method, path, &headers)).unwrap();
+            // Some of these Envoy refuses before any filter. It logs them too.
+            drop(connection.response("GET"));
+            sent += 1;
+        }
+    }
+    eventually("a line for each request", || envoy.lines(Source::Access).len() >= sent);
+    let lines = envoy.lines(Source::Access);
+    let drives = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    for line in &lines {
+        assert!(!line.contains(drives), "{}", line.escape_unicode());
+        let line: Value = serde_json::from_str(line).expect("one JSON object a line");
+        let plain = |key: &str| line[key].as_str().is_none_or(|text| !text.contains(drives));
+        assert!(line.as_object().unwrap().keys().all(|key| plain(key)), "{line}");
+    }
+    for (field, count) in [("forwarded_for", 6), ("admitted_user", 6), ("upgrade", 1)] {
+        let hidden = lines.iter().filter(|line| line.contains(&format!("\"{field}\":\"(not shown)\""))).count();
+        assert!(hidden >= count, "{field}: {hidden}, {lines:#?}");
+    }
+    // An ordinary name with letters beyond ASCII is shown.
+    let name = ("x-forwarded-user", "j\u{f6}rg \u{142}ukasz");
+    assert_eq!(get(envoy.address("http"), "/named", &[name, CLIENT]).status, 200);
+    envoy.line(Source::Access, |line| line.contains("\"admitted_user\":\"j\u{f6}rg \u{142}ukasz\""));
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn world(folder: &Path) -> World {
 /// The policy of docs/spiffe.md, on this machine.
 fn policy(filter: &Value) -> Value {
     let mut policy: Value = serde_json::from_str(&blocks(&page("docs/spiffe.md"), "json").concat()).unwrap();
-    assert_eq!(policy["filter"], json!({"trustedPeers": [INGRESS], "peerTrust": "certificate"}));
+    assert_eq!(policy["filter"], json!({"trustedPeers": [INGRESS], "peerTrust": "certificate", "crossSite": "refuse"}));
     policy["gateway"]["trustedProxies"] = json!(["127.0.0.2"]);
     policy["gateway"]["auth"]["trustedProxy"]["allowLoopback"] = json!(true);
     // The peer is an Envoy, which does not pass on the 101 of a close frame.
