@@ -116,7 +116,8 @@ impl Sent {
         }
     }
 
-    /// The header map that Envoy shows the filter. Changes by Envoy are added to `notes`; there are none without a front.
+    /// The header map that Envoy shows the filter. Changes by Envoy are added to `notes`; there are none without a
+    /// front.
     pub fn as_the_filter_sees_it(&self, peer: Peer, front: Option<&Front>, notes: &mut Vec<String>) -> Vec<Header> {
         let mut map: Vec<Header> = vec![
             (":method".to_owned(), self.method.clone().into_bytes()),

@@ -147,8 +147,8 @@ fn a_signed_in_user_gets_through_ingress_and_sidecar_and_nobody_else_does() {
         connection.send(&wire::request("GET", "/", &elsewhere)).unwrap();
         assert_eq!(connection.response("GET").unwrap().status, 403, "{name}");
     }
-    // With the WasmPlugin deleted, a signed-in user names anybody. Without the EnvoyFilter `openclaw-closed`, the sidecar
-    // would believe it.
+    // With the WasmPlugin deleted, a signed-in user names anybody. Without the EnvoyFilter `openclaw-closed`, the
+    // sidecar would believe it.
     for headers in [vec![("authorization", nick.as_str())], vec![("authorization", mallory.as_str()), named]] {
         let seen = ask_both(mesh.address, ingress.address("no WasmPlugin"), &headers);
         assert_eq!(seen, refused("trusted_proxy_user_missing"), "{headers:?}");
