@@ -166,9 +166,11 @@ impl Configuration {
     /// If it is not JSON.
     pub fn of_plugin(name: &str, text: String) -> Result<Self, Failure> {
         let document = json5::parse(&text, 0).map_err(|error| Failure::new(name, error.problem, error.remedy))?;
-        let (plugin, files) = (document.clone(), vec![SourceFile { name: name.to_owned(), text }]);
+        let (plugin, files) =
+            (document.clone(), vec![SourceFile { name: name.to_owned(), text, secrets: OnceCell::new() }]);
         let (environment, unresolved) = (Environment::default(), Vec::new());
-        Ok(Self { kind: Kind::Plugin, document, plugin, environment, unresolved, files })
+        let hidden = Hidden::new(Vec::new());
+        Ok(Self { kind: Kind::Plugin, document, plugin, environment, unresolved, hidden, files })
     }
 
     /// The plugin configuration as JSON, as the filter gets it.
