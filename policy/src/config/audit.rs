@@ -294,13 +294,13 @@ impl Audit {
         }
     }
 
-    /// A value that the schema of this release refuses. The words are separated by commas.
-    pub(super) fn note_unknown_word(&mut self, release: &str, path: &str, value: &Node, words: &str) {
+    /// A value that the schema of this release refuses.
+    pub(super) fn note_unknown_word(&mut self, release: &str, path: &str, value: &Node, words: &[&str]) {
         let seen = match value {
             Node::String(text) => format!("{text:?}"),
             other => other.kind().to_owned(),
         };
-        let words = words.replace(',', "\", \"");
+        let words = words.join("\", \"");
         self.add(
             "filter.unknown_value",
             Severity::Warn,

@@ -12,12 +12,9 @@ pub(crate) fn ask<'a>(policy: &Policy, request: &Request<'a>) -> Outcome<'a> {
     }
     match value(policy, request) {
         None => Outcome::Broken(Reason::UserMissing.into()),
-        Some(value) => match without_prefix(policy, value) {
-            Some(user) => Outcome::Names(user),
-            // Something follows the prefix: another copy. Rule 7b refuses it as repeated.
-            None if is_repeated(policy, request) && value.starts_with(&policy.user_prefix) => Outcome::Names(value),
-            None => Outcome::Broken(Reason::UserMalformed.into()),
-        },
+        Some(value) => {
+            without_prefix(policy, value).map_or_else(|| only_a_prefix(policy, request, value), Outcome::Names)
+        }
     }
 }
 
@@ -36,8 +33,16 @@ fn value<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
     if trim(&value).is_empty() { None } else { field.first().map(trim) }
 }
 
-fn is_repeated(policy: &Policy, request: &Request<'_>) -> bool {
-    policy.names.user(&request.seen).only().is_none()
+/// The outcome of a value that is not a prefix and a user. If the header has copies, the next one follows the prefix, and
+/// rule 7b refuses them.
+#[cold]
+fn only_a_prefix<'a>(policy: &Policy, request: &Request<'a>, value: &'a [u8]) -> Outcome<'a> {
+    let is_repeated = policy.names.user(&request.seen).only().is_none();
+    if is_repeated && value.starts_with(&policy.user_prefix) {
+        Outcome::Names(value)
+    } else {
+        Outcome::Broken(Reason::UserMalformed.into())
+    }
 }
 
 /// The user after `userPrefix`. `None` if the value does not start with it, or if nothing follows.
