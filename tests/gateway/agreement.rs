@@ -17,7 +17,7 @@ const FROM_VECTORS: usize = 240;
 const GENERATED: usize = 240;
 
 /// Marks a request, so that it can be found where it arrives.
-const MARK: &str = "x-case";
+pub const MARK: &str = "x-case";
 const USER: &str = "x-forwarded-user";
 const EDGE: &str = "x-edge";
 
@@ -76,6 +76,15 @@ pub struct Question {
     pub method: String,
     pub path: String,
     pub headers: Headers,
+}
+
+impl Question {
+    /// Gives it another name, by which it is found where it arrives.
+    pub fn mark(&mut self, name: String) {
+        self.headers.retain(|(other, _)| other != MARK);
+        self.headers.push((MARK.to_owned(), name.clone().into_bytes()));
+        self.name = name;
+    }
 }
 
 /// Questions to a Gateway that has no model behind it, and the scope that each requires.

@@ -8,11 +8,11 @@ use harness::gateway::Stack;
 use harness::wire::{self, Connection, Headers};
 use serde_json::{Value, json};
 
-use crate::agreement::{Question, rebase_case, send, unfiltered};
+use crate::agreement::{MARK, Question, rebase_case, send, unfiltered};
 use crate::generate::{Random, case};
 
 const SEED: &str = "MOUNTED_SEED";
-const CASES: usize = 300;
+const CASES: usize = 200;
 
 /// Paths, and whether the plugin serves them.
 const PATHS: [(&str, bool); 8] = [
@@ -47,14 +47,19 @@ fn stack() -> Stack {
         }),
         &json!({}),
     );
-    let ask = || {
-        let headers = [("host", "a"), ("x-forwarded-user", "nick@example.com"), ("x-forwarded-for", "203.0.113.7")];
-        let mut connection = Connection::open(stack.gateway().address()).unwrap();
-        connection.send(&wire::request("GET", "/plugin", &headers)).unwrap();
-        connection.response("GET").unwrap().status
-    };
-    eventually("the plugin to answer", || ask() == 200);
+    eventually("the plugin to answer", || get(&stack, "/plugin") == 200);
     stack
+}
+
+/// The status of the Gateway's own answer to a user of the proxy.
+fn get(stack: &Stack, path: &str) -> u16 {
+    let headers = [("host", "a"), ("x-forwarded-user", "nick@example.com"), ("x-forwarded-for", "203.0.113.7")];
+    let answer = Connection::open(stack.gateway().address()).and_then(|mut connection| {
+        connection.send(&wire::request("GET", path, &[&headers[..], &[("sec-fetch-site", "same-origin")]].concat()))?;
+        connection.response("GET")
+    });
+    // It may be restarting.
+    answer.map_or(0, |answer| answer.status)
 }
 
 /// The status of an answer, and what the plugin was granted.
@@ -90,7 +95,6 @@ fn ask(
 }
 
 fn compare(stack: &Stack, question: &Question, is_plugins: bool) -> Result<&'static str, String> {
-    const MARK: &str = "x-case";
     let through = ask(stack.http(), Some(&question.peer), question, &question.headers)?;
     let arrivals = stack.relay().arrivals_with(MARK, &question.name);
     let Some(arrival) = arrivals.first() else {
@@ -113,39 +117,58 @@ fn compare(stack: &Stack, question: &Question, is_plugins: bool) -> Result<&'sta
     }
 }
 
+/// How requests ended: their path, whether they are upgrades, and what became of them.
+type Counts = BTreeMap<(&'static str, bool, &'static str), usize>;
+
+/// Compares generated requests to these paths. Upgrades go to the plugin's, which come first.
+fn compare_all(stack: &Stack, random: &mut Random, paths: &[(&'static str, bool)], name: &str) -> Counts {
+    let plugins = paths.iter().take_while(|(_, is_plugins)| *is_plugins).count();
+    let (mut counts, mut problems) = (Counts::new(), Vec::new());
+    for index in 0..CASES {
+        let mut question = rebase_case(&case(random), index);
+        question.mark(format!("{name} {index}"));
+        let (path, is_plugins) = paths[index % if question.websocket { plugins } else { paths.len() }];
+        path.clone_into(&mut question.path);
+        "GET".clone_into(&mut question.method);
+        match compare(stack, &question, is_plugins) {
+            Ok(what) => *counts.entry((path, question.websocket, what)).or_default() += 1,
+            Err(problem) => problems.push(format!("{problem}\n    {question:?}")),
+        }
+    }
+    let line = |(key, count): (&(&str, bool, &str), &usize)| {
+        format!("  {count:5}  {}: {}{}\n", key.2, key.0, if key.1 { ", upgraded" } else { "" })
+    };
+    crate::say(&format!("{CASES} requests to {name}\n{}", counts.iter().map(line).collect::<String>()));
+    let shown: String = problems.iter().take(10).map(|problem| format!("  {problem}\n")).collect();
+    assert!(problems.is_empty(), "{} of {CASES} requests to {name}:\n{shown}", problems.len());
+    for (path, _) in paths.iter().take(plugins) {
+        for websocket in [false, true] {
+            let admitted = counts.contains_key(&(*path, websocket, "admitted"));
+            assert!(admitted, "{path} is never admitted, upgraded: {websocket}");
+        }
+    }
+    counts
+}
+
 #[test]
 fn with_other_settings_the_filter_is_no_laxer_and_a_plugin_is_granted_no_more() {
     let seed = Random::seed(SEED);
+    println!("{SEED}={seed}");
     let mut random = Random::new(seed);
-    let stack = stack();
-    let mut counts: BTreeMap<(&str, bool, &str), usize> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for index in 0..CASES {
-        let mut question = rebase_case(&case(&mut random), index);
-        let (path, is_plugins) = PATHS[if question.websocket { index % 3 } else { index % PATHS.len() }];
-        path.clone_into(&mut question.path);
-        "GET".clone_into(&mut question.method);
-        match compare(&stack, &question, is_plugins) {
-            Ok(what) => *counts.entry((path, question.websocket, what)).or_default() += 1,
-            Err(problem) => problems.push(format!("{}: {problem}\n    {question:?}", question.name)),
-        }
-    }
-    let summary: String = counts
-        .iter()
-        .map(|((path, websocket, what), count)| {
-            format!("  {count:5}  {what}: {path}{}\n", if *websocket { ", upgraded" } else { "" })
-        })
-        .collect();
-    crate::say(&format!("{CASES} requests to a Gateway below a path, {SEED}={seed}\n{summary}"));
-    let shown: String = problems.iter().take(10).map(|problem| format!("  {problem}\n")).collect();
-    assert!(problems.is_empty(), "{} of {CASES} requests, {SEED}={seed}:\n{shown}", problems.len());
-    for (path, _) in PATHS.iter().filter(|(_, is_plugins)| *is_plugins) {
-        for websocket in [false, true] {
-            let admitted = counts.contains_key(&(*path, websocket, "admitted"));
-            assert!(admitted, "{path} is never admitted, upgraded {websocket}, {SEED}={seed}");
-        }
-    }
-    let admitted = |(path, _, what): &(&str, bool, &str)| PATHS.contains(&(*path, false)) && *what == "admitted";
-    let own: usize = counts.iter().filter(|(key, _)| admitted(key)).map(|(_, count)| count).sum();
-    assert!(own >= 10, "only {own} requests to the Gateway's own paths are admitted, {SEED}={seed}");
+    let mut stack = stack();
+    let counts = compare_all(&stack, &mut random, &PATHS, "a Control UI below a path");
+    let is_own = |(path, _, what): &(&str, bool, &str)| PATHS.contains(&(*path, false)) && *what == "admitted";
+    let own: usize = counts.iter().filter(|(key, _)| is_own(key)).map(|(_, count)| count).sum();
+    assert!(own >= 10, "only {own} requests to the Gateway's own paths are admitted");
+
+    // Without a Control UI, nothing at the root is its own either.
+    let off = json!({"controlUi": {"basePath": null, "enabled": false}, "auth": {"allowTailscale": null}});
+    stack.gateway_mut().put_config(&off);
+    eventually("the Control UI to be gone", || get(&stack, "/openclaw/control-ui-config.json") == 404);
+    eventually("the plugin to answer", || get(&stack, "/plugin") == 200);
+    let mut policy = stack.policy();
+    policy["gateway"] = stack.gateway().config()["gateway"].clone();
+    stack.put_policy(&policy);
+    let plugins: Vec<_> = PATHS.into_iter().filter(|(_, is_plugins)| *is_plugins).collect();
+    compare_all(&stack, &mut random, &plugins, "a Gateway without a Control UI");
 }
