@@ -33,8 +33,8 @@ fn value<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
     if trim(&value).is_empty() { None } else { field.first().map(trim) }
 }
 
-/// The outcome of a value that is not a prefix and a user. If the header has copies, the next one follows the prefix, and
-/// rule 7b refuses them.
+/// The outcome of a value that is not a prefix and a user. If the header has copies, the next one follows the prefix,
+/// and rule 7b refuses them.
 #[cold]
 fn only_a_prefix<'a>(policy: &Policy, request: &Request<'a>, value: &'a [u8]) -> Outcome<'a> {
     let is_repeated = policy.names.user(&request.seen).only().is_none();
