@@ -55,7 +55,7 @@ impl Plugin {
                 for error in errors.as_slice() {
                     log::error!("{error}");
                 }
-                log::error!("configuration refused: {} error(s)", errors.as_slice().len());
+                log::error!("configuration refused: {} error(s)", errors.count());
                 false
             }
         }

@@ -12,6 +12,7 @@ use crate::cidrs::Entry;
 use crate::origin::Origins;
 use crate::policy::{IdentitySource, Mode, TrustedPeers, WebSocketRefusal};
 use crate::scopes::Scopes;
+use crate::text::visible;
 
 /// How bad a finding is; the Gateway's own scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +48,7 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: {}", self.severity, self.id, self.text)
+        write!(f, "{} {}: {}", self.severity, self.id, visible(&self.text))
     }
 }
 

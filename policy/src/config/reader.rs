@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::json::Node;
+use crate::text::visible;
 
 /// How many errors are reported. If there are more, the last one says how many: a list of 100,000 bad entries should
 /// not fill a disk with log lines.
@@ -21,26 +22,36 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.path, self.problem, self.remedy)
+        // A key or a value must not break a log line or speak to a terminal.
+        f.write_str(&visible(&format!("{}: {}; {}", self.path, self.problem, self.remedy)))
     }
 }
 
 /// What is wrong with a configuration, in the order found: everything, or the first [`MOST_ERRORS`] and a count of the
 /// others. Displays one line for each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<ConfigError>);
+pub struct ConfigErrors {
+    errors: Vec<ConfigError>,
+    count: usize,
+}
 
 impl ConfigErrors {
-    /// The errors.
+    /// The errors, and behind the first [`MOST_ERRORS`] one that counts the others.
     #[must_use]
     pub fn as_slice(&self) -> &[ConfigError] {
-        &self.0
+        &self.errors
+    }
+
+    /// How many errors there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.count
     }
 }
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, error) in self.0.iter().enumerate() {
+        for (at, error) in self.errors.iter().enumerate() {
             if at > 0 {
                 f.write_str("\n")?;
             }
@@ -119,11 +130,12 @@ impl Reader {
 
     /// All errors, or the first of them and how many more there are.
     pub(super) fn into_errors(mut self) -> ConfigErrors {
+        let count = self.errors.len().saturating_add(self.left_out);
         if self.left_out > 0 {
             let (path, problem) = ("configuration".to_owned(), format!("has {} more errors", self.left_out));
             self.errors.push(ConfigError { path, problem, remedy: "correct these first".to_owned() });
         }
-        ConfigErrors(self.errors)
+        ConfigErrors { errors: self.errors, count }
     }
 
     fn wrong_type(&mut self, cursor: &Cursor<'_>, node: &Node, wanted: &str) {

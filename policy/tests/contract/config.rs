@@ -2,6 +2,7 @@
 
 use policy::config::schema::documented;
 use policy::config::{MOST_ERRORS, Severity, compile, gateway_keys as keys_of_the_gateway, keys};
+use policy::text::is_hostile;
 use serde_json::{Value, json};
 
 use crate::configurations::{PROXIES, bad, doubtful, good, with, without};
@@ -94,10 +95,34 @@ fn a_long_list_of_errors_is_cut_and_counted() {
     let hundred = errors(&config(MOST_ERRORS));
     assert_eq!(hundred.len(), MOST_ERRORS);
     assert!(hundred.iter().all(|error| error.contains("is a name")), "{hundred:#?}");
+    assert_eq!(compile(config(100_000).to_string().as_bytes()).unwrap_err().count(), 100_000);
     let more = errors(&config(100_000));
     assert_eq!(more.len(), MOST_ERRORS + 1);
     assert_eq!(more[..MOST_ERRORS], hundred);
     assert_eq!(more[MOST_ERRORS], "configuration: has 99900 more errors; correct these first");
+}
+
+#[test]
+fn no_text_of_a_configuration_breaks_a_line_or_speaks_to_a_terminal() {
+    for c in ['\n', '\u{1b}', '\u{85}', '\u{9b}', '\u{202e}', '\u{2028}', '\u{feff}'] {
+        let text = format!("a{c}b");
+        let bad = json!({
+            "gateway": {
+                "trustedProxies": [text],
+                "auth": {"mode": text, "trustedProxy": {"userHeader": text, (text.clone()): 1}},
+            },
+            "filter": {(text.clone()): 1, "scopes": {"users": {(text.clone()): [text]}}},
+        });
+        let good = with("gateway.auth.trustedProxy.allowUsers", json!([text, format!("${text}"), format!("ł{text}")]));
+        let good = compile(good.to_string().as_bytes()).unwrap();
+        let findings = good.findings.iter().map(ToString::to_string);
+        let lines: Vec<_> = errors(&bad).into_iter().chain(findings).collect();
+        let named = lines.iter().filter(|line| {
+            line.contains(&format!("{}", c.escape_default())) || line.contains(&c.escape_unicode().to_string())
+        });
+        assert!(named.count() > 5, "{c:?}: {lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains(is_hostile)), "{c:?}: {lines:#?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Other names for the same header, and headers that Connection nominates.
 
+use model::IDENTITY_HEADERS;
+
 use super::Family;
 use crate::attack::suite::*;
 
@@ -142,6 +144,14 @@ pub fn family() -> Family {
         .fold(Request::honest(), |request, name| request.header(name, ADMIN)),
         nick(WRITE),
     ));
+    // Every entry of the list, alone.
+    for managed in IDENTITY_HEADERS.iter().filter(|name| !["x-forwarded-user", "x-openclaw-scopes"].contains(*name)) {
+        let name = managed.replace('*', "x7");
+        let spellings =
+            [name.clone(), name.replace('-', "_"), name.replace('-', ".").to_uppercase(), name.replace('-', "~")];
+        let request = spellings.iter().fold(Request::honest(), |request, name| request.header(name, ADMIN));
+        attacks.push(both("raw", format!("`{managed}` of the built-in list, in four spellings"), request, nick(WRITE)));
+    }
     let long = format!("x-authentik-{}", "a".repeat(40_000));
     attacks.push(both(
         "raw",
