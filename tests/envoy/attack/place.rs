@@ -60,7 +60,7 @@ const OVER_QUIC: [(&str, &str); 17] = [
     ("other sites", "other sites, HTTP/3"),
     ("hidden reasons", "hidden reasons, HTTP/3"),
     ("raw", "raw, HTTP/3"),
-    ("example", "example, HTTP/3"),
+    ("paths normalized", "paths normalized, HTTP/3"),
     ("paths as they come", "paths as they come, HTTP/3"),
     ("required headers", "required headers, HTTP/3"),
     ("renamed user header", "renamed user header, HTTP/3"),

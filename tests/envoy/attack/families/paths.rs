@@ -1,6 +1,7 @@
 //! Paths that the filter and the Gateway might read differently.
 
 use super::Family;
+use crate::attack::place::over_quic;
 use crate::attack::suite::*;
 
 /// Envoy does not normalize anything.
@@ -161,16 +162,17 @@ pub fn family() -> Family {
             _ => Request::proxied().target(target),
         };
         for (target, raw, example) in table {
-            let mut over_both = Vec::new();
+            let mut over_all = Vec::new();
             for (mode, end) in [(AS_THEY_COME, *raw), (NORMALIZED, *example)] {
-                over_both.push(Shot { mode, ..h1(request(target), expect(end)) });
+                over_all.push(Shot { mode, ..h1(request(target), expect(end)) });
                 // HTTP/2 does not have an absolute form, and Envoy ends the stream if the path is not valid.
                 if target.starts_with('/') && !target.contains('#') {
                     let end = if matches!(end, Bad) { BAD_IN_HTTP2 } else { expect(end) };
-                    over_both.push(Shot { mode, ..h2(&request(target), end) });
+                    over_all.push(Shot { mode, ..h2(&request(target), end.clone()) });
+                    over_all.extend(over_quic(mode).map(|mode| Shot { mode, ..h3(&request(target), end) }));
                 }
             }
-            attacks.push(Attack { name: format!("{what} `{target}`"), shots: over_both });
+            attacks.push(Attack { name: format!("{what} `{target}`"), shots: over_all });
         }
     }
     // Bytes in place of the question mark, where parsers differ most.
@@ -186,7 +188,12 @@ pub fn family() -> Family {
         attacks.push(shots(
             mode,
             format!("every control byte, and the space, behind `/health`, in the mode `{mode}` (HTTP/2)"),
-            bytes.map(|byte| h2(&odd(byte), Expect::Stopped(0))).collect(),
+            bytes.clone().map(|byte| h2(&odd(byte), Expect::Stopped(0))).collect(),
+        ));
+        attacks.push(shots(
+            mode,
+            format!("every control byte, and the space, behind `/health`, in the mode `{mode}` (HTTP/3)"),
+            bytes.map(|byte| h3(&odd(byte), Expect::Stopped(0))).collect(),
         ));
         attacks.push(shots(
             mode,

@@ -349,6 +349,46 @@ pub fn family() -> Family {
         let over_http3 = h3_fields(from, fields, &http3::data(b"\x81\x80\0\0\0\0"), false, expect);
         attacks.push(shots("raw", format!("extended CONNECT {name} (HTTP/2, HTTP/3)"), vec![over_http2, over_http3]));
     }
+    // The same over HTTP/3, where other settings decide.
+    let socket = http3::data(b"\x81\x80\0\0\0\0");
+    for (mode, name, request, expect) in [
+        ("delegate", "delegated: nobody", Request::proxied(), nobody()),
+        (
+            "delegate",
+            "delegated: nobody, with an alias",
+            Request::proxied().header("x_forwarded_user", ADMIN),
+            nobody(),
+        ),
+        ("delegate", "delegated: a stranger", Request::from_peer(STRANGER), refused(UNTRUSTED)),
+        (
+            "delegate",
+            "delegated: two users",
+            Request::honest().header("x-forwarded-user", ADMIN),
+            refused("trusted_proxy_user_repeated"),
+        ),
+        (
+            "paths as they come",
+            "by nobody where upgrades are allowed",
+            Request::from_peer(STRANGER).target("/hooks"),
+            anonymous(),
+        ),
+        (
+            "paths as they come",
+            "by nobody below that path",
+            Request::proxied().target("/hooks/x"),
+            refused(USER_MISSING),
+        ),
+        (
+            "paths as they come",
+            "by nobody where only plain requests are allowed",
+            Request::proxied().target("/public/x"),
+            refused(USER_MISSING),
+        ),
+    ] {
+        let from = if request.proxy == Request::from_peer(STRANGER).proxy { LOCAL_STRANGER } else { LOCAL_PROXY };
+        let shot = h3_fields(from, connect(&request, "websocket"), &socket, false, expect);
+        attacks.push(attack(mode, format!("extended CONNECT {name} (HTTP/3)"), shot));
+    }
     let load = frames::data(1, &vec![b'x'; 16_000], false);
     let fields = connect(&Request::proxied(), "websocket");
     attacks.push(attack(
