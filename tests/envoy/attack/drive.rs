@@ -11,7 +11,7 @@ use harness::wire::{Connection, Response};
 use crate::attack::frames::Client;
 use crate::attack::http3;
 use crate::attack::place::Address;
-use crate::attack::suite::{How, Shot};
+use crate::attack::suite::{Expect, How, Shot};
 
 /// The response to one request.
 #[derive(Clone)]
@@ -138,15 +138,16 @@ fn of_error(error: &Error) -> Got {
 
 fn http1(shot: &Shot, stream: Stream, got: &mut Vec<Got>, after: impl FnOnce()) -> io::Result<()> {
     let mut connection = Connection::new(stream);
-    let method = if shot.head { "HEAD" } else { "GET" };
     for step in &shot.steps {
         // Envoy may have answered and closed the connection before everything was sent; the answer counts.
         let sent = connection.send(&step.bytes);
         if sent.as_ref().is_err_and(|error| matches!(of_error(error), Got::Odd(_) | Got::Silence)) {
             sent?;
         }
-        for _ in &step.expect {
-            let response = connection.response(method)?;
+        for expect in &step.expect {
+            // An answer that opens a tunnel has no body either.
+            let bodiless = shot.head || *expect == Expect::Tunnel;
+            let response = connection.response(if bodiless { "HEAD" } else { "GET" })?;
             if response.status == 101 {
                 got.push(socket(&mut connection)?);
                 continue;

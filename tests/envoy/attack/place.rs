@@ -43,6 +43,8 @@ pub enum Entrance {
     Pipe,
     /// An internal listener, behind a TCP proxy in the same Envoy.
     Internal,
+    /// An internal listener, behind a listener that ends CONNECT in the same Envoy, as in a mesh.
+    Tunnel,
     /// QUIC. The peer is the address of the datagrams.
     Quic,
 }
@@ -332,6 +334,11 @@ pub fn modes() -> Vec<Mode> {
             &json!({"edge": true, "assertion": {"metadata": ["openclaw.verified", "payload", "email"], "as": "identity"}}),
             connection.clone(),
         ),
+        Mode { entrance: Entrance::Tunnel, ..mode("tunnel", &real_ip, &none, connection.clone()) },
+        Mode {
+            entrance: Entrance::Tunnel,
+            ..mode("tunnel, filter state", &real_ip, &in_state("openclaw.never_written"), connection.clone())
+        },
         // Two policies under one name, in one VM.
         Mode { plugin: Some("shared"), ..mode("shared VM, Nick", &none, &none, connection.clone()) },
         Mode {
@@ -448,7 +455,7 @@ impl Place {
                 if mode.entrance == Entrance::Pipe {
                     addresses.insert(name.clone(), Address::Pipe(pipe));
                 }
-                if mode.entrance == Entrance::Internal {
+                if matches!(mode.entrance, Entrance::Internal | Entrance::Tunnel) {
                     let inner = format!("inner {name}");
                     let mut listener = listener(&inner, mode, filtered, &Value::Null);
                     listener.as_object_mut().expect("an object").remove("address");
@@ -460,11 +467,16 @@ impl Place {
                             "address": {"envoy_internal_address": {"server_listener_name": inner}},
                         }}]}]},
                     }));
-                    listeners.push(json!({"name": name, "address": address, "filter_chains": [{"filters": [{
-                        "name": "tcp", "typed_config": {
+                    let filter = if mode.entrance == Entrance::Tunnel {
+                        tunnel_end(&inner)
+                    } else {
+                        json!({
                             "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
                             "stat_prefix": "tcp", "cluster": inner,
-                        },
+                        })
+                    };
+                    listeners.push(json!({"name": name, "address": address, "filter_chains": [{"filters": [{
+                        "name": "outer", "typed_config": filter,
                     }]}]}));
                 } else {
                     let mut listener = listener(&name, mode, filtered, &address);
@@ -569,6 +581,23 @@ fn listener(name: &str, mode: &Mode, filtered: bool, address: &Value) -> Value {
         }}]);
     }
     listener
+}
+
+/// A connection manager that ends CONNECT, and sends what comes through to a cluster.
+fn tunnel_end(cluster: &str) -> Value {
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "tunnel",
+        "use_remote_address": true,
+        "upgrade_configs": [{"upgrade_type": "CONNECT"}],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{
+            "match": {"connect_matcher": {}},
+            "route": {"cluster": cluster, "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]},
+        }]}]},
+        "http_filters": [{"name": "router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+        }}],
+    })
 }
 
 /// Makes a listener for TCP one for QUIC.

@@ -92,6 +92,8 @@ pub enum Expect {
     Closed(String),
     /// Envoy itself answers with this status, before the filter sees anything. 0: it closes without an answer.
     Stopped(u16),
+    /// Envoy opens a tunnel; what follows goes to another listener of it.
+    Tunnel,
     /// It reaches the upstream, like this.
     Admitted(Passed),
     /// The filter's refusal where reasons are hidden: this status, or close 1008 on a WebSocket, and no reason.
@@ -173,6 +175,7 @@ impl fmt::Display for Expect {
         match self {
             Self::Refused(status, reason) => write!(out, "refused: {status} `{reason}`"),
             Self::Closed(reason) => write!(out, "refused: close 1008 `{reason}`"),
+            Self::Tunnel => out.write_str("a tunnel opens"),
             Self::Hidden(status) => write!(out, "refused: {status} without a reason"),
             Self::Stopped(0) => out.write_str("stopped by Envoy: connection closed"),
             Self::Stopped(status) => write!(out, "stopped by Envoy: {status}"),
@@ -538,6 +541,7 @@ fn agrees(expect: &Expect, got: &Got, head: bool) -> bool {
         (Expect::Stopped(status) | Expect::CutOff(status), Got::Answer { status: seen, reason: None, .. }) => {
             status == seen
         }
+        (Expect::Tunnel, Got::Answer { status: 200, reason: None, .. }) => true,
         (Expect::Hidden(101), Got::Closed { code: 1008, reason }) => !reason.contains(':'),
         (Expect::Hidden(status), Got::Answer { status: seen, reason: None, text, .. }) => {
             status == seen && !["trusted_proxy", "attribution", "trustedProxies"].iter().any(|word| text.contains(word))

@@ -65,6 +65,31 @@ pub fn family() -> Family {
             refused(ASSERTION_MISSING),
         ));
     }
+    // Headers of a CONNECT that ends in this Envoy, and of the request inside it.
+    for (name, value) in FORGED {
+        for mode in ["tunnel", "tunnel, filter state"] {
+            let outer = Request {
+                method: b"CONNECT".to_vec(),
+                target: b"claw.example.com:443".to_vec(),
+                ..Request::direct().header(name, value)
+            };
+            let inner = Request::direct().all(&[
+                ("x-forwarded-user", NICK),
+                ("x-forwarded-for", CLIENT),
+                ("x-real-ip", CLIENT),
+                (name, value),
+            ]);
+            let steps = vec![
+                Step { bytes: outer.http1(), expect: vec![Expect::Tunnel] },
+                Step { bytes: inner.http1(), expect: vec![refused(UNKNOWN)] },
+            ];
+            attacks.push(attack(
+                mode,
+                format!("`{name}: {value}` in a CONNECT and inside it, in the mode `{mode}`"),
+                Shot { mode, how: How::Http1, steps, head: false },
+            ));
+        }
+    }
     let inner = Request::honest().target("/tools/invoke").again().http1();
     let connect =
         |request: Request| Request { method: b"CONNECT".to_vec(), target: b"claw.example.com:443".to_vec(), ..request };
