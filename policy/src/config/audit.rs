@@ -389,8 +389,8 @@ impl Audit {
             "x-forwarded-tls-client-cert",
             "ssl-client-",
         ];
-        let header = user_header.to_ascii_lowercase();
-        if !refused && (edge || AMBIENT.iter().any(|start| header.starts_with(start))) {
+        let starts = |start: &&str| user_header.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+        if !refused && (edge || AMBIENT.iter().any(starts)) {
             self.add(
                 "filter.cross_site",
                 Severity::Warn,
