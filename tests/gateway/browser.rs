@@ -2,11 +2,12 @@
 //! are kept in the build folder, under `screenshots/`.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use harness::clients::{Client, Front, Kind, Over, SESSION};
 use harness::echo::Echo;
-use harness::envoy::root;
+use harness::envoy::{Source, eventually, root};
 use harness::gateway::{self, Gateway, Relay, Session};
 use harness::wire::{self, Connection};
 use serde_json::{Value, json};
@@ -313,6 +314,82 @@ fn whatever_is_no_navigation_gets_json_and_head_gets_no_body() {
     assert_eq!((&answer["status"], &answer["type"]), (&json!(401), &json!(JSON)), "{answer}");
     assert_eq!(reason(answer["body"].as_str().unwrap().as_bytes()), "trusted_proxy_user_missing", "{answer}");
     assert_eq!(echo.requests(), 1, "nothing but /health reaches the upstream");
+}
+
+/// A page of another site that shows what is at a path of the guarded origin, and a link to it.
+struct OtherSite(TcpListener);
+
+impl OtherSite {
+    fn start(html: String) -> (Self, String) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let accepting = listener.try_clone().unwrap();
+        std::thread::spawn(move || {
+            for stream in accepting.incoming().map_while(Result::ok) {
+                let mut connection = Connection::new(stream);
+                if !matches!(connection.head(), Ok(Some(_))) {
+                    continue;
+                }
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close";
+                let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{html}", html.len());
+                drop(connection.send(answer.as_bytes()));
+            }
+        });
+        // To a browser, localhost is another site than 127.0.0.1.
+        let page = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        (Self(listener), page)
+    }
+}
+
+/// The login is ambient: the browser is signed in wherever it asks from, as in a tailnet or with a client certificate.
+#[test]
+fn another_site_uses_no_signed_in_browser_but_its_links_work() {
+    let echo = Echo::start().unwrap();
+    let filter = json!({"crossSite": "refuse", "upstreamUserHeader": "x-openclaw-user"});
+    let mut front = Front::of_a_tailnet(echo.address(), &filter);
+    let mut chromium = Client::start(Kind::Chromium, &front.certificate());
+    let origin = front.origin("https");
+    let parts = [
+        format!("<img src='{origin}/seen/image'>"),
+        format!("<script src='{origin}/seen/script'></script>"),
+        format!("<link rel=stylesheet href='{origin}/seen/style'>"),
+        format!("<iframe src='{origin}/seen/frame'></iframe>"),
+        format!("<a id=link href='{origin}/seen/link'>a link</a>"),
+    ];
+    let (site, page) = OtherSite::start(format!("<!doctype html><title>other</title>{}", parts.concat()));
+    let lines = |front: &Front, path: &str| -> Vec<Value> {
+        let all = front.envoy().lines(Source::Access).into_iter().map(|line| serde_json::from_str(&line).unwrap());
+        all.filter(|line: &Value| line["path"] == path).collect()
+    };
+    for (setting, passes) in [("refuse", false), ("allow", true)] {
+        let mut policy = front.policy().clone();
+        policy["filter"]["crossSite"] = json!(setting);
+        if *front.policy() != policy {
+            front.put_policy(policy);
+        }
+        let before =
+            ["image", "script", "style", "frame", "link"].map(|one| lines(&front, &format!("/seen/{one}")).len());
+        let answer = chromium.ask(&json!({"op": "visit", "url": page}));
+        assert!(answer["error"].is_null(), "{answer}");
+        for (one, before) in ["image", "script", "style", "frame"].into_iter().zip(before) {
+            let path = format!("/seen/{one}");
+            eventually("the line of a request", || lines(&front, &path).len() > before);
+            let line = lines(&front, &path).pop().unwrap();
+            let (status, reason) = if passes { (200, Value::Null) } else { (401, json!("trusted_proxy_cross_site")) };
+            assert_eq!((&line["status"], &line["reason"]), (&json!(status), &reason), "{setting}: {line}");
+            // It came with the user's login.
+            let user = if passes { &line["admitted_user"] } else { &line["user"] };
+            assert_eq!(*user, json!(NICK), "{setting}: {line}");
+        }
+        // A person who follows the link gets the page.
+        look(&mut chromium, json!({"probe": "setTimeout(() => document.getElementById('link').click(), 100)"}));
+        look(&mut chromium, json!({"text": "\"path\":\"/seen/link\""}));
+        let line = lines(&front, "/seen/link").pop().unwrap();
+        assert_eq!((&line["status"], &line["admitted_user"]), (&json!(200), &json!("nick@example.com")), "{line}");
+        // And its own parts are its own.
+        let own = "fetch('/seen/own').then((response) => response.status)";
+        assert_eq!(look(&mut chromium, json!({"probe": own}))["found"], 200, "{setting}");
+    }
+    drop(site.0);
 }
 
 /// Opens a page in a window of this size, as a user or without one.

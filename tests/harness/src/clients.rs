@@ -214,6 +214,19 @@ impl Front {
     /// # Panics
     /// If it does not start; the message has its output. If something is not installed; the message says what to do.
     pub fn start(upstream: SocketAddr, filter: &Value, websockets: Over) -> Self {
+        Self::start_with(upstream, filter, |bootstrap| with_sign_in(bootstrap, websockets))
+    }
+
+    /// Like [`Front::start`], but whoever connects is nick, as in a tailnet: a browser is signed in wherever it is.
+    ///
+    /// # Panics
+    /// Like [`Front::start`].
+    pub fn of_a_tailnet(upstream: SocketAddr, filter: &Value) -> Self {
+        let sign_in = |bootstrap: &str| with_sign_in(bootstrap, Over::Http1).replace(USER, "nick@example.com");
+        Self::start_with(upstream, filter, sign_in)
+    }
+
+    fn start_with(upstream: SocketAddr, filter: &Value, sign_in: impl FnOnce(&str) -> String) -> Self {
         let scratch = Scratch::new("front");
         let mut policy = json!({
             "gateway": {
@@ -228,7 +241,7 @@ impl Front {
         let example = Example::write(scratch.path(), Ports::default(), &upstream.to_string(), &policy.to_string())
             .unwrap_or_else(|problem| panic!("{problem}"));
         let text = fs::read_to_string(example.bootstrap()).expect("the bootstrap can be read");
-        fs::write(example.bootstrap(), with_sign_in(&text, websockets)).expect("the bootstrap can be written");
+        fs::write(example.bootstrap(), sign_in(&text)).expect("the bootstrap can be written");
         let envoy = Envoy::run(scratch, &example.bootstrap());
         let mut this = Self { envoy, example, policy: Value::Null };
         let origins = ["http", "https"].map(|scheme| this.origin(scheme));
@@ -269,6 +282,9 @@ impl Front {
         self.policy = policy;
     }
 }
+
+/// The user in the sign-in of a [`Front`].
+const USER: &str = "%DYNAMIC_METADATA(sign_in:user)%";
 
 fn with_sign_in(bootstrap: &str, websockets: Over) -> String {
     const FILTER: &str = "                  - name: openclaw_trusted_proxy\n                    config_discovery:\n";
