@@ -6,6 +6,7 @@ mod browser;
 mod ceilings;
 mod clients;
 mod devices;
+mod envoy_gateway;
 mod generate;
 mod http2;
 mod istio;

@@ -9,5 +9,6 @@ mod istiod;
 mod mesh;
 mod real;
 
+const INGRESS: &str = "envoy/istio/ingress.yaml";
 const SIDECAR: &str = "envoy/istio/sidecar.yaml";
 const NICK: &str = "nick@example.com";
