@@ -95,7 +95,7 @@ fn the_lines_that_it_prints_do_what_it_says() {
         match comment.as_str() {
             "# admitted" | "# TLS" => {
                 assert_eq!(response.status, 200, "{comment}: {response:?}");
-                assert_eq!(values(&echo::received(&answer), "x-forwarded-user"), ["nick@example.com"]);
+                assert_eq!(values(&echo::received(&answer), "x-openclaw-user"), ["nick@example.com"]);
             }
             "# WebSocket, closed after two seconds" => assert_eq!(response.status, 101, "{response:?}"),
             "# refused: no user header" => {
@@ -159,13 +159,13 @@ fn it_runs_in_front_of_an_upstream_given_by_name_or_address() {
 fn the_admitted_line_names_the_user_as_the_policy_wants_it() {
     let scratch = Scratch::new("run-prefix");
     let file = scratch.path().join("policy.json");
-    let policy = shipped_policy().replace("\"filter\": {}", r#""filter": {"userPrefix": "accounts.google.com:"}"#);
+    let policy = shipped_policy().replace("\"filter\": {", r#""filter": { "userPrefix": "accounts.google.com:","#);
     assert_ne!(policy, shipped_policy());
     std::fs::write(&file, policy).unwrap();
     let running = Running::start(&[("POLICY", file.to_str().unwrap())]);
     let response = running.curl_lines()[0].1.send();
     assert_eq!(response.status, 200, "{response:?}");
-    assert_eq!(values(&echo::received(&response.json()), "x-forwarded-user"), ["nick@example.com"]);
+    assert_eq!(values(&echo::received(&response.json()), "x-openclaw-user"), ["nick@example.com"]);
 }
 
 #[test]
