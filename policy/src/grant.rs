@@ -10,12 +10,15 @@ use crate::scopes::{Scope, Scopes};
 impl Policy {
     /// A permit for this user.
     pub(crate) fn with_identity<'a>(&self, request: &Request<'_>, user: &'a [u8]) -> Admission<'a> {
-        let named = named(request);
+        let named = self.named(request);
         let ceiling = self.ceilings.as_ref().map(|ceilings| ceilings.of(user, self.groups(request)));
         let scopes = if request.is_upgrade() {
             self.scopes_of_socket(request, named, ceiling)
         } else {
-            let held = named.unwrap_or_else(|| self.default_of(request));
+            let mut held = named.unwrap_or_else(|| self.default_of(request));
+            if !self.plugins_read_header && !self.is_own_path(request) {
+                held = ceilings::cap(held.iter(), &Scope::PLUGIN_DEFAULT.iter().copied().collect());
+            }
             Some(ceiling.map_or(held, |ceiling| ceilings::intersect(&held, &ceiling)))
         };
         Admission { kind: Kind::Identified(user), scopes }
@@ -24,11 +27,11 @@ impl Policy {
     /// A permit without a user. On an upgrade, a device's token may still grant scopes, which the header caps: the
     /// scopes that the request names, and the most that a socket without a user may have.
     pub(crate) fn without_identity<'a>(&self, request: &Request<'_>, kind: Kind<'a>) -> Admission<'a> {
-        let scopes = match (request.is_upgrade().then(|| named(request)), &self.without_user) {
+        let scopes = match (request.is_upgrade().then(|| self.named(request)), &self.without_user) {
             (None, _) => None,
             (Some(named), None) => named,
             (Some(Some(named)), Some(most)) => Some(ceilings::cap(named.iter(), most)),
-            (Some(None), Some(most)) => Some(ceilings::cap(Scope::ALL.into_iter(), most)),
+            (Some(None), Some(most)) => Some(ceilings::cap(self.known_scopes.iter(), most)),
         };
         Admission { kind, scopes }
     }
@@ -45,7 +48,7 @@ impl Policy {
             (Some(named), Some(ceiling)) => Some(ceilings::cap(named.iter(), &ceiling)),
             (Some(named), None) => Some(named),
             (None, ceiling) if self.is_own_socket(request) => {
-                ceiling.map(|ceiling| ceilings::cap(Scope::ALL.into_iter(), &ceiling))
+                ceiling.map(|ceiling| ceilings::cap(self.known_scopes.iter(), &ceiling))
             }
             (None, Some(ceiling)) => Some(ceilings::intersect(&self.plugin_scopes, &ceiling)),
             (None, None) => Some(self.plugin_scopes).filter(|_| self.narrows_plugins()),
@@ -76,9 +79,10 @@ impl Policy {
     pub(crate) fn is_own_socket(&self, request: &Request<'_>) -> bool {
         request.plain_path.is_some_and(|path| self.own_sockets.contains(path))
     }
-}
 
-/// The scopes that the request names; `None` if it has no scopes header.
-fn named(request: &Request<'_>) -> Option<Scopes> {
-    request.seen.scopes.joined(&request.headers, SCOPES_HEADER.as_bytes()).map(|value| Scopes::parse(&value))
+    /// The scopes that the request names; `None` if it has no scopes header.
+    fn named(&self, request: &Request<'_>) -> Option<Scopes> {
+        let value = request.seen.scopes.joined(&request.headers, SCOPES_HEADER.as_bytes())?;
+        Some(Scopes::parse_known(&value, &self.known_scopes))
+    }
 }

@@ -20,6 +20,8 @@ pub struct Origin {
     host: Host,
     /// False if an international name is not certainly valid: see [`idna`].
     surely_valid: bool,
+    /// Its scheme has no origin in the URL standard, such as `app:` and `chrome-extension:`.
+    opaque: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,14 @@ impl Origin {
             }
             _ => true,
         };
-        Some(Self { text, authority, host, surely_valid })
+        let opaque = matches!(kind, Scheme::Other | Scheme::File);
+        Some(Self { text, authority, host, surely_valid, opaque })
+    }
+
+    /// Whether its scheme has no origin in the URL standard. Older Gateways find no such origin in their list.
+    #[must_use]
+    pub const fn is_opaque(&self) -> bool {
+        self.opaque
     }
 
     /// The whole origin.
@@ -214,13 +223,19 @@ pub struct Origins {
     listed: ByteMap,
     any: bool,
     host_fallback: bool,
+    /// Whether an origin that equals the host passes if it is private.
+    private: bool,
+    /// Whether the list can name opaque origins.
+    opaque: bool,
 }
 
 impl Origins {
-    /// No origins yet. `host_fallback` is `dangerouslyAllowHostHeaderOriginFallback`.
+    /// No origins yet. `host_fallback` is `dangerouslyAllowHostHeaderOriginFallback`. `private` is whether an origin
+    /// that equals the host passes if it is private, and `opaque` whether the list can name opaque origins: the newest
+    /// Gateways do both.
     #[must_use]
-    pub fn new(host_fallback: bool) -> Self {
-        Self { host_fallback, ..Self::default() }
+    pub fn new(host_fallback: bool, private: bool, opaque: bool) -> Self {
+        Self { host_fallback, private, opaque, ..Self::default() }
     }
 
     /// Adds an entry of `allowedOrigins`, which must be trimmed and in lower case already.
@@ -231,7 +246,8 @@ impl Origins {
             self.any = true;
             return true;
         }
-        let can_match = Origin::parse(entry.as_bytes()).is_some_and(|origin| origin.as_str() == entry);
+        let can_match = Origin::parse(entry.as_bytes())
+            .is_some_and(|origin| origin.as_str() == entry && (self.opaque || !origin.is_opaque()));
         if can_match {
             self.listed.insert(entry.as_bytes().into(), ());
         }
@@ -263,7 +279,8 @@ impl Origins {
             return false;
         }
         let same_host = || host.is_some_and(|host| trim(host).eq_ignore_ascii_case(origin.authority().as_bytes()));
-        any || ((self.host_fallback || origin.is_private()) && same_host()) || (upgrade && origin.is_chrome_extension())
+        any || ((self.host_fallback || (self.private && origin.is_private())) && same_host())
+            || (upgrade && origin.is_chrome_extension())
     }
 
     /// Whether every valid origin passes.
@@ -375,7 +392,7 @@ mod tests {
     }
 
     fn origins(entries: &[&str], host_fallback: bool) -> Origins {
-        let mut origins = Origins::new(host_fallback);
+        let mut origins = Origins::new(host_fallback, true, true);
         for entry in entries {
             origins.insert(entry);
         }

@@ -156,8 +156,12 @@ pub struct Policy {
     pub(crate) own_paths: OwnPaths,
     /// The paths of the Gateway's own sockets, where the scopes header is a cap. On any other upgrade it is a grant.
     pub(crate) own_sockets: PathSet,
+    /// The scopes that the Gateway knows.
+    pub(crate) known_scopes: Scopes,
     pub(crate) default_scopes: Scopes,
     pub(crate) plugin_scopes: Scopes,
+    /// Whether a plugin's route is granted what the header names. If not, it is granted the plugins' default.
+    pub(crate) plugins_read_header: bool,
     /// The header values of these two, which most requests get.
     pub(crate) default_headers: [ScopesHeader; 2],
     pub(crate) ceilings: Option<Ceilings>,

@@ -104,6 +104,13 @@ impl Scopes {
         value.split(|&byte| byte == b',').filter_map(|token| Scope::parse(trim(token))).collect()
     }
 
+    /// The same, but only these scopes are known.
+    #[must_use]
+    pub fn parse_known(value: &[u8], known: &Self) -> Self {
+        let find = |name: &[u8]| known.iter().find(|scope| same(scope.name().as_bytes(), name));
+        value.split(|&byte| byte == b',').filter_map(|token| find(trim(token))).collect()
+    }
+
     /// The scopes in order.
     pub fn iter(&self) -> impl Iterator<Item = Scope> + '_ {
         self.named.iter().take(self.len).copied()

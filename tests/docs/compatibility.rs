@@ -1,7 +1,7 @@
 //! Tests docs/compatibility.md, which lists the Envoy versions of `make test-hosts`, and envoy/proxies/README.md,
 //! which lists the proxies.
 
-use policy::config::compile;
+use policy::config::{Release, compile};
 use serde_json::Value;
 
 fn read(file: &str) -> String {
@@ -28,6 +28,24 @@ fn the_table_of_envoys_matches_make_test_hosts() {
 
     let number = |version: &str| version.split('.').map(|part| part.parse().unwrap()).collect::<Vec<u32>>();
     assert!(listed.is_sorted_by_key(|version| number(version)), "the oldest version comes first: {listed:?}");
+}
+
+#[test]
+fn the_table_of_gateways_matches_make_test_gateways() {
+    let page = read("docs/compatibility.md");
+    let (_, table) = page.split_once("| Gateway |").expect("a table of Gateways");
+    let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
+    let listed: Vec<&str> = rows.map(|row| row.split(" | ").next().unwrap()).collect();
+    assert_eq!(listed.join(" "), variable("GATEWAY_RELEASES"));
+    let newest = Release::NEWEST.to_string();
+    assert_eq!(listed.last().copied(), Some(newest.as_str()));
+    assert_eq!(variable("GATEWAY_VERSION"), newest);
+    let package: Value = serde_json::from_str(&read("tests/gateway/package.json")).unwrap();
+    assert_eq!(package["dependencies"]["openclaw"], newest);
+    let digests = read("tests/gateway/packages.integrity");
+    for release in listed.iter().filter(|release| **release != newest) {
+        assert!(digests.contains(&format!("openclaw@{release} sha512-")), "no digest of {release}");
+    }
 }
 
 #[test]

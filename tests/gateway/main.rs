@@ -15,6 +15,7 @@ mod mounted;
 mod placements;
 mod plugins;
 mod public_files;
+mod releases;
 mod rendered;
 mod schema;
 mod verdicts;

@@ -1,9 +1,9 @@
 // What the Gateway itself would decide: runs its package's decision functions on one request per line.
 //
-//   OPENCLAW_PKG=… OPENCLAW_STATE_DIR=… node oracle.mjs        JSON lines in and out, in the same order
+//   OPENCLAW_PKG=… OPENCLAW_STATE_DIR=… node oracle.mjs [--older]        JSON lines in and out, in the same order
 //
 // In: {"surface": "http" or "ws", "remoteAddr", "method", "path", "headers": [[name, base64 of the value], …],
-// "config": {"gateway": …}, "route": "api", "plugin", "control-ui-read" or "socket"}. Out: {"ok", "user", "reason",
+// "config": {"gateway": …}, "route": "api", "plugin", "control-ui-read" or "socket", "files": whether to ask for files}. Out: {"ok", "user", "reason",
 // "scopes"}, and "file" if it is a file that the Control UI serves to everybody, whatever the origin.
 //
 // Node's own HTTP server parses each request, so headers are joined, decoded and trimmed by Node. The functions come
@@ -11,34 +11,37 @@
 // with a device that requests every scope: such a client needs no Origin, and its result shows the limit set by the
 // scopes header.
 //
-// The package's files are named after hashes. A function is found by the `//#region <source file>` marker above it. A
-// function that its file does not export is exported in memory, by a hook on module loading. Nothing is written.
+// With --older, a function of the newest Gateway may be missing, and an older one takes its place.
 //
 // Left out, so that only the case decides: the addresses of this machine, rate limits, credentials in the
 // environment, and everything that needs a Gateway's state (profiles, pairing).
 import fs from "node:fs";
 import http from "node:http";
-import { registerHooks } from "node:module";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { Duplex } from "node:stream";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { load } from "./functions.mjs";
 
-const NEEDED = {
-  "src/gateway/auth.ts": ["authorizeHttpGatewayConnect", "authorizeControlUiReadHttpGatewayConnect"],
-  "src/gateway/auth-resolve.ts": ["resolveGatewayAuthForConfig"],
-  "src/gateway/ingress-attribution.ts": ["prepareGatewayIngressAttribution", "markGatewayIngressTransport"],
-  "src/gateway/origin-check.ts": ["resolveBrowserOriginPolicy"],
-  "src/gateway/http-header-value.ts": ["getBearerToken"],
-  "src/gateway/http-auth-utils.ts": ["resolveSharedSecretHttpOperatorScopes", "resolveControlUiReadOperatorScopes"],
-  "src/gateway/control-ui.ts": ["handleControlUiHttpRequest"],
-  "src/gateway/server/plugin-route-runtime-scopes.ts": ["resolvePluginRouteRuntimeOperatorScopes"],
-  "src/gateway/server/ws-origin-policy.ts": ["resolveGatewayWsBrowserOrigin", "checkGatewayWsBrowserOrigin"],
-  "src/gateway/server/ws-connection/auth-context.ts": ["resolveConnectAuthState"],
-  "src/gateway/server/ws-connection/handshake-auth-helpers.ts": ["resolveHandshakeBrowserSecurityContext"],
-  "src/gateway/server/ws-connection/connect-admission.ts": ["resolveEffectiveConnectionScopes"],
-};
+/** For each need, the function of the newest Gateway, and then those that older ones have instead. */
+const NEEDED = [
+  ["authorizeHttpGatewayConnect"],
+  ["authorizeControlUiReadHttpGatewayConnect", null],
+  ["resolveGatewayAuthForConfig", "resolveGatewayAuth"],
+  ["prepareGatewayIngressAttribution", "isLocalDirectRequest"],
+  ["markGatewayIngressTransport", null],
+  ["resolveBrowserOriginPolicy", "resolveHttpBrowserOriginPolicy"],
+  ["getBearerToken"],
+  ["resolveSharedSecretHttpOperatorScopes", "resolveOpenAiCompatibleHttpOperatorScopes"],
+  ["resolveControlUiReadOperatorScopes", null],
+  ["resolvePluginRouteRuntimeOperatorScopes", null],
+  ["handleControlUiHttpRequest", null],
+  ["resolveGatewayWsBrowserOrigin", "checkBrowserOrigin"],
+  ["checkGatewayWsBrowserOrigin", "checkBrowserOrigin"],
+  ["resolveConnectAuthState"],
+  ["resolveHandshakeBrowserSecurityContext"],
+  ["resolveEffectiveConnectionScopes", "resolveTrustedProxyControlUiScopes", null],
+];
 const OPERATOR_SCOPES = [
   "operator.admin", "operator.read", "operator.write", "operator.approvals", "operator.questions", "operator.pairing",
   "operator.talk.secrets", "operator.talk", "operator.sessions.read", "operator.sessions.write",
@@ -70,7 +73,12 @@ class Answer extends http.ServerResponse {
   }
 }
 
-const gateway = await load(fs.realpathSync(path.join(process.env.OPENCLAW_PKG, "dist")));
+const isOlder = process.argv.includes("--older");
+const wanted = new Set(NEEDED.flatMap((names) => (isOlder ? names : names.slice(0, 1))).filter(Boolean));
+const gateway = await load(fs.realpathSync(path.join(process.env.OPENCLAW_PKG, "dist")), [...wanted]);
+const has = (name) => name === null || typeof gateway[name] === "function";
+const missing = NEEDED.filter((names) => !(isOlder ? names.some(has) : has(names[0])));
+if (missing.length > 0) throw new Error(`this Gateway has no ${missing.join("; ")}: is it another version?`);
 os.networkInterfaces = () => ({});
 for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
   let answer;
@@ -78,38 +86,6 @@ for await (const line of createInterface({ input: process.stdin, crlfDelay: Infi
   process.stdout.write(`${JSON.stringify(answer)}\n`);
 }
 process.exit(0);
-
-async function load(dist) {
-  const declared = (name) => new RegExp(`^(?:async )?function (${name}(?:\\$\\d+)?)\\(`, "m");
-  const found = new Map(); // file -> { name: the name that it has inside }
-  for (const file of fs.readdirSync(dist).filter((name) => name.endsWith(".mjs"))) {
-    const place = path.join(dist, file), text = fs.readFileSync(place, "utf8");
-    for (const [source, names] of Object.entries(NEEDED)) {
-      if (!text.includes(`//#region ${source}\n`)) continue;
-      for (const name of names) {
-        const inside = text.match(declared(name))?.[1];
-        if (inside && ![...found.values()].some((other) => name in other)) found.set(place, { ...found.get(place), [name]: inside });
-      }
-    }
-  }
-  registerHooks({
-    load(url, context, next) {
-      const result = next(url, context);
-      const names = url.startsWith("file:") ? found.get(fileURLToPath(url)) : undefined;
-      if (!names) return result;
-      const list = Object.entries(names).map(([name, inside]) => `${inside} as __oracle_${name}`).join(", ");
-      return { ...result, source: `${Buffer.from(result.source).toString("utf8")}\nexport { ${list} };\n` };
-    },
-  });
-  const all = {};
-  for (const [place, names] of found) {
-    const module = await import(pathToFileURL(place).href);
-    for (const name of Object.keys(names)) all[name] = module[`__oracle_${name}`];
-  }
-  const missing = Object.values(NEEDED).flat().filter((name) => typeof all[name] !== "function");
-  if (missing.length > 0) throw new Error(`this Gateway has no ${missing.join(", ")}: is it another version?`);
-  return all;
-}
 
 /** The request as the Gateway's server receives it; null if Node itself refuses it. */
 function parse(one) {
@@ -130,15 +106,19 @@ function parse(one) {
 async function decide(one) {
   const req = await parse(one);
   if (!req) return { error: "Node refuses it" };
-  gateway.markGatewayIngressTransport(req, { kind: "ordinary" });
+  gateway.markGatewayIngressTransport?.(req, { kind: "ordinary" });
   const cfg = one.config;
   const setting = {
     req,
-    auth: gateway.resolveGatewayAuthForConfig({ config: cfg, env: {}, tailscaleMode: "off" }),
+    auth: has("resolveGatewayAuthForConfig") ? gateway.resolveGatewayAuthForConfig({ config: cfg, env: {}, tailscaleMode: "off" })
+      : gateway.resolveGatewayAuth({ authConfig: cfg.gateway.auth, env: {}, tailscaleMode: "off" }),
     trustedProxies: cfg.gateway.trustedProxies ?? [],
     allowRealIpFallback: cfg.gateway.allowRealIpFallback === true,
   };
-  const attribution = gateway.prepareGatewayIngressAttribution(setting);
+  const attribution = gateway.prepareGatewayIngressAttribution?.(setting) ?? {
+    kind: gateway.isLocalDirectRequest(req, setting.trustedProxies, setting.allowRealIpFallback) ? "direct-local" : "none",
+    rateLimit: { subject: { key: one.remoteAddr } },
+  };
   if (attribution.kind === "unattributable-proxy") return { ok: false, reason: attribution.reason };
   // An upgrade that a plugin takes is authorized like a request to its route.
   const isOwn = one.surface === "ws" && one.route !== "plugin";
@@ -158,21 +138,27 @@ async function servesFile(req, cfg, setting) {
 
 async function decideHttp(one, cfg, setting) {
   const { req } = setting;
-  const file = one.route === "plugin" && await servesFile(req, cfg, setting);
+  const mayBeFile = one.files && one.surface === "http" && one.route === "plugin" && cfg.gateway.controlUi?.enabled !== false;
+  const file = mayBeFile && await servesFile(req, cfg, setting);
   if (file) delete req.headers.origin;
   const token = gateway.getBearerToken(req);
   // Other methods are not the Control UI's.
   const reads = one.route === "control-ui-read" && (["GET", "HEAD"].includes(req.method) || one.media);
-  const authorize = reads ? gateway.authorizeControlUiReadHttpGatewayConnect : gateway.authorizeHttpGatewayConnect;
+  const strict = reads ? gateway.authorizeControlUiReadHttpGatewayConnect : undefined;
+  const authorize = strict ?? gateway.authorizeHttpGatewayConnect;
   const result = await authorize({
     ...setting, connectAuth: token ? { token, password: token } : null, rateLimiter: undefined,
-    browserOriginPolicy: gateway.resolveBrowserOriginPolicy({ req, cfg }),
+    browserOriginPolicy: has("resolveBrowserOriginPolicy") ? gateway.resolveBrowserOriginPolicy({ req, cfg })
+      : gateway.resolveHttpBrowserOriginPolicy(req, cfg),
   });
   if (!result.ok) return { ok: false, reason: result.reason };
   const requestAuth = { authMethod: result.method, trustDeclaredOperatorScopes: result.method !== "token" && result.method !== "password" };
-  const scopes = one.route === "plugin" ? gateway.resolvePluginRouteRuntimeOperatorScopes(req, requestAuth)
-    : one.route === "control-ui-read" ? gateway.resolveControlUiReadOperatorScopes(req, result.method, undefined, undefined)
-    : gateway.resolveSharedSecretHttpOperatorScopes(req, requestAuth);
+  const ofApi = gateway.resolveSharedSecretHttpOperatorScopes ?? gateway.resolveOpenAiCompatibleHttpOperatorScopes;
+  const ofReads = (gateway.resolveControlUiReadOperatorScopes ?? ((request) => ofApi(request, requestAuth)));
+  const ofPlugins = gateway.resolvePluginRouteRuntimeOperatorScopes ?? (() => ["operator.write"]);
+  const scopes = one.route === "plugin" ? ofPlugins(req, requestAuth)
+    : one.route === "control-ui-read" ? ofReads(req, result.method, undefined, undefined)
+    : ofApi(req, requestAuth);
   return { ok: true, user: result.user, scopes, ...(file && { file }) };
 }
 
@@ -181,22 +167,31 @@ async function decideWebSocket(cfg, setting, attribution) {
   const client = { id: "cli", mode: "cli" };
   const origin = req.headers.origin;
   const security = gateway.resolveHandshakeBrowserSecurityContext({ requestOrigin: origin, clientIp: attribution.rateLimit.subject.key });
-  const governed = gateway.resolveGatewayWsBrowserOrigin({
-    client, origin, requestHost: req.headers.host, isLocalClient: attribution.kind === "direct-local",
-    enforceOriginCheckForAnyClient: security.enforceOriginCheckForAnyClient,
-  });
-  if (governed) {
-    const verdict = gateway.checkGatewayWsBrowserOrigin(governed, cfg);
-    if (!verdict.ok) return { ok: false, reason: verdict.reason };
-  }
+  const isLocalClient = attribution.kind === "direct-local";
+  const { enforceOriginCheckForAnyClient } = security;
+  const verdict = checkOrigin(cfg, { client, origin, requestHost: req.headers.host, isLocalClient, enforceOriginCheckForAnyClient });
+  if (!verdict.ok) return { ok: false, reason: verdict.reason };
   const { authResult } = await gateway.resolveConnectAuthState({
     resolvedAuth: auth, connectAuth: null, hasDeviceIdentity: true, req, trustedProxies, allowRealIpFallback,
     rateLimiter: undefined, clientIp: security.rateLimitClientIp,
   });
   if (!authResult.ok) return { ok: false, reason: authResult.reason };
-  const { scopes } = gateway.resolveEffectiveConnectionScopes({
+  const scopes = has("resolveEffectiveConnectionScopes") ? gateway.resolveEffectiveConnectionScopes({
     role: "operator", deviceScopes: OPERATOR_SCOPES, verifiedIdentity: authResult.user?.trim() || undefined,
     identityScopes: cfg.gateway.auth.identityScopes, upgradeReq: req,
-  });
+  }).scopes
+    // For the Control UI alone.
+    : gateway.resolveTrustedProxyControlUiScopes?.({ requestedScopes: OPERATOR_SCOPES, upgradeReq: req }) ?? OPERATOR_SCOPES;
   return { ok: true, user: authResult.user, scopes };
+}
+
+function checkOrigin(cfg, asked) {
+  if (has("resolveGatewayWsBrowserOrigin")) {
+    const governed = gateway.resolveGatewayWsBrowserOrigin(asked);
+    return governed ? gateway.checkGatewayWsBrowserOrigin(governed, cfg) : { ok: true };
+  }
+  if (!asked.enforceOriginCheckForAnyClient) return { ok: true };
+  const { allowedOrigins, dangerouslyAllowHostHeaderOriginFallback: fallback } = cfg.gateway.controlUi ?? {};
+  const { requestHost, origin, isLocalClient } = asked;
+  return gateway.checkBrowserOrigin({ requestHost, origin, allowedOrigins, allowHostHeaderOriginFallback: fallback === true, isLocalClient });
 }

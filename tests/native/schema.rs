@@ -63,6 +63,7 @@ fn full() -> Value {
                 "token": " ",
                 "password": null,
                 "allowTailscale": true,
+                "identityScopes": {"nick@example.com": ["operator.read"]},
                 "trustedProxy": {
                     "userHeader": "x-forwarded-user",
                     "requiredHeaders": ["x-edge"],
@@ -95,6 +96,7 @@ fn full() -> Value {
             },
             "edge": true,
             "rejectSameHost": false,
+            "gatewayVersion": "2026.9.6",
             "attribution": "required",
             "anonymousPaths": ["/health", "/x/*", "ws:/y"],
             "webSocketRefusal": "close",
@@ -192,6 +194,7 @@ fn odd_texts() -> Vec<Value> {
     put("gateway.remote.token", BLANKS, false);
     put("filter.peerAddress.filterState", BLANKS, false);
     put("filter.userPrefix", &["a b", " a", "a ", "", "\u{a0}a", "é", "ł", "a\tb", "a\u{7f}", "\u{80}"], false);
+    put("filter.gatewayVersion", RELEASES, false);
     put("filter.peerAddress", &["connection", "Connection", ""], false);
     all
 }
@@ -343,6 +346,35 @@ const PEERS: &[&str] = &[
     "spiffe://a/b c",
     "spiffe://a/\u{e9}",
     "spiffe://a/\u{7f}",
+    "",
+];
+
+const RELEASES: &[&str] = &[
+    "2026.9.6",
+    "2026.4.2",
+    "2026.4.1",
+    "2025.12.31",
+    "2027.1.0",
+    "2026.12.9999",
+    "2026.12.10000",
+    "2026.13.1",
+    "2026.0.1",
+    "2026.09.1",
+    "2026.9.06",
+    "2026.9",
+    "2026.9.6.1",
+    "2026.9.6-1",
+    "2026.9.6-01",
+    "2026.9.6-beta.1",
+    "2026.9.6-beta",
+    "2026.9.6-beta.01",
+    "2026.9.6-nightly.1",
+    "2026.9.6-",
+    "1999.1.1",
+    "3000.1.1",
+    "v2026.9.6",
+    " 2026.9.6",
+    "latest",
     "",
 ];
 

@@ -1,6 +1,6 @@
 //! The findings of the Gateway's own audit: those that the filter's code computes, and the others, computed here.
 
-use policy::config::Finding as Audit;
+use policy::config::{Finding as Audit, Release};
 
 use super::finding::{Finding, Level};
 use crate::input::{Configuration, Kind};
@@ -11,7 +11,7 @@ use crate::output::Problem;
 pub const REMINDER: &str = "gateway.trusted_proxy_auth";
 
 /// The paths of audit findings whose text does not start with one.
-const PLACES: [(&str, &str); 19] = [
+const PLACES: [(&str, &str); 20] = [
     (REMINDER, "gateway.auth.mode"),
     ("gateway.trusted_proxy_no_allowlist", "gateway.auth.trustedProxy.allowUsers"),
     ("gateway.trusted_proxy_allow_loopback", "gateway.auth.trustedProxy.allowLoopback"),
@@ -19,6 +19,7 @@ const PLACES: [(&str, &str); 19] = [
     ("gateway.control_ui.allowed_origins_required", "gateway.controlUi.allowedOrigins"),
     ("gateway.control_ui.host_header_origin_fallback", "gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback"),
     ("gateway.real_ip_fallback_enabled", "gateway.allowRealIpFallback"),
+    ("filter.gateway_version", "filter.gatewayVersion"),
     ("filter.report_mode", "filter.mode"),
     ("filter.trusted_peers", "filter.trustedPeers"),
     ("filter.peer_trust_certificate", "filter.peerTrust"),
@@ -67,6 +68,31 @@ pub fn add_audit(configuration: &Configuration, audit: &[Audit], findings: &mut 
         let level = if starts { (*severity).into() } else { Level::Error };
         findings.push(Finding::new(configuration, id, level, path, text, ""));
     }
+}
+
+/// The release that last wrote an openclaw.json, if the filter's rules are those of another one.
+pub fn add_release(configuration: &Configuration, findings: &mut Vec<Finding>) {
+    const PLACE: &str = "meta.lastTouchedVersion";
+    let touched = configuration.document.member("meta").and_then(|meta| meta.member("lastTouchedVersion"));
+    let Some(text) = touched.and_then(Node::text).filter(|_| configuration.kind == Kind::OpenClaw) else { return };
+    let set = configuration.at(&["filter", "gatewayVersion"]).and_then(Node::text);
+    let assumed = set.map_or(Some(Release::NEWEST), Release::parse);
+    // What is not a release is left alone here, or is an error elsewhere.
+    let (Some(release), Some(assumed)) = (Release::parse(text), assumed) else { return };
+    // The file can be older than the Gateway, so a release that was named is doubted only by a newer one.
+    if release == assumed || (set.is_some() && release < assumed) {
+        return;
+    }
+    let level = if release.decides_like(assumed) { Level::Info } else { Level::Warn };
+    let what = if set.is_some() { "filter.gatewayVersion is" } else { "the filter assumes" };
+    findings.push(Finding::new(
+        configuration,
+        "check.gateway_version",
+        level,
+        PLACE,
+        format!("the Gateway {text} wrote this file, and {what} {}", set.unwrap_or(&assumed.to_string())),
+        format!("if you run that release, set filter.gatewayVersion to {text:?}"),
+    ));
 }
 
 /// Findings of the Gateway's audit about keys that the filter does not read.

@@ -76,7 +76,7 @@ pub fn fixes(
             "Have your proxy write the client's address to X-Forwarded-For. Loopback addresses and entries of the lists of \
              proxies do not count as clients.".into(),
             format!("If the client's own address is in {}, that list is too broad: it should contain only proxies.", place("gateway.trustedProxies")),
-            "For Gateways older than 2026.8, set filter.attribution to \"off\".".into(),
+            "For a Gateway older than 2026.8.1, set filter.gatewayVersion to its release.".into(),
         ],
         Reason::MissingHeader => {
             let header = refusal.header.unwrap_or_default();

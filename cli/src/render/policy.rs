@@ -21,7 +21,7 @@ pub struct Plugin {
 }
 
 /// Keys that the filter rejects or does not read, and that are often secret.
-const LEFT_OUT: [&str; 4] = ["token", "password", "remote", "deviceAutoApprove"];
+const LEFT_OUT: [&str; 5] = ["token", "password", "remote", "deviceAutoApprove", "identityScopes"];
 
 /// The keys of the objects that are read only in part.
 fn table(path: &[&str]) -> Option<&'static [Key]> {

@@ -354,13 +354,96 @@ impl Audit {
                 );
             }
         }
-        if !required {
-            self.add(
-                "filter.attribution_off",
-                Severity::Warn,
-                "requests without an attributable client are admitted: only for Gateways older than 2026.8",
-            );
-        }
+    }
+
+    /// `off` although the Gateway requires it.
+    pub(super) fn note_attribution_off(&mut self, gateway: &str) {
+        self.add(
+            "filter.attribution_off",
+            Severity::Warn,
+            format!(
+                "requests without an attributable client are admitted, and the Gateway {gateway} refuses them with 403: for a Gateway older than 2026.8.1, set filter.gatewayVersion instead"
+            ),
+        );
+    }
+
+    pub(super) fn note_gateway_older(&mut self, name: &str) {
+        self.add(
+            "filter.gateway_version",
+            Severity::Info,
+            format!(
+                "the rules are those of the Gateway {name}: change filter.gatewayVersion when you update the Gateway"
+            ),
+        );
+    }
+
+    pub(super) fn note_gateway_between(&mut self, name: &str, before: impl fmt::Display, after: impl fmt::Display) {
+        self.add(
+            "filter.gateway_version",
+            Severity::Warn,
+            format!("the Gateway {name} was not tried: each rule is the stricter one of {before} and {after}"),
+        );
+    }
+
+    pub(super) fn note_gateway_newer(&mut self, name: &str, newest: impl fmt::Display) {
+        self.add(
+            "filter.gateway_version",
+            Severity::Warn,
+            format!("the Gateway {name} is newer than this filter: the rules are those of {newest}"),
+        );
+    }
+
+    /// A key of `gateway` that the Gateway does not know. The filter does not read it.
+    pub(super) fn note_later_key(&mut self, path: &str, gateway: &str) {
+        self.add(
+            "filter.gateway_key",
+            Severity::Warn,
+            format!("{path} is not a key of the Gateway {gateway}, which does not start with it: correct filter.gatewayVersion, or remove it"),
+        );
+    }
+
+    pub(super) fn note_mapped_block(&mut self, path: &str, gateway: &str) {
+        self.add(
+            "filter.mapped_proxies",
+            Severity::Warn,
+            format!("{path} is its first address alone for the Gateway {gateway}: write an IPv4 block instead, such as \"10.0.0.0/8\""),
+        );
+    }
+
+    /// `filter.allowLoopback`, although the Gateway admits no loopback peer.
+    pub(super) fn note_loopback_in_vain(&mut self, gateway: &str) {
+        self.add(
+            "filter.loopback_refused",
+            Severity::Warn,
+            format!("filter.allowLoopback is for a proxy on Envoy's host: Envoy itself must run on another host than the Gateway {gateway}, which refuses every loopback peer"),
+        );
+    }
+
+    /// Ceilings, although the Gateway does not cap every socket.
+    pub(super) fn note_sockets_without_cap(&mut self, gateway: &str, which: &str) {
+        self.add(
+            "filter.socket_scopes",
+            Severity::Critical,
+            format!("filter.scopes does not limit WebSockets at the Gateway {gateway}, which caps {which}: update it to 2026.8.1 or newer"),
+        );
+    }
+
+    /// Narrower scopes of plugins, although the Gateway does not read them there.
+    pub(super) fn note_plugins_without_cap(&mut self, gateway: &str) {
+        self.add(
+            "filter.plugin_scopes",
+            Severity::Critical,
+            format!("filter.scopes does not limit plugins' routes at the Gateway {gateway}, which grants them operator.write whatever the header names: update it to 2026.4.12 or newer"),
+        );
+    }
+
+    /// Delegated refusals, although the Control UI does not explain them.
+    pub(super) fn note_unexplained_refusals(&mut self, gateway: &str) {
+        self.add(
+            "filter.delegate_unexplained",
+            Severity::Info,
+            format!("filter.webSocketRefusal is \"delegate\", but the Control UI of the Gateway {gateway} does not explain a refusal: 2026.9.1 and newer do"),
+        );
     }
 
     pub(super) fn note_edge(&mut self, edge: bool) {

@@ -11,12 +11,13 @@ use super::keys;
 use super::login::read_cookies;
 use super::peers::{read_peer_address, read_proxies};
 use super::reader::{ConfigErrors, Cursor, Reader};
+use super::releases::{Gateway, Paths, SocketCap, read_gateway};
 use super::scopes::{Limits, read_default_scopes, read_limits};
 use super::shapes;
 use crate::byte_map::ByteMap;
-use crate::origin::Origins;
+use crate::origin::{Origin, Origins};
 use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
-use crate::policy::{Assertion, Policy, UseAssertion, Users};
+use crate::policy::{Assertion, Policy, UseAssertion, Users, WebSocketRefusal};
 use crate::rules::cross_site::ControlUiReads;
 use crate::rules::public_files::PublicFiles;
 use crate::text::{latin1, trim_configured, trim_start};
@@ -93,6 +94,8 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let trusted_proxy = auth.member("trustedProxy");
     check_auth(reader, &gateway, &auth, &trusted_proxy);
     audit.note_exposure(gateway.member("bind").node.and_then(Node::text));
+    let release = read_gateway(reader, &mut audit, &filter.member("gatewayVersion"));
+    release.check(reader, &mut audit, &auth, &trusted_proxy);
     gateway_keys::look_for_slips(&mut audit, &gateway);
     let mode = reader.choice(&filter.member("mode"), &keys::MODES).unwrap_or_default();
     audit.note_mode(mode);
@@ -111,36 +114,48 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     audit.note_edge(edge);
     let trusted_peers = read_trusted_peers(reader, &mut audit, &filter, edge);
     let may_be_empty = edge || trusted_peers.suffice;
-    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &gateway, &filter, may_be_empty);
+    let (proxies, gateway_proxies) = read_proxies(reader, &mut audit, &release, &gateway, &filter, may_be_empty);
     let allow_loopback = {
         let gateway_says = reader.bool(&trusted_proxy.member("allowLoopback")) == Some(true);
         reader.bool(&filter.member("allowLoopback")).unwrap_or(gateway_says)
     };
     audit.note_loopback(allow_loopback, may_be_empty);
+    if allow_loopback && !release.rules.loopback {
+        audit.note_loopback_in_vain(&release.name);
+    }
     let user_prefix = read_user_prefix(reader, &mut audit, &filter.member("userPrefix"), assertion.as_ref());
     let users = read_users(reader, &mut audit, &trusted_proxy.member("allowUsers"));
-    let origins = read_origins(reader, &mut audit, &gateway.member("controlUi"));
+    let origins = read_origins(reader, &mut audit, &release, &gateway.member("controlUi"));
     let base_path = read_base_path(reader, &mut audit, &gateway.member("controlUi").member("basePath"));
     let scopes = filter.member("scopes");
     let allow_tailscale = reader.bool(&auth.member("allowTailscale")) == Some(true);
-    let tailscale_reads = allow_tailscale.then(|| control_ui_reads(base_path.as_deref()));
+    let is_strict = allow_tailscale && release.rules.strict_reads;
+    let tailscale_reads = is_strict.then(|| control_ui_reads(base_path.as_deref()));
     // Where the Control UI is not, a plugin can be.
     let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
     let control_ui = base_path.as_deref().filter(|_| has_control_ui);
-    let public_files = control_ui.and_then(PublicFiles::below);
+    let public_files = control_ui.filter(|_| release.rules.public_files).and_then(PublicFiles::below);
     let refuse_cross_site = reader.choice(&filter.member("crossSite"), &keys::CROSS_SITES).unwrap_or(false);
-    let own_paths = read_own_paths(reader, &mut audit, &gateway, control_ui, &scopes);
-    let own_sockets = read_own_sockets(reader, &mut audit, base_path.as_deref(), &scopes);
-    let (default_scopes, plugin_scopes) = read_default_scopes(reader, &scopes);
-    let Limits { ceilings, without_user } = read_limits(reader, &mut audit, &scopes, &users);
+    let own_paths = read_own_paths(reader, &mut audit, release.rules.paths, &gateway, control_ui, &scopes);
+    let own_sockets = read_own_sockets(reader, &mut audit, release.rules.paths, base_path.as_deref(), &scopes);
+    let (default_scopes, plugin_scopes) = read_default_scopes(reader, &mut audit, &release, &scopes);
+    let Limits { ceilings, without_user } = read_limits(reader, &mut audit, &release, &scopes, &users);
+    note_scopes_in_vain(&mut audit, &release, &scopes);
     let (anonymous, anonymous_upgrades) = read_anonymous_paths(reader, &mut audit, &filter.member("anonymousPaths"));
     let real_ip_fallback = reader.bool(&gateway.member("allowRealIpFallback")) == Some(true);
     audit.note_real_ip_fallback(real_ip_fallback);
-    let attribution_required = reader.choice(&filter.member("attribution"), &keys::ATTRIBUTIONS).unwrap_or(true);
+    let attribution_required =
+        reader.choice(&filter.member("attribution"), &keys::ATTRIBUTIONS).unwrap_or(release.rules.attribution);
     audit.note_attribution(attribution_required, real_ip_fallback);
+    if release.rules.attribution && !attribution_required {
+        audit.note_attribution_off(&release.name);
+    }
     let websocket_refusal =
         reader.choice(&filter.member("webSocketRefusal"), &keys::WEBSOCKET_REFUSALS).unwrap_or_default();
     audit.note_websocket_refusal(websocket_refusal);
+    if websocket_refusal == WebSocketRefusal::Delegate && !release.rules.explains_refusals {
+        audit.note_unexplained_refusals(&release.name);
+    }
     let reject_same_host = reader.bool(&filter.member("rejectSameHost")).unwrap_or(false);
     let hide_reasons = reader.bool(&filter.member("hideReasons")).unwrap_or(false);
     let peer_address = read_peer_address(reader, &filter.member("peerAddress"));
@@ -177,8 +192,10 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         refuse_cross_site,
         own_paths,
         own_sockets,
+        known_scopes: release.scopes().collect(),
         default_scopes,
         plugin_scopes,
+        plugins_read_header: release.rules.plugins_read_header,
         default_headers: [default_scopes.header(), plugin_scopes.header()],
         ceilings,
         without_user,
@@ -290,10 +307,10 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Us
     Users::Only(users)
 }
 
-fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Cursor<'_>) -> Origins {
+fn read_origins(reader: &mut Reader, audit: &mut Audit, release: &Gateway, control_ui: &Cursor<'_>) -> Origins {
     reader.object(control_ui);
     let fallback = reader.bool(&control_ui.member("dangerouslyAllowHostHeaderOriginFallback"));
-    let mut origins = Origins::new(fallback == Some(true));
+    let mut origins = Origins::new(fallback == Some(true), release.rules.private_origins, release.rules.opaque_origins);
     let cursor = control_ui.member("allowedOrigins");
     for (at, entry) in reader.strings(&cursor).unwrap_or_default() {
         let origin = trim_configured(entry).to_lowercase();
@@ -302,12 +319,15 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, control_ui: &Cursor<'_>)
             let why = format!("{entry:?} is compared literally, and no browser sends a pattern");
             audit.note_useless(cursor.item(at).path, why);
         } else if !is_read {
-            audit.note_useless(
-                cursor.item(at).path,
+            let is_opaque = Origin::parse(origin.as_bytes()).is_some_and(|read| read.as_str() == origin);
+            let why = if is_opaque {
+                format!("{entry:?} has a scheme that the Gateway {} does not find in its list", release.name)
+            } else {
                 format!(
                     "{entry:?} is not an origin in the form that browsers send (scheme://host, and the port unless it is the default)"
-                ),
-            );
+                )
+            };
+            audit.note_useless(cursor.item(at).path, why);
         }
     }
     // If it is absent or not a boolean, the Control UI is there.
@@ -337,12 +357,15 @@ fn read_base_path(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -
 
 /// The paths of the Control UI's bootstrap configuration: its present one, and older ones
 /// (`matchesControlUiBootstrapConfigPath` in the Gateway's `src/gateway/control-ui.ts`).
-fn control_ui_config(base: &str) -> impl Iterator<Item = String> {
-    let at_the_root = base.is_empty().then(|| "/__openclaw__/control-ui-config.json".to_owned());
-    ["/control-ui-config.json", "/__openclaw/control-ui-config.json"]
-        .map(|path| format!("{base}{path}"))
-        .into_iter()
-        .chain(at_the_root)
+fn control_ui_config(base: &str, paths: Paths) -> impl Iterator<Item = String> {
+    let more: &[&str] = match paths {
+        Paths::OneConfiguration => &[],
+        Paths::Configurations | Paths::Sockets if base.is_empty() => {
+            &["/control-ui-config.json", "/__openclaw__/control-ui-config.json"]
+        }
+        Paths::Configurations | Paths::Sockets => &["/control-ui-config.json"],
+    };
+    ["/__openclaw/control-ui-config.json"].iter().chain(more).map(move |path| format!("{base}{path}"))
 }
 
 /// The routes whose handlers call `authorizeControlUiReadRequestOrReply` in the Gateway 2026.9.6
@@ -364,16 +387,33 @@ fn control_ui_reads(base: Option<&str>) -> ControlUiReads {
     let mut paths = PathSet::default();
     let below = BELOW.iter().flat_map(|path| [format!("{base}{path}"), format!("{base}{path}*")]);
     let anywhere = ["/api/users/", "/api/users/*"].map(str::to_owned);
-    for path in control_ui_config(base).chain(below).chain(anywhere) {
+    for path in control_ui_config(base, Paths::Sockets).chain(below).chain(anywhere) {
         // Plain, as the base path is.
         let _ = paths.insert(&path);
     }
     ControlUiReads { paths, media: format!("{base}/__openclaw__/assistant-media").into_bytes().into() }
 }
 
+/// Ceilings and narrower defaults that the Gateway's release does not keep.
+fn note_scopes_in_vain(audit: &mut Audit, release: &Gateway, scopes: &Cursor<'_>) {
+    let has = |keys: &[&str]| keys.iter().any(|key| scopes.member(key).node.is_some());
+    let which = match release.rules.socket_cap {
+        SocketCap::Everything => None,
+        SocketCap::ControlUi => Some("only those of the Control UI"),
+        SocketCap::Nothing => Some("none of them"),
+    };
+    if let Some(which) = which.filter(|_| has(&["users", "groups", "withoutUser"])) {
+        audit.note_sockets_without_cap(&release.name, which);
+    }
+    if !release.rules.plugins_read_header && has(&["users", "groups", "pluginDefault"]) {
+        audit.note_plugins_without_cap(&release.name);
+    }
+}
+
 fn read_own_paths(
     reader: &mut Reader,
     audit: &mut Audit,
+    paths: Paths,
     gateway: &Cursor<'_>,
     control_ui: Option<&str>,
     scopes: &Cursor<'_>,
@@ -399,7 +439,7 @@ fn read_own_paths(
         own.extend(["/v1/models", "/v1/embeddings"].map(str::to_owned));
     }
     if let Some(base) = control_ui {
-        own.extend(control_ui_config(base));
+        own.extend(control_ui_config(base, paths));
     }
     OwnPaths { set: read_path_set(reader, audit, own, scopes, "ownPaths"), endpoints }
 }
@@ -407,10 +447,18 @@ fn read_own_paths(
 /// The upgrades that the Gateway 2026.9.6 serves itself, after it has asked its plugins (`attachGatewayUpgradeHandler`
 /// in its `src/gateway/server-http-upgrades.ts`). Any other upgrade is its own too, if no plugin wants it. Only the
 /// operator knows that.
-fn read_own_sockets(reader: &mut Reader, audit: &mut Audit, base: Option<&str>, scopes: &Cursor<'_>) -> PathSet {
-    const OWN: [&str; 5] =
-        ["/", "/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
-    let mut own: Vec<String> = OWN.map(str::to_owned).to_vec();
+fn read_own_sockets(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    paths: Paths,
+    base: Option<&str>,
+    scopes: &Cursor<'_>,
+) -> PathSet {
+    const OWN: [&str; 4] = ["/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
+    let mut own = vec!["/".to_owned()];
+    if paths == Paths::Sockets {
+        own.extend(OWN.map(str::to_owned));
+    }
     if let Some(base) = base.filter(|base| !base.is_empty()) {
         own.extend([base.to_owned(), format!("{base}/")]);
     }

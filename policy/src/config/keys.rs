@@ -68,6 +68,7 @@ keys! {
     "token" Leaf(s::no_token), "none", "must be absent or blank: a shared token next to `trusted-proxy` is ambiguous";
     "password" Leaf(s::anything), "none", "not needed here: leave it out, because proxies and their tools can show it";
     "allowTailscale" Leaf(s::boolean), "`false`", "if true, the Gateway demands `Sec-Fetch-Site: same-origin` of reads of the Control UI without an Origin, and `\"*\"` in `allowedOrigins` does not count for these; so does the filter";
+    "identityScopes" Leaf(s::anything), "", "used by the Gateway only, from 2026.8.1 on";
     "trustedProxy" Object(Keys::closed(TRUSTED_PROXY, &["userHeader"])), "", "what the proxy sends, and which users are allowed";
 
     /// `gateway.auth.trustedProxy`.
@@ -75,9 +76,9 @@ keys! {
     "userHeader" Leaf(s::identity_header), "", "the header in which the proxy names the user";
     "requiredHeaders" Leaf(s::header_names), "`[]`", "headers that must be present and not blank";
     "allowUsers" Leaf(s::strings), "`[]`", "the users who are allowed, exactly as the proxy spells them; an empty list allows every user that the proxy names";
-    "allowLoopback" Leaf(s::boolean), "`false`", "a proxy on the same host may connect from 127.0.0.0/8 or ::1";
-    "deviceAutoApprove" Leaf(s::anything), "", "used by the Gateway only";
-    "cloudflareAccessOidc" Leaf(s::anything), "", "used by the Gateway only; if it is set, `cf-access-jwt-assertion` is passed on to the Gateway";
+    "allowLoopback" Leaf(s::boolean), "`false`", "a proxy on the same host may connect from 127.0.0.0/8 or ::1; a key from 2026.4.27 on";
+    "deviceAutoApprove" Leaf(s::anything), "", "used by the Gateway only, from 2026.8.1 on";
+    "cloudflareAccessOidc" Leaf(s::anything), "", "used by the Gateway only, from 2026.9.6 on; if it is set, `cf-access-jwt-assertion` is passed on to the Gateway";
 
     /// The keys of `gateway.remote` that are read.
     REMOTE, REMOTE_NAMES:
@@ -115,7 +116,8 @@ keys! {
     "assertion" Object(Keys::closed(ASSERTION, &["metadata", "as"])), "none", "`{\"metadata\": [\"envoy.filters.http.jwt_authn\", \"payload\", \"email\"], \"as\": \"match\"}`: the user header must equal the identity that Envoy verified; `\"as\": \"identity\"`: that identity is the user";
     "edge" Leaf(s::boolean), "`false`", "no proxy in front: Envoy itself signs users in (`jwt_authn`, `oauth2`); needs `assertion`; no trusted peer is required";
     "rejectSameHost" Leaf(s::boolean), "`false`", "refuse a peer whose address equals the address it connected to";
-    "attribution" Leaf(|| s::choice(&ATTRIBUTIONS)), "`\"required\"`", "`\"off\"`: no client address is required; only for Gateways older than 2026.8";
+    "gatewayVersion" Leaf(s::release), "`\"2026.9.6\"`", "the Gateway's release, from 2026.4.2 on, such as `2026.5.4`: the rules follow what that release does";
+    "attribution" Leaf(|| s::choice(&ATTRIBUTIONS)), "`\"required\"` from 2026.8.1 on", "`\"off\"`: no client address is required; Gateways before 2026.8.1 require none, and `gatewayVersion` says so";
     "anonymousPaths" Leaf(s::anonymous_paths), "`[\"/health\", \"/healthz\", \"/ready\", \"/readyz\", \"/startup\", \"/startupz\"]`", "paths that pass without an identity: `/x` exactly, or `/x/*` for everything below; `ws:/x` for upgrades";
     "webSocketRefusal" Leaf(|| s::choice(&WEBSOCKET_REFUSALS)), "`\"close\"`", "`\"close\"`: 101, then close 1008 with the reason (over HTTP/2 a plain 401, which browsers show as 1006: keep `allow_connect` off where they connect); `\"http\"`: 401; `\"delegate\"`: a WebSocket without a valid user goes to the Gateway, scrubbed";
     "requiredValues" Leaf(s::required_values), "none", "`{\"x-edge-secret\": {\"sha256\": [\"HEX\"]}}`: the header must hold a secret that only the proxy knows, given by its SHA-256 in hexadecimal; list the next secret too, to rotate. The Gateway does not get the value: the header is removed, or holds `verified` if `requiredHeaders` names it";

@@ -2,6 +2,7 @@
 
 use hashbrown::HashSet;
 
+use ipnet::IpNet;
 use rustc_hash::FxBuildHasher;
 
 use super::audit::Audit;
@@ -9,6 +10,7 @@ use super::json::Node;
 use super::keys;
 use super::proxies;
 use super::reader::{Cursor, Reader};
+use super::releases::{Gateway, MappedBlocks};
 use crate::cidrs::{Cidrs, Entry};
 use crate::policy::PeerAddress;
 
@@ -16,12 +18,16 @@ use crate::policy::PeerAddress;
 pub(super) fn read_proxies(
     reader: &mut Reader,
     audit: &mut Audit,
+    release: &Gateway,
     gateway: &Cursor<'_>,
     filter: &Cursor<'_>,
     may_be_empty: bool,
 ) -> (Cidrs, Cidrs) {
     let (theirs, ours) = (gateway.member("trustedProxies"), filter.member("trustedProxies"));
-    let gateway_proxies = read_proxy_list(reader, &theirs);
+    let mut gateway_proxies = read_proxy_list(reader, &theirs);
+    for (at, entry) in gateway_proxies.iter_mut().flatten() {
+        read_mapped_block(reader, audit, release, &theirs, *at, entry);
+    }
     let filter_proxies = read_proxy_list(reader, &ours);
     let cursor = if ours.node.is_some() { &ours } else { &theirs };
     if !may_be_empty
@@ -70,6 +76,37 @@ fn read_proxy_list(reader: &mut Reader, cursor: &Cursor<'_>) -> Option<Vec<(usiz
         }
     }
     Some(list)
+}
+
+/// Changes an IPv4-mapped block to what the Gateway's release reads it as.
+fn read_mapped_block(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    list: &Cursor<'_>,
+    at: usize,
+    entry: &mut Entry,
+) {
+    let text = match list.node {
+        Some(Node::List(items)) => items.get(at).and_then(Node::text).unwrap_or_default(),
+        _ => "",
+    };
+    let Entry::Block(IpNet::V4(net)) = *entry else { return };
+    if !text.contains(':') || net.prefix_len() == 32 {
+        return;
+    }
+    match release.rules.mapped_blocks {
+        MappedBlocks::Whole => {}
+        MappedBlocks::First => {
+            audit.note_mapped_block(&list.item(at).path, &release.name);
+            *entry = Entry::Exact(net.addr().into());
+        }
+        MappedBlocks::Unknown => reader.error(
+            &list.item(at),
+            format!("{text:?} is an IPv4-mapped block, and it is not known how the Gateway {} reads it", release.name),
+            format!("write it as IPv4, \"{net}\", here and in openclaw.json"),
+        ),
+    }
 }
 
 pub(super) fn read_peer_address(reader: &mut Reader, cursor: &Cursor<'_>) -> PeerAddress {

@@ -44,6 +44,15 @@ pub const BEYOND: &[Beyond] = &[
     },
     Beyond { what: "users that differ only in case", problems: &["appears twice: users are compared in lower case"] },
     Beyond { what: "groups that contain the separator of groups", problems: &["contains the separator"] },
+    Beyond {
+        what: "what the release in filter.gatewayVersion does not have: releases before 2026.4.2, keys of trustedProxy, and spaces around the names of headers",
+        problems: &[
+            "is older than 2026.4.2",
+            "is not a key of the Gateway",
+            "it is not known how the Gateway",
+            "has spaces around it, and the Gateway",
+        ],
+    },
 ];
 
 /// The schema.

@@ -4,6 +4,7 @@ use super::audit::Audit;
 use super::json::Node;
 use super::keys;
 use super::reader::{Cursor, Reader};
+use super::releases::Gateway;
 use crate::byte_map::ByteMap;
 use crate::ceilings::{Ceilings, folded_user};
 use crate::policy::Users;
@@ -11,13 +12,19 @@ use crate::scopes::{Scope, Scopes};
 use crate::text::{latin1, trim_configured};
 
 /// Narrower default sets. Scopes that the Gateway's own default does not satisfy are errors.
-pub(super) fn read_default_scopes(reader: &mut Reader, scopes: &Cursor<'_>) -> (Scopes, Scopes) {
+pub(super) fn read_default_scopes(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    scopes: &Cursor<'_>,
+) -> (Scopes, Scopes) {
     let mut read = |key: &str, granted: &[Scope]| {
+        let granted: Vec<_> = release.scopes().filter(|scope| granted.contains(scope)).collect();
         let cursor = scopes.member(key);
-        let Some(entries) = reader.strings(&cursor) else { return granted.iter().copied().collect() };
+        let Some(entries) = reader.strings(&cursor) else { return granted.into_iter().collect() };
         let mut set = Scopes::NONE;
         for (at, entry) in entries {
-            match read_scope(reader, &cursor, at, entry) {
+            match read_scope(reader, audit, release, &cursor, at, entry) {
                 Some(scope) if !granted.iter().any(|held| held.satisfies(scope)) => {
                     let names: Vec<_> = granted.iter().map(|scope| scope.name()).collect();
                     reader.error(
@@ -35,13 +42,25 @@ pub(super) fn read_default_scopes(reader: &mut Reader, scopes: &Cursor<'_>) -> (
     (read("default", Scope::DEFAULT), read("pluginDefault", Scope::PLUGIN_DEFAULT))
 }
 
-fn read_scope(reader: &mut Reader, list: &Cursor<'_>, at: usize, name: &str) -> Option<Scope> {
-    let scope = Scope::parse(name.as_bytes());
-    if scope.is_none() {
+/// A scope, unless the Gateway's release does not know it.
+fn read_scope(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    list: &Cursor<'_>,
+    at: usize,
+    name: &str,
+) -> Option<Scope> {
+    let Some(scope) = Scope::parse(name.as_bytes()) else {
         let names = Scope::ALL.map(Scope::name).join(", ");
         reader.error(&list.item(at), format!("{name:?} is not a scope"), format!("write one of {names}"));
+        return None;
+    };
+    let known = release.scopes().find(|known| *known == scope);
+    if known.is_none() {
+        audit.note_useless(list.item(at).path, format!("{name:?} is not a scope of the Gateway {}", release.name));
     }
-    scope
+    known
 }
 
 /// The ceilings, and the most scopes of a socket without a user.
@@ -51,22 +70,34 @@ pub(super) struct Limits {
 }
 
 /// Reads the ceilings. `allowed` are the users who are admitted.
-pub(super) fn read_limits(reader: &mut Reader, audit: &mut Audit, scopes: &Cursor<'_>, allowed: &Users) -> Limits {
-    let ceilings = read_ceilings(reader, audit, scopes, allowed);
+pub(super) fn read_limits(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    scopes: &Cursor<'_>,
+    allowed: &Users,
+) -> Limits {
+    let ceilings = read_ceilings(reader, audit, release, scopes, allowed);
     let cursor = scopes.member("withoutUser");
     let without_user = match cursor.node {
-        Some(_) => Some(read_scopes(reader, &cursor)),
+        Some(_) => Some(read_scopes(reader, audit, release, &cursor)),
         None => ceilings.as_ref().map(|ceilings| *ceilings.default()),
     };
     Limits { ceilings, without_user }
 }
 
-fn read_ceilings(reader: &mut Reader, audit: &mut Audit, scopes: &Cursor<'_>, allowed: &Users) -> Option<Ceilings> {
+fn read_ceilings(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    scopes: &Cursor<'_>,
+    allowed: &Users,
+) -> Option<Ceilings> {
     let (users_cursor, groups_cursor) = (scopes.member("users"), scopes.member("groups"));
     let (header_cursor, separator_cursor) = (scopes.member("groupsHeader"), scopes.member("groupsSeparator"));
     let separator = reader.choice(&separator_cursor, &keys::SEPARATORS).unwrap_or(b',');
-    let users = read_users(reader, audit, &users_cursor, allowed);
-    let groups = read_groups(reader, audit, &groups_cursor, separator);
+    let users = read_users(reader, audit, release, &users_cursor, allowed);
+    let groups = read_groups(reader, audit, release, &groups_cursor, separator);
     match (groups_cursor.node, header_cursor.node) {
         (Some(_), None) => reader.error(
             &header_cursor,
@@ -98,10 +129,10 @@ fn read_ceilings(reader: &mut Reader, audit: &mut Audit, scopes: &Cursor<'_>, al
     Some(Ceilings::new(users, groups, separator, default))
 }
 
-fn read_scopes(reader: &mut Reader, cursor: &Cursor<'_>) -> Scopes {
+fn read_scopes(reader: &mut Reader, audit: &mut Audit, release: &Gateway, cursor: &Cursor<'_>) -> Scopes {
     let mut set = Scopes::NONE;
     for (at, name) in reader.strings(cursor).unwrap_or_default() {
-        if let Some(scope) = read_scope(reader, cursor, at, name) {
+        if let Some(scope) = read_scope(reader, audit, release, cursor, at, name) {
             set.push(scope);
         }
     }
@@ -112,6 +143,7 @@ fn read_scopes(reader: &mut Reader, cursor: &Cursor<'_>) -> Scopes {
 fn read_users(
     reader: &mut Reader,
     audit: &mut Audit,
+    release: &Gateway,
     cursor: &Cursor<'_>,
     allowed: &Users,
 ) -> Option<(ByteMap<Scopes>, Option<Scopes>)> {
@@ -131,7 +163,7 @@ fn read_users(
     };
     for (name, node) in reader.members(cursor)? {
         let entry = cursor.entry(name, Some(node));
-        let ceiling = read_scopes(reader, &entry);
+        let ceiling = read_scopes(reader, audit, release, &entry);
         if name == "*" {
             for_all = Some(ceiling);
             continue;
@@ -153,14 +185,20 @@ fn read_users(
 }
 
 /// The ceilings of groups. Their names are compared as they are.
-fn read_groups(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>, separator: u8) -> Option<ByteMap<Scopes>> {
+fn read_groups(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    cursor: &Cursor<'_>,
+    separator: u8,
+) -> Option<ByteMap<Scopes>> {
     let mut table = ByteMap::default();
     if cursor.node.is_none() {
         return Some(table);
     }
     for (name, node) in reader.members(cursor)? {
         let entry = cursor.entry(name, Some(node));
-        let ceiling = read_scopes(reader, &entry);
+        let ceiling = read_scopes(reader, audit, release, &entry);
         if name == "*" {
             reader.error(
                 &entry,

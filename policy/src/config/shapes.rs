@@ -73,6 +73,16 @@ pub(super) fn anything() -> Value {
     json!({})
 }
 
+/// A release of the Gateway. Which of them are too old is left to the reader.
+pub(super) fn release() -> Value {
+    let number = "(?:0|[1-9][0-9]{0,3})";
+    let suffix = format!("-(?:{number}|(?:alpha|beta|rc)\\.{number})");
+    pattern(
+        &format!("^2[0-9]{{3}}\\.(?:[1-9]|1[0-2])\\.{number}(?:{suffix})?$"),
+        "write the release that `openclaw --version` shows, such as \"2026.9.6\"",
+    )
+}
+
 pub(super) fn boolean() -> Value {
     json!({"type": "boolean"})
 }

@@ -29,7 +29,7 @@ fn client(policy: &Policy, request: &Request<'_>) -> Option<Address> {
 
 pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
     if !policy.attribution_required {
-        return "attribution is off".to_owned();
+        return "attribution is off (filter.attribution, or filter.gatewayVersion)".to_owned();
     }
     let found =
         client(policy, request).map_or_else(|| "no client".to_owned(), |client| format!("client {}", client.ip()));

@@ -40,6 +40,13 @@ fn merged(mut config: Value, more: Value) -> Value {
     config
 }
 
+/// The same, for one release of the Gateway.
+pub fn with_release(release: &str, path: &str, value: Value) -> Value {
+    let mut config = with(path, value);
+    config["filter"]["gatewayVersion"] = json!(release);
+    config
+}
+
 /// The valid configuration without the key at one path.
 pub fn without(path: &str) -> Value {
     let mut config = good();
@@ -239,6 +246,49 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         (
             with("filter", json!({"scopes": {"pluginDefault": ["operator.approvals"]}})),
             "filter.scopes.pluginDefault[0]: \"operator.approvals\" is more",
+        ),
+        // The Gateway's release
+        (with("filter", json!({"gatewayVersion": 2026.9})), "filter.gatewayVersion: is a number; write a string"),
+        (
+            with("filter", json!({"gatewayVersion": "latest"})),
+            "filter.gatewayVersion: \"latest\" is not a release of the Gateway; write the release that `openclaw --version` shows, such as \"2026.9.6\"",
+        ),
+        (
+            with("filter", json!({"gatewayVersion": "v2026.9.6"})),
+            "filter.gatewayVersion: \"v2026.9.6\" is not a release",
+        ),
+        (
+            with("filter", json!({"gatewayVersion": "2026.8.1-nightly"})),
+            "filter.gatewayVersion: \"2026.8.1-nightly\" is not a release",
+        ),
+        (
+            with("filter", json!({"gatewayVersion": "2026.3.31"})),
+            "filter.gatewayVersion: \"2026.3.31\" is older than 2026.4.2, and this filter cannot tell what such a Gateway accepts; update the Gateway to 2026.4.2 or newer",
+        ),
+        (with("filter", json!({"gatewayVersion": "2026.4.2-beta.1"})), "is older than 2026.4.2"),
+        (
+            with_release("2026.4.26", "gateway.auth.trustedProxy.allowLoopback", json!(true)),
+            "gateway.auth.trustedProxy.allowLoopback: is not a key of the Gateway 2026.4.26, which does not start with it; remove it, here and in openclaw.json, or correct filter.gatewayVersion",
+        ),
+        (
+            with_release("2026.7.35", "gateway.auth.trustedProxy.deviceAutoApprove", json!({})),
+            "gateway.auth.trustedProxy.deviceAutoApprove: is not a key of the Gateway 2026.7.35",
+        ),
+        (
+            with_release("2026.9.5", "gateway.auth.trustedProxy.cloudflareAccessOidc", json!({})),
+            "gateway.auth.trustedProxy.cloudflareAccessOidc: is not a key of the Gateway 2026.9.5",
+        ),
+        (
+            with_release("2026.4.2", USER, json!(" X-Forwarded-User")),
+            "gateway.auth.trustedProxy.userHeader: \" X-Forwarded-User\" has spaces around it, and the Gateway 2026.4.2 does not trim them; write it without them",
+        ),
+        (
+            with_release("2026.4.11", REQUIRED, json!(["x-edge", "x-proof\t"])),
+            "gateway.auth.trustedProxy.requiredHeaders[1]: \"x-proof\\t\" has spaces around it",
+        ),
+        (
+            with_release("2026.9.4-beta.1", PROXIES, json!(["::ffff:10.0.0.0/112"])),
+            "gateway.trustedProxies[0]: \"::ffff:10.0.0.0/112\" is an IPv4-mapped block, and it is not known how the Gateway 2026.9.4-beta.1 reads it; write it as IPv4, \"10.0.0.0/16\", here and in openclaw.json",
         ),
         (with("filter", json!({"hideReasons": "no"})), "filter.hideReasons: is a string; write true or false"),
         (with("filter", json!({"edge": true})), "filter.edge: is true without an assertion; write filter.assertion"),

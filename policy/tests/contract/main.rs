@@ -5,4 +5,5 @@ extern crate openclaw_trusted_proxy_policy as policy;
 
 mod config;
 mod configurations;
+mod releases;
 mod rules;

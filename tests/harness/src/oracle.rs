@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
@@ -21,14 +22,23 @@ pub fn question(is_websocket: bool, peer: &str, method: &str, path: &str, header
     })
 }
 
-/// The answers of the Gateway's own functions to requests; see `tests/gateway/oracle.mjs`.
+/// The answers of the installed Gateway's own functions to requests; see `tests/gateway/oracle.mjs`.
 ///
 /// # Panics
 /// If they cannot be run.
 pub fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
+    ask_package(&installed().0, false, questions)
+}
+
+/// The same of another package. `is_older`: it may lack functions of the installed one.
+///
+/// # Panics
+/// If they cannot be run.
+pub fn ask_package(package: &Path, is_older: bool, questions: impl Iterator<Item = Value>) -> Vec<Value> {
     let scratch = Scratch::new("oracle");
     let mut child = script("oracle.mjs")
-        .env("OPENCLAW_PKG", installed().0)
+        .args(is_older.then_some("--older"))
+        .env("OPENCLAW_PKG", package)
         .env("OPENCLAW_STATE_DIR", scratch.path())
         .env("TMPDIR", scratch.path())
         .stdin(Stdio::piped())

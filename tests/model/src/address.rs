@@ -86,8 +86,8 @@ pub(crate) fn forwarded(entry: &str) -> Option<Literal> {
 }
 
 /// Whether the address is in a list of addresses and CIDRs.
-pub(crate) fn listed(list: &[&str], address: Literal) -> bool {
-    list.iter().any(|entry| is_in(entry, address))
+pub(crate) fn listed(list: &[impl AsRef<str>], address: Literal) -> bool {
+    list.iter().any(|entry| is_in(entry.as_ref(), address))
 }
 
 fn is_in(entry: &str, address: Literal) -> bool {

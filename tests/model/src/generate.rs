@@ -191,6 +191,34 @@ const ANONYMOUS: [&str; 9] =
 const PLUGIN_DEFAULT: [&str; 5] =
     ["operator.write", "operator.read", "operator.talk", "operator.sessions.read", "operator.sessions.write"];
 
+/// Releases on both sides of every difference, between two, and newer than all.
+const RELEASES: [&str; 24] = [
+    "2026.9.6",
+    "2026.10.1",
+    "2026.4.2",
+    "2026.4.5",
+    "2026.4.12",
+    "2026.4.26",
+    "2026.4.27",
+    "2026.5.4",
+    "2026.5.12",
+    "2026.5.16-beta.1",
+    "2026.5.18",
+    "2026.5.20",
+    "2026.6.5",
+    "2026.6.33",
+    "2026.6.35",
+    "2026.7.1",
+    "2026.7.1-2",
+    "2026.7.35",
+    "2026.8.1-beta.1",
+    "2026.8.1",
+    "2026.9.1",
+    "2026.9.3",
+    "2026.9.4-beta.1",
+    "2026.9.5",
+];
+
 const STRIPPED: [&str; 5] = ["x-company-user", "X-Company.Roles", "x-id", "x-real-user", "x--id"];
 
 const KEPT: [&str; 6] = [
@@ -459,6 +487,22 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
         scopes.remove("groupsHeader");
     }
 
+    if c.one_in(3) {
+        let release = *c.pick(&RELEASES);
+        filter.insert("gatewayVersion".into(), release.into());
+        // Keys that the release does not have are errors.
+        let numbers: Vec<u32> =
+            release.split(['.', '-']).skip(1).take(2).map(|number| number.parse().unwrap_or_default()).collect();
+        if numbers < vec![4, 27] {
+            trusted.remove("allowLoopback");
+        }
+        if numbers < vec![9, 6] {
+            trusted.remove("cloudflareAccessOidc");
+        }
+        if release == "2026.9.4-beta.1" {
+            gateway.insert("trustedProxies".into(), json!(["10.0.0.1", "10.0.0.0/24"]));
+        }
+    }
     gateway.insert("auth".into(), json!({"mode": "trusted-proxy", "trustedProxy": trusted}));
     if c.one_in(6) {
         gateway["auth"]["allowTailscale"] = (!c.one_in(6)).into();

@@ -11,6 +11,7 @@ pub mod generate;
 mod headers;
 mod origin;
 mod path;
+mod release;
 mod scopes;
 pub mod subject;
 pub mod targets;
@@ -24,6 +25,7 @@ use serde_json::Value;
 use address::Literal;
 use headers::Headers;
 pub use headers::{latin1, trim};
+use release::Release;
 pub use scopes::KNOWN as SCOPES;
 pub use upstream::BUILT_IN as IDENTITY_HEADERS;
 
@@ -108,12 +110,22 @@ impl<'a> Rules<'a> {
     }
 
     /// The filter's own list if it has one, otherwise the Gateway's.
-    fn proxies(&self) -> Vec<&'a str> {
+    fn proxies(&self) -> Vec<String> {
         if self.filter["trustedProxies"].is_array() {
-            texts(&self.filter["trustedProxies"])
+            texts(&self.filter["trustedProxies"]).into_iter().map(str::to_owned).collect()
         } else {
-            texts(&self.gateway["trustedProxies"])
+            self.gateway_proxies()
         }
+    }
+
+    /// The Gateway's list, as its release reads it: an IPv4-mapped block may be its first address alone.
+    fn gateway_proxies(&self) -> Vec<String> {
+        let whole = Release::of(self).reads_mapped_blocks();
+        let one = |entry: &str| match entry.split_once('/') {
+            Some((first, _)) if !whole && first.to_lowercase().contains("::ffff:") => first.to_owned(),
+            _ => entry.to_owned(),
+        };
+        texts(&self.gateway["trustedProxies"]).into_iter().map(one).collect()
     }
 
     fn allow_loopback(&self) -> bool {
@@ -214,6 +226,12 @@ pub fn decide(config: &Value, request: &Request) -> Verdict {
         (None, None) => Outcome::Refused("the model has found no user".to_owned()),
     };
     Verdict { outcome, or_refused }
+}
+
+/// Whether the Gateway of the configuration knows a scope.
+pub fn knows_scope(config: &Value, scope: &str) -> bool {
+    let rules = Rules { gateway: &config["gateway"], filter: &config["filter"] };
+    SCOPES.contains(&scope) && Release::of(&rules).knows_scope(scope)
 }
 
 /// Whether the request upgrades to one of the Gateway's own sockets, where a scopes header is a literal cap.
@@ -354,7 +372,11 @@ fn certificate_is_trusted(rules: &Rules<'_>, request: &Request, _: &Headers, _: 
 
 /// Rule 5.
 fn client_is_attributable(rules: &Rules<'_>, request: &Request, headers: &Headers, _: &mut Option<String>) -> Ruling {
-    if rules.filter["attribution"] == "off" {
+    let required = match rules.filter["attribution"].as_str() {
+        Some(word) => word == "required",
+        None => Release::of(rules).wants_attribution(),
+    };
+    if !required {
         return Ruling::Pass;
     }
     // The Gateway skips its proxies even if the peer is one of them.
@@ -364,9 +386,9 @@ fn client_is_attributable(rules: &Rules<'_>, request: &Request, headers: &Header
 }
 
 /// Both lists of proxies: rule 5 skips the addresses in either.
-fn all_proxies<'a>(rules: &Rules<'a>) -> Vec<&'a str> {
+fn all_proxies(rules: &Rules<'_>) -> Vec<String> {
     let mut all = rules.proxies();
-    all.extend(texts(&rules.gateway["trustedProxies"]));
+    all.extend(rules.gateway_proxies());
     all
 }
 

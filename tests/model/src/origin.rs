@@ -3,6 +3,7 @@
 use url::{Host, Url};
 
 use crate::headers::Headers;
+use crate::release::Release;
 use crate::{Rules, address, is_true, path, texts, trim, trim_configured};
 
 /// The outcome for an origin.
@@ -23,6 +24,8 @@ struct Origin {
     /// `host[:port]`.
     host: String,
     literal: Option<std::net::IpAddr>,
+    /// The URL standard gives it no origin.
+    opaque: bool,
     /// Belongs to a class that the filter is permitted to refuse.
     doubtful: bool,
 }
@@ -42,9 +45,11 @@ pub(crate) fn judge(rules: &Rules<'_>, headers: &Headers) -> Judged {
 
 fn judge_origin(rules: &Rules<'_>, headers: &Headers) -> Judged {
     let copies = headers.copies("origin");
+    let release = Release::of(rules);
+    let wants_reads = is_true(&rules.gateway["auth"]["allowTailscale"]) && release.is_strict_about_reads();
     // A bearer token that the Gateway does not get lifts nothing.
     let lifted = has_bearer(headers) && !is_true(&rules.filter["removeBearer"]);
-    let strict = is_true(&rules.gateway["auth"]["allowTailscale"]) && is_read(rules, headers) && !lifted;
+    let strict = wants_reads && is_read(rules, headers) && !lifted;
     if !headers.is_present("origin") {
         let site = headers.joined("sec-fetch-site").map(|value| trim(&value).to_lowercase());
         return if strict && site.as_deref() != Some("same-origin") {
@@ -103,7 +108,7 @@ fn is_public_file(rules: &Rules<'_>, headers: &Headers) -> bool {
         "" => String::new(),
         base => format!("/{}", base.strip_prefix('/').unwrap_or(base)),
     };
-    if rules.gateway["controlUi"]["enabled"] == false {
+    if rules.gateway["controlUi"]["enabled"] == false || !Release::of(rules).opens_files() {
         return false;
     }
     if headers.is_upgrade() || !["GET", "HEAD"].contains(&headers.copies(":method").concat().as_str()) {
@@ -137,7 +142,7 @@ fn is_read(rules: &Rules<'_>, headers: &Headers) -> bool {
     let icons = ["catalog-icon", "channel-avatar", "link-favicon", "plugin-icon", "plugin-activity-icon"];
     let more = ["plugin-theme-art", "plugins/control-ui", "workspace-icon"];
     let resource = icons.iter().chain(&more).any(|name| below(&format!("/__openclaw__/{name}")));
-    let config = path::is_config(&base, &path);
+    let config = path::is_config(Release::of(rules).configuration(), &base, &path);
     let users = below("/avatar") || below("/api/users") || path.starts_with("/api/users/");
     !headers.is_upgrade()
         && match method.as_str() {
@@ -197,7 +202,8 @@ fn parse(text: &str) -> Option<Origin> {
     // For schemes that the URL standard lists, hosts are already in lower case.
     let host = host.to_ascii_lowercase();
     let doubtful = is_doubtful(scheme, rest, &parsed);
-    Some(Origin { text: format!("{}://{host}", url.scheme()), host, literal, doubtful })
+    let opaque = !url.origin().is_tuple();
+    Some(Origin { text: format!("{}://{host}", url.scheme()), host, literal, opaque, doubtful })
 }
 
 /// Whether the host has bytes beyond ASCII or `%`; ends in a number without being a dotted quad; has `xn--` labels,
@@ -217,13 +223,17 @@ fn is_doubtful(scheme: &str, rest: &str, host: &Host<&str>) -> bool {
 }
 
 fn passes(rules: &Rules<'_>, headers: &Headers, origin: &Origin, upgrade: bool, strict: bool) -> bool {
+    let release = Release::of(rules);
+    let is_listable = !origin.opaque || release.lists_opaque_origins();
     let listed = texts(&rules.gateway["controlUi"]["allowedOrigins"])
         .iter()
         .map(|entry| trim_configured(entry))
-        .any(|entry| (entry == "*" && !strict) || entry.to_lowercase() == origin.text);
+        .any(|entry| (entry == "*" && !strict) || (is_listable && entry.to_lowercase() == origin.text));
     let is_host = headers.joined("host").is_some_and(|host| trim(&host).to_lowercase() == origin.host);
     let fallback = is_true(&rules.gateway["controlUi"]["dangerouslyAllowHostHeaderOriginFallback"]);
-    listed || (is_host && (fallback || is_local(origin))) || (upgrade && is_extension(&origin.text))
+    listed
+        || (is_host && (fallback || (release.lets_private_origins() && is_local(origin))))
+        || (upgrade && is_extension(&origin.text))
 }
 
 /// A private address, or a name under `.local` or `.ts.net`.

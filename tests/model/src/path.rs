@@ -1,5 +1,6 @@
 //! Paths (contract, section 4).
 
+use crate::release::Release;
 use crate::{Rules, is_true, texts, trim_configured};
 
 /// Whether the path can match an own or an anonymous path.
@@ -30,10 +31,11 @@ pub(crate) fn is_own(rules: &Rules<'_>, path: &str) -> bool {
 
 /// Whether the path is that of one of the Gateway's own sockets.
 pub(crate) fn is_own_socket(rules: &Rules<'_>, path: &str) -> bool {
-    let own = ["/", "/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
+    let sockets = ["/desktop/observe", "/node-desktop/attach", "/node-portal/attach", "/__openclaw__/worker"];
     let base = base(rules);
     is_plain(path)
-        && (own.contains(&path)
+        && (path == "/"
+            || (Release::of(rules).has_sockets() && sockets.contains(&path))
             || texts(&rules.filter["scopes"]["ownSockets"]).iter().any(|entry| matches(entry, path))
             || (!base.is_empty() && (path == base || path == format!("{base}/"))))
 }
@@ -55,14 +57,14 @@ pub(crate) fn base(rules: &Rules<'_>) -> String {
 
 /// The Control UI's configuration, which is its own only where it is switched on.
 fn is_control_ui(rules: &Rules<'_>, path: &str) -> bool {
-    rules.gateway["controlUi"]["enabled"] != false && is_config(&base(rules), path)
+    let places = Release::of(rules).configuration();
+    rules.gateway["controlUi"]["enabled"] != false && is_config(places, &base(rules), path)
 }
 
-/// The Control UI's configuration below its base path. The second old path has no base path.
-pub(crate) fn is_config(base: &str, path: &str) -> bool {
-    path == format!("{base}/control-ui-config.json")
-        || path == format!("{base}/__openclaw/control-ui-config.json")
-        || (base.is_empty() && path == "/__openclaw__/control-ui-config.json")
+/// The Control UI's configuration below its base path, in the places of a release. One of them has no base path.
+pub(crate) fn is_config(places: &[&str], base: &str, path: &str) -> bool {
+    let below = |place: &&&str| base.is_empty() || !place.contains("/__openclaw__/");
+    places.iter().filter(below).any(|place| path == format!("{base}{place}"))
 }
 
 fn is_model_api(rules: &Rules<'_>, path: &str) -> bool {

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::headers::Headers;
+use crate::release::Release;
 use crate::{Rules, path, texts, trim, trim_configured};
 
 /// Every known scope, in the contract's order; the first seven are the default set of the Gateway's own paths.
@@ -26,11 +27,12 @@ const SATISFIES: [(&str, &[&str]); 3] = [
     ("operator.sessions.write", &["operator.sessions.read"]),
 ];
 
-/// The known scopes among some tokens, each once.
-fn known<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Vec<&'static str> {
+/// The scopes among some tokens that the Gateway's release knows, each once.
+fn known<'t>(rules: &Rules<'_>, tokens: impl IntoIterator<Item = &'t str>) -> Vec<&'static str> {
+    let release = Release::of(rules);
     let mut scopes = Vec::new();
     for token in tokens {
-        if let Some(scope) = KNOWN.into_iter().find(|scope| *scope == token)
+        if let Some(scope) = KNOWN.into_iter().find(|scope| *scope == token && release.knows_scope(scope))
             && !scopes.contains(&scope)
         {
             scopes.push(scope);
@@ -40,10 +42,10 @@ fn known<'t>(tokens: impl IntoIterator<Item = &'t str>) -> Vec<&'static str> {
 }
 
 /// The scopes in the request's own header; `None` if there is no such header.
-pub(crate) fn declared(headers: &Headers) -> Option<Vec<&'static str>> {
+pub(crate) fn declared(rules: &Rules<'_>, headers: &Headers) -> Option<Vec<&'static str>> {
     let list = headers.joined("x-openclaw-scopes")?;
     let tokens: Vec<String> = list.split(',').map(trim).collect();
-    Some(known(tokens.iter().map(String::as_str)))
+    Some(known(rules, tokens.iter().map(String::as_str)))
 }
 
 /// The scopes that the Gateway assumes for a request without the header, or fewer if the configuration says so.
@@ -52,8 +54,8 @@ fn assumed(rules: &Rules<'_>, headers: &Headers) -> Vec<&'static str> {
     let own = path::is_own(rules, &headers.path());
     let narrower = if own { scopes.get("default") } else { scopes.get("pluginDefault") };
     match narrower {
-        Some(list) => known(texts(list)),
-        None if own => KNOWN[..7].to_vec(),
+        Some(list) => known(rules, texts(list)),
+        None if own => known(rules, KNOWN[..7].to_vec()),
         None => vec!["operator.write"],
     }
 }
@@ -61,9 +63,13 @@ fn assumed(rules: &Rules<'_>, headers: &Headers) -> Vec<&'static str> {
 /// The scopes that are stamped for a user; `None` means no header.
 pub(crate) fn granted(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'static str>> {
     let ceiling = ceiling(rules, headers, user);
-    let declared = declared(headers);
+    let declared = declared(rules, headers);
     if !headers.is_upgrade() {
-        return Some(within(declared.unwrap_or_else(|| assumed(rules, headers)), ceiling));
+        let mut wanted = declared.unwrap_or_else(|| assumed(rules, headers));
+        if !Release::of(rules).plugins_read_header() && !path::is_own(rules, &headers.path()) {
+            wanted = satisfied(wanted, &["operator.write"]);
+        }
+        return Some(within(wanted, ceiling));
     }
     if let Some(declared) = declared {
         return Some(match ceiling {
@@ -72,11 +78,11 @@ pub(crate) fn granted(rules: &Rules<'_>, headers: &Headers, user: &str) -> Optio
         });
     }
     if path::is_own_socket(rules, &headers.path()) {
-        return ceiling.map(|ceiling| satisfied(KNOWN.to_vec(), &ceiling));
+        return ceiling.map(|ceiling| satisfied(known(rules, KNOWN), &ceiling));
     }
     // A plugin's socket: the Gateway would grant `operator.write`.
     let plugin = match rules.filter["scopes"].get("pluginDefault") {
-        Some(list) => known(texts(list)),
+        Some(list) => known(rules, texts(list)),
         None => vec!["operator.write"],
     };
     let narrowed = !plugin.iter().any(|scope| satisfies(scope, "operator.write"));
@@ -90,17 +96,18 @@ pub(crate) fn without_user(rules: &Rules<'_>, headers: &Headers) -> Option<Vec<&
     }
     let scopes = &rules.filter["scopes"];
     let most = if scopes.get("withoutUser").is_some() { &scopes["withoutUser"] } else { &scopes["users"]["*"] };
-    match (declared(headers), most.is_array()) {
+    match (declared(rules, headers), most.is_array()) {
         (declared, false) => declared,
-        (declared, true) => Some(satisfied(declared.unwrap_or(KNOWN.to_vec()), &known(texts(most)))),
+        (declared, true) => Some(satisfied(declared.unwrap_or(known(rules, KNOWN)), &known(rules, texts(most)))),
     }
 }
 
 /// The scopes named by either side that both sides satisfy; all of `wanted` if there is no ceiling.
 fn within(wanted: Vec<&'static str>, ceiling: Option<Vec<&'static str>>) -> Vec<&'static str> {
     let Some(ceiling) = ceiling else { return wanted };
-    let named: Vec<_> = wanted.iter().chain(&ceiling).copied().collect();
-    satisfied(satisfied(known(named), &wanted), &ceiling)
+    let mut named = wanted.clone();
+    named.extend(ceiling.iter().filter(|scope| !wanted.contains(scope)));
+    satisfied(satisfied(named, &wanted), &ceiling)
 }
 
 /// The scopes in the list that a set satisfies.
@@ -130,7 +137,7 @@ fn ceiling(rules: &Rules<'_>, headers: &Headers, user: &str) -> Option<Vec<&'sta
     if entries.is_empty() {
         entries.push(&scopes["users"]["*"]);
     }
-    Some(known(entries.into_iter().flat_map(texts)))
+    Some(known(rules, entries.into_iter().flat_map(texts)))
 }
 
 /// The entry of a name.
