@@ -939,6 +939,7 @@ fn public_files_of_the_control_ui_pass_with_any_origin_and_nothing_else_does() {
     let below = with_gateway(&json!({}), &json!({"basePath": " ui/ "}), &json!({}));
     let odd = with_gateway(&json!({}), &json!({"basePath": "/u%69"}), &json!({}));
     let api = with_gateway(&json!({}), &json!({"basePath": "/v1"}), &json!({}));
+    let disabled = with_gateway(&json!({}), &json!({"enabled": false}), &json!({}));
     let tailscale = with_gateway(&json!({"allowTailscale": true}), &listed, &json!({}));
     let refuse = with_gateway(&json!({}), &listed, &json!({"crossSite": "refuse"}));
     let get = |path: &str, changes: &[(&str, Option<&str>)]| {
@@ -966,6 +967,7 @@ fn public_files_of_the_control_ui_pass_with_any_origin_and_nothing_else_does() {
         (&odd, "GET", "/assets/x.js", ORIGIN),
         (&odd, "GET", "/u%69/assets/x.js", ORIGIN),
         (&api, "GET", "/v1/assets/x.js", ORIGIN),
+        (&disabled, "GET", "/assets/x.js", ORIGIN),
         (&tailscale, "GET", "/avatar/x.png", ORIGIN),
         (&tailscale, "GET", "/__openclaw__/plugins/control-ui/x/x.js", ORIGIN),
     ] {
