@@ -63,7 +63,7 @@ test-quick: wasm ## run the tests that do not need Envoy: policy, tool, module, 
 attack: setup wasm ## run the attacks of tests/envoy/attack/RESULTS.md; ATTACKS_MD=write updates that page
 	@$(TEST) $(TESTS) --test envoy attack::
 
-test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed ## test with a real Gateway, browsers and other clients (as root)
+test-gateway: setup wasm namespaces clients $(GATEWAY)/.installed $(GATEWAY)-2026.5.4/.installed ## test with a real Gateway, browsers and other clients (as root)
 	@$(TEST) --package openclaw-trusted-proxy-cli $(TESTS) --bin openclaw-trusted-proxy --test gateway \
 	  --features openclaw-trusted-proxy-cli/gateway,openclaw-trusted-proxy-tests/gateway -- --skip releases::
 

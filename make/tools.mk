@@ -140,6 +140,10 @@ $(GATEWAY)/.installed: tests/gateway/package.json tests/gateway/package-lock.jso
 	$(call install-npm,tests/gateway,$(GATEWAY),the OpenClaw Gateway and its Node,830 MB)
 	@touch $@
 
+$(GATEWAY)-2026.5.4/.installed: tests/gateway/older/package.json tests/gateway/older/package-lock.json
+	$(call install-npm,tests/gateway/older,$(GATEWAY)-2026.5.4,an older OpenClaw Gateway,710 MB)
+	@touch $@
+
 # The packages of other Gateway releases, to run their decision functions. These are all that such a release needs: the
 # functions themselves, and what reads addresses and the manifests of extensions.
 .tools/gateways/%/.installed: tests/gateway/packages.integrity

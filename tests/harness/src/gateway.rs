@@ -73,6 +73,8 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// Folders to remove together with the Gateway's own.
     pub remove: Vec<PathBuf>,
+    /// Another package than the installed one: an older release.
+    pub package: Option<PathBuf>,
 }
 
 /// A running Gateway with a temporary state, ended when dropped. A separate watchdog program ends the Gateway and
@@ -104,6 +106,7 @@ impl Gateway {
     /// If it does not start; the message has its output. If it is not installed; the message says what to do.
     pub fn start(config: &Value, options: &Options) -> Self {
         let (package, node) = installed();
+        let package = options.package.clone().unwrap_or(package);
         let scratch = Scratch::new("gateway");
         let port = free_port();
         let mut file = json!({
@@ -437,6 +440,15 @@ impl Stack {
         Self::start_with(gateway, |gateway| json!({"gateway": gateway, "filter": filter}), |text, _, _| text.to_owned())
     }
 
+    /// Like [`Stack::start`], with the Gateway of another package.
+    ///
+    /// # Panics
+    /// Like [`Stack::start`].
+    pub fn start_package(package: PathBuf, gateway: &Value, filter: &Value) -> Self {
+        let policy = |gateway: &Value| json!({"gateway": gateway, "filter": filter});
+        Self::start_all(Some(package), gateway, policy, |text, _, _| text.to_owned())
+    }
+
     /// Like [`Stack::start`], with a policy built from the Gateway's block, and with changes to Envoy's bootstrap;
     /// both also get the addresses of the relay and of the Gateway.
     ///
@@ -447,9 +459,18 @@ impl Stack {
         policy: impl FnOnce(&Value) -> Value,
         change: impl FnOnce(&str, SocketAddr, SocketAddr) -> String,
     ) -> Self {
+        Self::start_all(None, gateway, policy, change)
+    }
+
+    fn start_all(
+        package: Option<PathBuf>,
+        gateway: &Value,
+        policy: impl FnOnce(&Value) -> Value,
+        change: impl FnOnce(&str, SocketAddr, SocketAddr) -> String,
+    ) -> Self {
         let scratch = Scratch::new("stack");
         let folder = scratch.path().to_owned();
-        let gateway = Gateway::start(gateway, &Options { remove: vec![folder.clone()], ..Options::default() });
+        let gateway = Gateway::start(gateway, &Options { remove: vec![folder.clone()], package, ..Options::default() });
         let relay = Relay::start(gateway.address()).expect("the relay starts");
         let policy = policy(&gateway.config()["gateway"]);
         let example = Example::write(&folder, Ports::default(), &relay.address().to_string(), &policy.to_string())
