@@ -303,6 +303,11 @@ fn made_by_hand() -> Vec<Case> {
             }
         }
     }
+    let same_origin = [("sec-fetch-site", "same-origin"), ("x-openclaw-scopes", "operator.admin")];
+    for headers in [&same_origin[..], &same_origin[..1]] {
+        cases.push(Case { path: "/avatar/main".to_owned(), ..made(&tailscale, headers) });
+        cases.push(Case { path: "/api/users/x/avatar".to_owned(), ..made(&tailscale, headers) });
+    }
     for scopes in ["operator.read", "operator.sessions.read,operator.talk.secrets", ""] {
         cases.push(socket(&none, &[("x-openclaw-scopes", scopes)]));
     }
