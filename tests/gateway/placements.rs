@@ -333,7 +333,21 @@ fn mistakes_look_as_the_document_says() {
         "the Gateway's list for both hops",
     );
 
+    // One block pasted into both, without a change.
+    place.put_policy(&changed(&policy, "/gateway/auth/trustedProxy", file["gateway"]["auth"]["trustedProxy"].clone()));
+    let named = [&good[..], &[NAMED]].concat();
+    expect(
+        place.ask("proxy", &named),
+        refused(401, "trusted_proxy_user_missing"),
+        "the Gateway's header in the policy",
+    );
     place.put_policy(&policy);
+    let same = policy["gateway"]["auth"]["trustedProxy"].clone();
+    reload(&gateway, &changed(&file, "/gateway/auth/trustedProxy", same));
+    let unauthorized = at_the_gateway(401, "unauthorized", AUTH_UNAUTHORIZED);
+    expect(place.ask("proxy", &good), unauthorized, "the proxy's header at the Gateway");
+    reload(&gateway, &file);
+
     let no_client = [("origin", ORIGIN), ("x-forwarded-user", "nick@example.com")];
     expect(place.ask("proxy", &no_client), refused(403, "proxy_attribution_required"), "no client");
     let filter = json!({"trustedProxies": [PROXY], "attribution": "off", "upstreamUserHeader": "x-openclaw-user"});

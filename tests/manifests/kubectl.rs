@@ -113,6 +113,8 @@ fn a_wrong_manifest_makes_kubectl_fail() {
         ("envoy-gateway.md", "  gatewayClassName: eg\n", "", "gatewayClassName"),
         ("envoy-gateway.md", "kind: ClientTrafficPolicy", "kind: ClientPolicy", "ClientPolicy"),
         ("envoy-gateway.md", "namespace: openclaw\n", "namespace: elsewhere\n", "\"elsewhere\" not found"),
+        // A rule in CEL of the CRD, as an API server enforces it.
+        ("istio.md", "    - route:\n", "    - timeout: 0s\n      route:\n", "0s"),
         ("istio.md", "failStrategy: FAIL_RELOAD", "failStrategy: FAIL_SOMETIMES", "FAIL_SOMETIMES"),
         ("istio.md", "pluginConfig:", "plugin_config:", "plugin_config"),
         ("istio.md", "mtls: { mode: STRICT }", "mtls: { mode: STRICT", "converting YAML to JSON"),
