@@ -1,5 +1,5 @@
-//! What Envoy Gateway generates from the manifests in `envoy/envoy-gateway`: filters in its order, disabled globally and
-//! enabled route by route, and the module's configuration as a JSON string. Only addresses, ports, files and the
+//! What Envoy Gateway generates from the manifests in `envoy/envoy-gateway`: filters in its order, disabled globally
+//! and enabled route by route, and the module's configuration as a JSON string. Only addresses, ports, files and the
 //! provider's answers are ours.
 
 use std::fs;
