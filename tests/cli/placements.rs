@@ -79,6 +79,21 @@ fn manifests_without_the_early_removal_are_a_warning() {
             )],
         ),
         (INGRESS, vec![("userHeader: x-openclaw-user", "userHeader: x-forwarded-user")]),
+        (
+            INGRESS,
+            vec![(
+                "context: GATEWAY\n        listener:\n          filterChain:\n            filter: { name: envoy.filters.network.http_connection_manager }\n      patch:\n        operation: MERGE",
+                "context: SIDECAR_OUTBOUND\n      patch:\n        operation: MERGE",
+            )],
+        ),
+        // For another Gateway.
+        (
+            INGRESS,
+            vec![(
+                "  workloadSelector:\n    labels:\n      istio: openclaw-ingress\n  configPatches:\n    - applyTo: NETWORK_FILTER",
+                "  targetRefs: [{ kind: Gateway, name: other }]\n  configPatches:\n    - applyTo: NETWORK_FILTER",
+            )],
+        ),
         (EG, vec![(early, "[x-openclaw-scopes]")]),
         (
             EG,

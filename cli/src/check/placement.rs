@@ -217,13 +217,23 @@ impl Deployment {
         let Some(plugin) = self.documents.get(plugin).map(|document| &document.value) else { return false };
         let namespace = &plugin["metadata"]["namespace"];
         let selected = plugin["spec"]["selector"]["matchLabels"].as_object();
+        let targets = targets(plugin);
         let applies = |filter: &Value| {
             let of = &filter["metadata"]["namespace"];
             let labels = filter["spec"]["workloadSelector"]["labels"].as_object();
+            let named = self::targets(filter);
             (of == namespace || of == ROOT)
+                && (named.is_empty() || targets.iter().any(|target| named.contains(target)))
                 && labels.is_none_or(|labels| {
                     labels.iter().all(|(key, value)| selected.is_some_and(|own| own.get(key) == Some(value)))
                 })
+        };
+        // In a pod, requests come in by its inbound listeners.
+        let is_inbound = list(&plugin["spec"]["match"]).any(|one| one["mode"] == "SERVER");
+        let fits = |context: &Value| match context.as_str() {
+            None | Some("ANY") => true,
+            Some("SIDECAR_OUTBOUND") => false,
+            Some(context) => !is_inbound || context == "SIDECAR_INBOUND",
         };
         let filters = self.documents.iter().map(|document| &document.value);
         let mut patches = filters
@@ -232,6 +242,7 @@ impl Deployment {
         patches.any(|patch| {
             patch["applyTo"] == "NETWORK_FILTER"
                 && patch["patch"]["operation"] == "MERGE"
+                && fits(&patch["match"]["context"])
                 && removes(&patch["patch"]["value"]["typed_config"], header)
         })
     }
@@ -240,11 +251,6 @@ impl Deployment {
     fn envoy_gateway_removes(&self, policy: usize, header: &str) -> bool {
         let Some(policy) = self.documents.get(policy).map(|document| &document.value) else { return false };
         let all = || self.documents.iter().map(|document| &document.value);
-        let targets = |value: &Value| -> Vec<(String, String)> {
-            let (one, many) = (&value["spec"]["targetRef"], &value["spec"]["targetRefs"]);
-            let all = list(many).chain(Some(one).filter(|one| one.is_object()));
-            all.map(|target| (text(&target["kind"]), text(&target["name"]))).collect()
-        };
         // A policy on a route concerns the Gateways that the route names.
         let gateways: BTreeSet<String> = targets(policy)
             .into_iter()
@@ -367,6 +373,13 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
+/// What a policy targets, by kind and name.
+fn targets(value: &Value) -> Vec<(String, String)> {
+    let (one, many) = (&value["spec"]["targetRef"], &value["spec"]["targetRefs"]);
+    let all = list(many).chain(Some(one).filter(|one| one.is_object()));
+    all.map(|target| (text(&target["kind"]), text(&target["name"]))).collect()
+}
+
 fn full_name(document: &Value) -> String {
     let part = |key: &str| document["metadata"][key].as_str();
     match (part("namespace"), part("name")) {
@@ -417,6 +430,7 @@ fn find_managers<'d>(value: &'d Value, file: &str, listener: &str, found: &mut V
             if is_manager && value["http_filters"].is_array() {
                 let mut clusters = BTreeSet::new();
                 find_clusters(&value["route_config"], &mut clusters);
+                find_clusters(&value["rds"], &mut clusters);
                 found.push(Manager { place: format!("{file}: listener {listener}"), value, clusters });
                 return;
             }
@@ -429,10 +443,11 @@ fn find_managers<'d>(value: &'d Value, file: &str, listener: &str, found: &mut V
     }
 }
 
+/// The clusters that routes lead to, and the names of routes that come from elsewhere.
 fn find_clusters<'d>(value: &'d Value, clusters: &mut BTreeSet<&'d str>) {
     match value {
         Value::Object(members) => {
-            clusters.extend(members.get("cluster").and_then(Value::as_str));
+            clusters.extend(["cluster", "route_config_name"].iter().filter_map(|key| members.get(*key)?.as_str()));
             members.values().for_each(|inner| find_clusters(inner, clusters));
         }
         Value::Array(items) => items.iter().for_each(|inner| find_clusters(inner, clusters)),
