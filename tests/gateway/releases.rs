@@ -33,7 +33,7 @@ const SEED: &str = "GATEWAYS_SEED";
 
 /// What the filter refuses or takes away on purpose, and the releases for which it is more than the Gateway does. The
 /// generated cases and those made by hand must show each of them, and nothing else.
-const STRICTER: [(&str, fn(&Gateway) -> bool); 15] = [
+const STRICTER: [(&str, fn(&Gateway) -> bool); 17] = [
     ("a bad entry in the list of proxies is an error", |_| true),
     ("a repeated user header", |_| true),
     ("a repeated origin", |_| true),
@@ -49,6 +49,8 @@ const STRICTER: [(&str, fn(&Gateway) -> bool); 15] = [
     ("an address as host and origin outside of the private ranges", |gateway| gateway.is_since(5, 18)),
     ("an address with octal digits names no client", |gateway| gateway.is_since(8, 1)),
     ("with allowTailscale, any path that is not plain counts as the Control UI's", |gateway| gateway.is_since(9, 2)),
+    ("with allowTailscale, a Control UI that is switched off counts as one", |gateway| gateway.is_since(9, 2)),
+    ("a file of the Control UI outside of its folders, with a foreign origin", |gateway| gateway.is_since(9, 6)),
 ];
 /// The same for origins that the lenient parser of older releases reads as something else.
 const EMPTY_USER: (&str, fn(&Gateway) -> bool) = ("an origin with empty user info", Gateway::has_strict_origins);
@@ -165,6 +167,7 @@ fn with_table(page: &str) -> String {
 fn made(gateway: &Value, headers: &[(&str, &str)]) -> Case {
     let mut made = Case {
         websocket: false,
+        plugin: false,
         peer: "10.0.0.1".to_owned(),
         method: "GET".to_owned(),
         path: "/tools/invoke".to_owned(),

@@ -111,9 +111,15 @@ impl Gateway {
     /// The plugin configuration of a case.
     fn config(&self, case: &Case) -> Value {
         let mut config = json!({"gateway": case.gateway, "filter": {"gatewayVersion": self.release}});
-        if !self.is_since(4, 27) {
-            // It does not start with this key.
-            config["gateway"]["auth"]["trustedProxy"].as_object_mut().unwrap().remove("allowLoopback");
+        // It does not start with a key that came later.
+        for (key, is_known) in [
+            ("allowLoopback", self.is_since(4, 27)),
+            ("deviceAutoApprove", self.is_since(8, 1)),
+            ("cloudflareAccessOidc", self.is_since(9, 6)),
+        ] {
+            if !is_known {
+                config["gateway"]["auth"]["trustedProxy"].as_object_mut().unwrap().remove(key);
+            }
         }
         config
     }
@@ -226,7 +232,7 @@ impl Gateway {
         let mut asked = oracle::question(case.websocket, &case.peer, &case.method, &case.path, headers, &config);
         asked["route"] = json!(self.route(case));
         // For older ones, the filter asks for the origin of every file.
-        asked["files"] = json!(self.is_since(9, 4));
+        asked["files"] = json!(self.is_since(9, 6));
         asked["media"] = json!(case.path.contains("assistant-media"));
         asked
     }

@@ -197,8 +197,8 @@ const R8_1: Rules = Rules {
 };
 const R9_1: Rules = Rules { explains_refusals: true, ..R8_1 };
 const R9_2: Rules = Rules { strict_reads: true, ..R9_1 };
-const R9_4: Rules = Rules { mapped_blocks: MappedBlocks::Whole, public_files: true, ..R9_2 };
-const NEWEST: Rules = Rules { scopes: &SCOPES, cloudflare_key: true, ..R9_4 };
+const R9_4: Rules = Rules { mapped_blocks: MappedBlocks::Whole, ..R9_2 };
+const NEWEST: Rules = Rules { scopes: &SCOPES, public_files: true, cloudflare_key: true, ..R9_4 };
 
 /// The releases that were tried: the first and the last of each range with the same rules.
 const TABLE: [(Release, Release, Rules); 14] = [

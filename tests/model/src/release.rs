@@ -97,7 +97,7 @@ impl Release {
 
     /// Whether the Control UI's files pass with any Origin.
     pub(crate) fn opens_files(&self) -> bool {
-        self.since((9, 4))
+        self.since((9, 6))
     }
 
     /// Whether it has sockets with paths of their own.
