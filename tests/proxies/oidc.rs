@@ -185,6 +185,10 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
         assert_eq!(values(upstream, "x-openclaw-user"), ["nick@example.com"], "{upstream:?}");
         assert_eq!(values(upstream, "x-forwarded-for"), ["198.51.100.7"], "{upstream:?}");
         assert_eq!(values(upstream, "x-openclaw-scopes"), scopes, "{upstream:?}");
+        let cookies = values(upstream, "cookie").concat();
+        for left in ["IdToken", "BearerToken", "OauthHMAC", "eyJ"] {
+            assert!(!cookies.contains(left), "the session ends at the filter: {cookies}");
+        }
     };
     assert_nick(&upstream, &["operator.write"]);
     let mut arrived = vec![(false, upstream)];
