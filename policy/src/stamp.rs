@@ -150,10 +150,11 @@ fn scrub_connection<E>(
     edit(Edit::Set { name: b"connection", value: &kept.join(&b", "[..]) })
 }
 
-/// Whether a copy of Authorization is of the scheme Bearer (RFC 6750, section 2.1), with or without a token.
+/// Whether a copy of Authorization is of the scheme Bearer (RFC 6750, section 2.1), with or without a token. Envoy
+/// joins copies with a comma.
 fn has_bearer(request: &Request<'_>) -> bool {
     const SCHEME: &[u8] = b"bearer";
-    request.headers.copies(b"authorization").any(|value| {
+    request.headers.copies(b"authorization").flat_map(|value| value.split(|&byte| byte == b',')).any(|value| {
         trim(value).split_at_checked(SCHEME.len()).is_some_and(|(scheme, rest)| {
             scheme.eq_ignore_ascii_case(SCHEME) && rest.first().is_none_or(|next| is_blank(*next))
         })

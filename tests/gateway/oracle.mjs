@@ -3,8 +3,9 @@
 //   OPENCLAW_PKG=… OPENCLAW_STATE_DIR=… node oracle.mjs [--older]        JSON lines in and out, in the same order
 //
 // In: {"surface": "http" or "ws", "remoteAddr", "method", "path", "headers": [[name, base64 of the value], …],
-// "config": {"gateway": …}, "route": "api", "plugin", "control-ui-read" or "socket", "files": whether to ask for files}. Out: {"ok", "user", "reason",
-// "scopes"}, and "file" if it is a file that the Control UI serves to everybody, whatever the origin.
+// "config": {"gateway": …}, "route": "api", "plugin", "control-ui-read" or "socket", "files": whether to ask for
+// files}. Out: {"ok", "user", "reason", "scopes"}, and "file" if it is a file that the Control UI serves to
+// everybody, whatever the origin.
 //
 // Node's own HTTP server parses each request, so headers are joined, decoded and trimmed by Node. The functions come
 // from the package; what the handlers around them do is done here, in the same order. A WebSocket represents a client

@@ -253,23 +253,25 @@ fn a_plugin_gets_its_default_where_the_release_does_not_read_the_header() {
 
 #[test]
 fn a_path_is_the_gateways_own_where_the_release_serves_it() {
-    let gateway = json!({"http": {"endpoints": {"responses": {"enabled": true}}}, "controlUi": {"basePath": "/ui"}});
+    let endpoints = json!({"http": {"endpoints": {"responses": {"enabled": true}}}});
+    let mut gateway = endpoints.clone();
+    gateway["controlUi"] = json!({"basePath": "/ui"});
     let paths = [
-        ("/tools/invoke", "2026.4.2"),
-        ("/v1/responses", "2026.4.2"),
-        ("/v1/models/x", "2026.4.2"),
-        ("/sessions/main/kill", "2026.4.2"),
-        ("/__openclaw/control-ui-config.json", "2026.4.2"),
-        ("/ui/__openclaw/control-ui-config.json", "2026.4.2"),
-        ("/control-ui-config.json", "2026.6.11"),
-        ("/ui/control-ui-config.json", "2026.6.11"),
-        ("/__openclaw__/control-ui-config.json", "2026.6.11"),
+        (&gateway, "/tools/invoke", "2026.4.2"),
+        (&gateway, "/v1/responses", "2026.4.2"),
+        (&gateway, "/v1/models/x", "2026.4.2"),
+        (&gateway, "/sessions/main/kill", "2026.4.2"),
+        (&endpoints, "/__openclaw/control-ui-config.json", "2026.4.2"),
+        (&gateway, "/ui/__openclaw/control-ui-config.json", "2026.4.2"),
+        (&endpoints, "/control-ui-config.json", "2026.6.11"),
+        (&gateway, "/ui/control-ui-config.json", "2026.6.11"),
+        (&endpoints, "/__openclaw__/control-ui-config.json", "2026.6.11"),
     ];
     let releases = ["2026.4.2", "2026.4.12", "2026.5.28", "2026.6.1", "2026.6.11", "2026.7.1", "2026.9.6"];
     let at = |release: &str| releases.iter().position(|other| *other == release).unwrap();
-    for (path, since) in paths {
+    for (gateway, path, since) in paths {
         for release in releases {
-            let scopes = judge(&config(release, &gateway, &json!({})), "10.0.0.1", &[(":path", path)]);
+            let scopes = judge(&config(release, gateway, &json!({})), "10.0.0.1", &[(":path", path)]);
             assert_eq!(scopes.starts_with("admin"), at(release) >= at(since), "{release} {path}: {scopes}");
         }
     }
@@ -344,7 +346,8 @@ fn what_a_release_does_not_keep_is_a_finding() {
             vec![older, ("filter.never_matches", Warn)],
         ),
     ] {
-        let config = with_release(release, path, value);
+        let mut config = with_release(release, path, value);
+        config["filter"]["crossSite"] = json!("refuse");
         let found = compile(config.to_string().as_bytes()).unwrap_or_else(|errors| panic!("{errors}")).findings;
         let found: Vec<_> = found.iter().map(|finding| (finding.id, finding.severity)).collect();
         let expected = [&[("gateway.trusted_proxy_auth", Critical)][..], &expected].concat();

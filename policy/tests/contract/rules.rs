@@ -1191,6 +1191,7 @@ fn what_the_login_left_behind_does_not_reach_the_gateway() {
         ("Bearer x", true),
         ("bearer", true),
         (" BEARER\tx", true),
+        ("Basic eDp5,Bearer x", true),
         ("Basic eDp5", false),
         ("Bearerx y", false),
         ("", false),

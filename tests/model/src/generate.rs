@@ -390,7 +390,7 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
             "assertion".into(),
             json!({"metadata": ["envoy.filters.http.jwt_authn", "payload", "email"], "as": usage}),
         );
-        if c.one_in(4) {
+        if c.one_in(2) {
             let claims = c.some(&["email_verified", "staff"], 2);
             let paths: Vec<_> =
                 claims.iter().map(|claim| json!(["envoy.filters.http.jwt_authn", "payload", claim])).collect();

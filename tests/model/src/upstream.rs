@@ -142,9 +142,11 @@ pub(crate) fn headers(
 
 /// Whether a header is Authorization with the scheme Bearer.
 fn is_bearer((name, value): &(String, String)) -> bool {
-    let value = trim(value);
-    let scheme = value.split([' ', '\t', '\u{A0}']).next().unwrap_or_default();
-    name.eq_ignore_ascii_case("authorization") && scheme.eq_ignore_ascii_case("bearer")
+    let is_bearer = |copy: &str| {
+        let copy = trim(copy);
+        copy.split([' ', '\t', '\u{A0}']).next().unwrap_or_default().eq_ignore_ascii_case("bearer")
+    };
+    name.eq_ignore_ascii_case("authorization") && value.split(',').any(is_bearer)
 }
 
 /// Removes the cookies that the configuration names.
