@@ -311,6 +311,11 @@ fn made_by_hand() -> Vec<Case> {
         cases.push(Case { path: "/avatar/main".to_owned(), ..made(&tailscale, headers) });
         cases.push(Case { path: "/api/users/x/avatar".to_owned(), ..made(&tailscale, headers) });
     }
+    let closed = json!({"auth": {"allowTailscale": true}, "controlUi": {"enabled": false}});
+    cases.push(Case { path: "/avatar/main".to_owned(), ..made(&closed, &[]) });
+    for path in ["/assets/index.js", "/fonts/a.woff2", "/x/assets/index.js", "/plugins/x.js", "/v1/x.js"] {
+        cases.push(Case { path: path.to_owned(), ..made(&one, &[("origin", "https://evil.example")]) });
+    }
     for scopes in ["operator.read", "operator.sessions.read,operator.talk.secrets", ""] {
         cases.push(socket(&none, &[("x-openclaw-scopes", scopes)]));
     }
