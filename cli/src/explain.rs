@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use policy::headers::serialize;
 use policy::peer::{Address, socket_address};
-use policy::{IdentitySource, Peer, PeerAddress, Policy, Request};
+use policy::{Identity, IdentitySource, Peer, PeerAddress, Policy, Request};
 
 use crate::input::{self, Input};
 use crate::output::{Failure, Outcome, Output};
@@ -128,12 +128,6 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let (peer_text, peer) = read_peer(&args.peer, &policy);
     let sent = read_request(args)?;
     let mut notes = Vec::new();
-    if peer == Peer::Unknown {
-        notes.push(format!(
-            "--peer {peer_text:?} is not an address as Envoy shows it, such as 10.0.0.1:4711 or [fd00::1]:4711 (here the \
-             port may be left out)"
-        ));
-    }
     let front = (!args.as_seen).then(|| sent::Front::of(&configuration));
     let headers = sent.as_the_filter_sees_it(peer, front.as_ref(), &mut notes);
     let map = serialize(&headers);
@@ -172,6 +166,13 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         notes.push(format!(
             "filter.trustedPeers needs the peer's identity: give {}",
             by.collect::<Vec<_>>().join(", or ")
+        ));
+    }
+    let is_tunnel = matches!(request.identity, Some(Identity::FilterState(_)));
+    if peer == Peer::Unknown && !is_tunnel {
+        notes.push(format!(
+            "--peer {peer_text:?} is not an address as Envoy shows it, such as 10.0.0.1:4711 or [fd00::1]:4711 (here the \
+             port may be left out)"
         ));
     }
     note_what_has_no_effect(args, &policy, &request, &mut notes);
