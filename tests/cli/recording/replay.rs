@@ -537,6 +537,53 @@ fn nothing_is_guessed_where_the_log_lacks_something() {
 }
 
 #[test]
+fn secrets_claims_and_tunnels_are_judged_from_what_is_recorded_of_them() {
+    let folder = harness::envoy::Scratch::new("replay-facts");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let filter = json!({
+        "requiredValues": {"X-Proof": {"sha256": ["4e738ca5563c06cfd0018299933d58db1dd8bf97f6973dc99bf6cdc64b5550bd"]}},
+        "trustedPeers": ["spiffe://a.b/c"], "peerTrust": "certificate", "peerIdentity": [{"filterState": "mesh.peer"}],
+        "assertion": {"metadata": ["login", "email"], "as": "match", "requireTrue": [["login", "verified"]]},
+    });
+    write("policy.json", &config(json!({}), filter).to_string());
+    let recorded = json!({
+        "peer": "envoy://internal_client_address/", "method": "GET", "path": "/x",
+        "headers": {
+            ":authority": "a", "origin": null, "upgrade": null, "x-forwarded-for": "198.51.100.7",
+            "x-forwarded-user": "nick"
+        },
+        "copies": {"x-openclaw-scopes": null, "x-real-ip": null, "x-forwarded-user": "nick"},
+        "present": {"x-proof": "true"},
+        "state": {"mesh.peer": "spiffe://a.b/c"},
+        "metadata": {"login:email": "nick", "login:verified": true},
+    });
+    for (place, value, reason) in [
+        ("/path", json!("/y"), None),
+        ("/present/x-proof", json!("false"), Some("trusted_proxy_header_value_X-Proof")),
+        ("/state/mesh.peer", json!("spiffe://a.b/d"), Some("trusted_proxy_peer_certificate")),
+        ("/state/mesh.peer", json!(null), Some("trusted_proxy_peer_unknown")),
+        ("/metadata/login:verified", json!(false), Some("trusted_proxy_assertion_claim")),
+        ("/metadata/login:verified", json!("true"), Some("trusted_proxy_assertion_claim")),
+        ("/metadata/login:email", json!(6.5), Some("trusted_proxy_assertion_missing")),
+    ] {
+        let mut recorded = recorded.clone();
+        *recorded.pointer_mut(place).unwrap() = value.clone();
+        let line = json!({"recorded": recorded.to_string(), "reason": reason, "status": 200});
+        write("one.jsonl", &line.to_string());
+        let report = tool(folder.path(), &["replay", "policy.json", "one.jsonl", "--json"]).json(0);
+        assert_eq!(report["decisions"][0]["reason"].as_str(), reason, "{place} {value}: {report:#}");
+        assert_eq!(report["loggedOtherwise"]["count"], 0, "{place} {value}: {report:#}");
+    }
+    // What is recorded of the secret is that it was there.
+    let rendered = tool(folder.path(), &["render", "envoy", "policy.json", "--record"]).with(0);
+    assert!(rendered.contains("x-proof'].matches("), "{rendered}");
+    assert!(
+        !rendered.contains("%REQ(X-PROOF)%") && !rendered.contains("%CEL(request.headers['x-proof'])%"),
+        "{rendered}"
+    );
+}
+
+#[test]
 fn lines_are_counted_in_order_across_blocks_and_processors() {
     // Several blocks, with a broken line at a known place in each part, a last line without an end, and a line that is
     // too long.
