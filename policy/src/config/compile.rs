@@ -125,14 +125,14 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     }
     let user_prefix = read_user_prefix(reader, &mut audit, &filter.member("userPrefix"), assertion.as_ref());
     let users = read_users(reader, &mut audit, &trusted_proxy.member("allowUsers"));
-    let origins = read_origins(reader, &mut audit, &release, &gateway.member("controlUi"));
+    // Where the Control UI is not, a plugin can be.
+    let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
+    let origins = read_origins(reader, &mut audit, &release, &gateway.member("controlUi"), has_control_ui);
     let base_path = read_base_path(reader, &mut audit, &gateway.member("controlUi").member("basePath"));
     let scopes = filter.member("scopes");
     let allow_tailscale = reader.bool(&auth.member("allowTailscale")) == Some(true);
     let is_strict = allow_tailscale && release.rules.strict_reads;
     let tailscale_reads = is_strict.then(|| control_ui_reads(base_path.as_deref()));
-    // Where the Control UI is not, a plugin can be.
-    let has_control_ui = reader.bool(&gateway.member("controlUi").member("enabled")).unwrap_or(true);
     let control_ui = base_path.as_deref().filter(|_| has_control_ui);
     let public_files = control_ui.filter(|_| release.rules.public_files).and_then(PublicFiles::below);
     let refuse_cross_site = reader.choice(&filter.member("crossSite"), &keys::CROSS_SITES).unwrap_or(false);
@@ -307,7 +307,13 @@ fn read_users(reader: &mut Reader, audit: &mut Audit, cursor: &Cursor<'_>) -> Us
     Users::Only(users)
 }
 
-fn read_origins(reader: &mut Reader, audit: &mut Audit, release: &Gateway, control_ui: &Cursor<'_>) -> Origins {
+fn read_origins(
+    reader: &mut Reader,
+    audit: &mut Audit,
+    release: &Gateway,
+    control_ui: &Cursor<'_>,
+    has_control_ui: bool,
+) -> Origins {
     reader.object(control_ui);
     let fallback = reader.bool(&control_ui.member("dangerouslyAllowHostHeaderOriginFallback"));
     let mut origins = Origins::new(fallback == Some(true), release.rules.private_origins, release.rules.opaque_origins);
@@ -330,8 +336,6 @@ fn read_origins(reader: &mut Reader, audit: &mut Audit, release: &Gateway, contr
             audit.note_useless(cursor.item(at).path, why);
         }
     }
-    // If it is absent or not a boolean, the Control UI is there.
-    let has_control_ui = !matches!(control_ui.member("enabled").node, Some(Node::Bool(false)));
     audit.note_origins(&origins, has_control_ui);
     origins
 }

@@ -3,6 +3,7 @@
 use super::audit::Audit;
 use super::json::Node;
 use super::keys;
+use super::peers::filter_state_key;
 use super::reader::{Cursor, Reader};
 use crate::policy::{IdentitySource, TrustedPeers};
 
@@ -91,10 +92,7 @@ fn read_source(reader: &mut Reader, audit: &mut Audit, item: &Cursor<'_>, wanted
         Node::Object(_) => {
             reader.known_keys(item, keys::PEER_ADDRESS_NAMES);
             let key = item.member("filterState");
-            // Property paths are separated by NULs.
-            let Some(Node::String(name)) =
-                key.node.filter(|node| matches!(node, Node::String(name) if !name.is_empty() && !name.contains('\0')))
-            else {
+            let Some(name) = filter_state_key(&key) else {
                 reader.error(&key, "does not name a filter state", wanted);
                 return None;
             };
@@ -102,7 +100,7 @@ fn read_source(reader: &mut Reader, audit: &mut Audit, item: &Cursor<'_>, wanted
                 reader.error(&key, format!("{name:?} is what plugins write, during requests"), wanted);
             }
             audit.note_peer_identity(&key.path, name);
-            Some(IdentitySource::FilterState(name.clone()))
+            Some(IdentitySource::FilterState(name.to_owned()))
         }
         node => {
             reader.error(item, format!("is {}", node.kind()), wanted);

@@ -118,12 +118,9 @@ pub(super) fn read_peer_address(reader: &mut Reader, cursor: &Cursor<'_>) -> Pee
         Some(Node::Object(_)) => {
             reader.known_keys(cursor, keys::PEER_ADDRESS_NAMES);
             let key = cursor.member("filterState");
-            match key.node {
-                // Property paths are separated by NULs.
-                Some(Node::String(key)) if !key.is_empty() && !key.contains('\0') => {
-                    PeerAddress::FilterState(key.clone())
-                }
-                _ => {
+            match filter_state_key(&key) {
+                Some(key) => PeerAddress::FilterState(key.to_owned()),
+                None => {
                     reader.error(&key, "does not name a filter state", WANTED);
                     PeerAddress::Connection
                 }
@@ -137,5 +134,13 @@ pub(super) fn read_peer_address(reader: &mut Reader, cursor: &Cursor<'_>) -> Pee
             );
             PeerAddress::Connection
         }
+    }
+}
+
+/// The key of a filter state. Paths of properties are separated by NULs, so it has none.
+pub(super) fn filter_state_key<'n>(cursor: &Cursor<'n>) -> Option<&'n str> {
+    match cursor.node {
+        Some(Node::String(key)) if !key.is_empty() && !key.contains('\0') => Some(key),
+        _ => None,
     }
 }

@@ -65,14 +65,20 @@ pub fn data(stream: u32, bytes: &[u8], end_stream: bool) -> Vec<u8> {
     frame(DATA, if end_stream { END_STREAM } else { 0 }, stream, bytes)
 }
 
-/// A length without Huffman coding (RFC 7541, section 5.1, with a prefix of seven bits).
+/// A length without Huffman coding (RFC 7541, section 5.2).
 fn push_length(block: &mut Vec<u8>, length: usize) {
-    if length < 127 {
-        block.push(length as u8);
+    push_prefixed(block, 0, 7, length);
+}
+
+/// An integer that shares its first byte (RFC 7541, section 5.1).
+pub fn push_prefixed(block: &mut Vec<u8>, first: u8, bits: u8, number: usize) {
+    let most = (1 << bits) - 1;
+    if number < most {
+        block.push(first | number as u8);
         return;
     }
-    block.push(127);
-    let mut rest = length - 127;
+    block.push(first | most as u8);
+    let mut rest = number - most;
     while rest >= 128 {
         block.push((rest % 128) as u8 | 128);
         rest /= 128;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use harness::quic::{Connection, Stream};
 
-use crate::attack::frames::{Fields, huffman_number};
+use crate::attack::frames::{Fields, huffman_number, push_prefixed};
 
 const DATA: u64 = 0;
 const HEADERS: u64 = 1;
@@ -48,22 +48,6 @@ pub fn headers(fields: &Fields) -> Vec<u8> {
 /// One DATA frame.
 pub fn data(bytes: &[u8]) -> Vec<u8> {
     frame(DATA, bytes)
-}
-
-/// An integer that shares its first byte (RFC 7541, section 5.1).
-fn push_prefixed(block: &mut Vec<u8>, first: u8, bits: u8, number: usize) {
-    let most = (1 << bits) - 1;
-    if number < most {
-        block.push(first | number as u8);
-        return;
-    }
-    block.push(first | most as u8);
-    let mut rest = number - most;
-    while rest >= 128 {
-        block.push((rest % 128) as u8 | 128);
-        rest /= 128;
-    }
-    block.push(rest as u8);
 }
 
 /// An answer.
