@@ -78,6 +78,7 @@ mod rule;
 mod rules;
 pub mod scopes;
 mod secrets;
+pub mod sockets;
 mod stamp;
 pub mod text;
 

@@ -15,6 +15,7 @@ use crate::rules::cross_site::ControlUiReads;
 use crate::rules::public_files::PublicFiles;
 use crate::scopes::{Scopes, ScopesHeader};
 use crate::secrets::Secret;
+use crate::sockets::SocketRules;
 
 /// Whether refusals take effect (`filter.mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -176,6 +177,7 @@ pub struct Policy {
     pub(crate) is_discreet: bool,
     pub(crate) websocket_refusal: WebSocketRefusal,
     pub(crate) hide_reasons: bool,
+    pub(crate) sockets: SocketRules,
 }
 
 impl Policy {
@@ -282,6 +284,12 @@ impl Policy {
     #[must_use]
     pub const fn hides_reasons(&self) -> bool {
         self.hide_reasons
+    }
+
+    /// How long open sockets may stay.
+    #[must_use]
+    pub const fn sockets(&self) -> SocketRules {
+        self.sockets
     }
 
     /// The header that the user is read from, in lower case.

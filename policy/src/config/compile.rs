@@ -20,6 +20,7 @@ use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::{Assertion, Policy, UseAssertion, Users, WebSocketRefusal};
 use crate::rules::cross_site::ControlUiReads;
 use crate::rules::public_files::PublicFiles;
+use crate::sockets::SocketRules;
 use crate::text::{latin1, trim_configured, trim_start};
 
 /// The result of a valid configuration.
@@ -205,6 +206,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         remove_bearer,
         websocket_refusal,
         hide_reasons,
+        sockets: SocketRules::default(),
     };
     Some((policy, audit.into_findings()))
 }
