@@ -5,13 +5,15 @@
 //! `envoy.config.core.v3.Metadata`. Its values are of `google.protobuf.Value`, which have types.
 
 /// One value, by its type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Value<'a> {
     /// A string.
     Text(&'a [u8]),
     /// A boolean.
     Bool(bool),
-    /// A number, a list, an object or null.
+    /// A number.
+    Number(f64),
+    /// A list, an object or null.
     Other,
 }
 
@@ -20,6 +22,8 @@ pub(crate) enum Value<'a> {
 const ENTRIES: u64 = 1;
 const KEY: u64 = 1;
 const VALUE: u64 = 2;
+/// `Value.number_value`.
+const NUMBER: u64 = 2;
 /// `Value.string_value`.
 const STRING: u64 = 3;
 /// `Value.bool_value`.
@@ -41,6 +45,7 @@ pub(crate) fn get<'a>(metadata: &'a [u8], path: &[u8]) -> Option<Value<'a>> {
             (_, Some(_)) => return None,
             ((STRING, Content::Bytes(text)), None) => return Some(Value::Text(text)),
             ((BOOL, Content::Number(number)), None) => return Some(Value::Bool(number != 0)),
+            ((NUMBER, Content::Double(bits)), None) => return Some(Value::Number(f64::from_le_bytes(bits))),
             (_, None) => return Some(Value::Other),
         }
     }
@@ -81,8 +86,9 @@ fn last(message: &[u8]) -> Option<(u64, Content<'_>)> {
 enum Content<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Eight or four bytes.
-    Fixed,
+    Double([u8; 8]),
+    /// Four bytes.
+    Single,
 }
 
 /// The fields of a message, each with its number. `None` is a field that cannot be read; it is the last one.
@@ -108,12 +114,12 @@ impl<'a> Fields<'a> {
         let tag = self.varint()?;
         let content = match tag & 7 {
             0 => Content::Number(self.varint()?),
-            1 => self.cut(8).map(|_| Content::Fixed)?,
+            1 => Content::Double(*self.cut(8)?.first_chunk()?),
             2 => {
                 let length = usize::try_from(self.varint()?).ok()?;
                 Content::Bytes(self.cut(length)?)
             }
-            5 => self.cut(4).map(|_| Content::Fixed)?,
+            5 => self.cut(4).map(|_| Content::Single)?,
             _ => return None,
         };
         Some((tag >> 3, content))
@@ -152,7 +158,7 @@ mod tests {
     fn a_value_is_known_by_its_type_and_not_by_its_bytes() {
         for (path, expected) in [
             (&b"rt\0payload\0name"[..], Some(Value::Text(b"nick@ex."))),
-            (b"rt\0payload\0email", Some(Value::Other)),
+            (b"rt\0payload\0email", Some(Value::Number(6.013915486788844e-154))),
             (b"rt\0payload\0ok", Some(Value::Bool(true))),
             (b"rt\0payload\0n", Some(Value::Other)),
             (b"rt\0payload\0list", Some(Value::Other)),

@@ -65,7 +65,7 @@ impl Assertion {
     pub(crate) const PREFIX: &[u8] = b"metadata\0filter_metadata\0";
 
     /// The path in metadata.
-    fn in_metadata(&self) -> &[u8] {
+    pub(crate) fn in_metadata(&self) -> &[u8] {
         self.path.strip_prefix(Self::PREFIX).unwrap_or_default()
     }
 }

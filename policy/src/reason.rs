@@ -67,6 +67,7 @@ const SIGN_IN: &str = "You can reach this service only through its sign-in page.
 const OPERATOR: &str = "This is not your mistake: the service is not fully set up. Tell the operator.";
 const ASK: &str = "You are signed in, but your account is not on the list of people who may use this service. \
     Ask the operator to add it, or sign in with another account.";
+const LATER: &str = "Too many people use this service at the moment. Try again later, or tell the operator.";
 const TYPE_ADDRESS: &str =
     "The page that sent you here is not allowed to use this service. Type its address into the address bar yourself.";
 
@@ -242,6 +243,24 @@ reasons! {
         fix: "have the proxy name the user exactly as the signed assertion does",
         advice: SIGN_IN,
     }
+    /// The verified identity has ended, or does not say when it ends.
+    AssertionExpired {
+        code: "trusted_proxy_assertion_expired",
+        status: 401,
+        rule: None,
+        cause: "`socketsUntil` is `\"assertion\"`, and the `exp` beside the identity has passed, or is not a number",
+        fix: "sign in again; if it happens at once, have the provider issue tokens with `exp`, and compare the clocks",
+        advice: SIGN_IN,
+    }
+    /// There is no room for another open socket.
+    SocketLimit {
+        code: "trusted_proxy_socket_limit",
+        status: 401,
+        rule: None,
+        cause: "the headers of the open sockets of this worker take 40 MiB, or those of this handshake take more than 16 KiB",
+        fix: "find out who opens so many sockets (`user` in the log); close them, or set `socketMaxAge`",
+        advice: LATER,
+    }
     /// The user is not in `allowUsers`.
     UserNotAllowed {
         code: "trusted_proxy_user_not_allowed",
@@ -346,7 +365,7 @@ mod tests {
     fn people_are_told_what_they_can_do_themselves() {
         use Reason::{
             AssertionClaim, AttributionRequired, ConfigMissing, CrossSite, GroupsUnreadable, HeaderValue,
-            MissingHeader, NoRequest, OriginNotAllowed, UserMalformed, UserNotAllowed,
+            MissingHeader, NoRequest, OriginNotAllowed, SocketLimit, UserMalformed, UserNotAllowed,
         };
         for &reason in Reason::ALL {
             let expected = match reason {
@@ -354,6 +373,7 @@ mod tests {
                 OriginNotAllowed | CrossSite => "Type its address into the address bar yourself.",
                 AttributionRequired | MissingHeader | HeaderValue | GroupsUnreadable | UserMalformed | NoRequest
                 | ConfigMissing => "This is not your mistake",
+                SocketLimit => "Try again later",
                 _ => "come back from there",
             };
             assert!(reason.advice().contains(expected), "{reason:?}: {}", reason.advice());

@@ -144,6 +144,17 @@ pub fn fixes(
             }
             fixes
         }
+        Reason::AssertionExpired => vec![
+            "Sign in again: the token has ended.".into(),
+            format!(
+                "If it happens at once, have the provider issue tokens with a numeric exp, compare the clocks, or remove socketsUntil from {}.",
+                place("filter"),
+            ),
+        ],
+        Reason::SocketLimit => vec![
+            "Send fewer or shorter headers with the handshake: at most 16 KiB of them are kept.".into(),
+            format!("If the worker has too many open sockets, close some, or set socketMaxAge in {}.", place("filter")),
+        ],
         Reason::OriginNotAllowed => origin_fixes(configuration, request),
     }
 }

@@ -1,6 +1,16 @@
 //! Open upgrades, WebSockets above all: how long they may stay (contract, section 11).
 
+mod ended;
+mod handshake;
+mod life;
+mod standing;
+
 use std::num::NonZeroU32;
+
+pub use ended::Ended;
+pub use handshake::{Handshake, MOST_BYTES};
+pub use life::{LEEWAY_SECONDS, Life};
+pub use standing::{Reach, Standing};
 
 /// How long an open socket may stay (`filter.openSockets`, `socketMaxAge`, `socketsUntil`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
