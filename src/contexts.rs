@@ -16,8 +16,9 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, RootContext};
 
-use crate::host::{self, Callbacks, Id, TICK_MILLISECONDS};
-use crate::plugin::Plugin;
+use crate::host::{self, Callbacks, Id};
+use crate::plugin::{Plugin, TICK_MILLISECONDS};
+use crate::versions::Version;
 use crate::{log as envoy_log, stream};
 
 /// How long a plugin that has ended may keep its memory, while another one exists in the same VM.
@@ -33,11 +34,10 @@ static CALLBACKS: Callbacks = Callbacks {
     request: add_request,
     request_headers: on_request_headers,
     // This runs first, so that the new policy can use the memory.
-    before_configure: |id| {
-        sweep(id);
-    },
+    before_configure: sweep,
     after_configure,
-    after_tick,
+    // This runs first, so that no plugin that has ended counts as the one in force.
+    before_tick: sweep,
 };
 
 /// Called once per VM.
@@ -47,22 +47,26 @@ pub(crate) fn start() {
     proxy_wasm::set_root_context(|id| {
         let plugin = Rc::<Plugin>::default();
         with(|contexts| contexts.plugins.push((id, Rc::clone(&plugin))));
-        Box::new(Root(plugin))
+        Box::new(Root { id, plugin })
     });
 }
 
 /// A plugin, as the SDK sees it.
-struct Root(Rc<Plugin>);
+struct Root {
+    id: Id,
+    plugin: Rc<Plugin>,
+}
 
 impl Context for Root {}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
-        self.0.configure(size)
+        self.plugin.configure(self.id, size)
     }
 
     fn on_tick(&mut self) {
-        self.0.tick();
+        let needed = self.plugin.tick(self.id, &siblings(&self.plugin));
+        self.plugin.timer.set(if needed == 0 && is_shared() { SWEEP_MILLISECONDS } else { needed });
     }
 }
 
@@ -110,34 +114,42 @@ fn on_request_headers(id: Id) -> bool {
     let plugin = with(|contexts| {
         let at = contexts.waiting.iter().rposition(|(request, _)| *request == id)?;
         let (_, plugin) = contexts.waiting.swap_remove(at);
-        contexts.plugins.iter().find(|(id, _)| *id == plugin).map(|(_, plugin)| Rc::clone(plugin))
+        contexts.plugins.iter().find(|(id, _)| *id == plugin).cloned()
     });
-    stream::on_request_headers(plugin.flatten().as_deref())
+    stream::on_request_headers(id, plugin.flatten())
 }
 
-/// Drops the plugins that the host has ended, on behalf of one that exists. Returns whether others exist.
-fn sweep(on_behalf: Id) -> bool {
+/// Drops the plugins that the host has ended, on behalf of one that exists.
+fn sweep(on_behalf: Id) {
     let others = with(|contexts| contexts.plugins.iter().map(|(id, _)| *id).filter(|id| *id != on_behalf).collect());
     let others: Vec<Id> = others.unwrap_or_default();
     if others.is_empty() {
-        return false;
+        return;
     }
-    let (live, ended): (Vec<Id>, Vec<Id>) = others.into_iter().partition(|id| host::has_context(*id));
+    let ended: Vec<Id> = others.into_iter().filter(|id| !host::has_context(*id)).collect();
     host::act_for(on_behalf);
     ended.into_iter().for_each(end_plugin);
-    !live.is_empty()
 }
 
-/// Runs after a plugin has handled its timer.
-fn after_tick(id: Id) {
-    if sweep(id) {
-        let _ = host::set_tick_period(SWEEP_MILLISECONDS);
-    }
+/// Whether there is more than one plugin.
+fn is_shared() -> bool {
+    with(|contexts| contexts.plugins.len() > 1).unwrap_or_default()
+}
+
+/// The plugins with versions of the same policy as this one, which is one of them.
+fn siblings(plugin: &Plugin) -> Vec<(Id, Version)> {
+    let siblings = with(|contexts| {
+        let all = contexts.plugins.iter().filter(|(_, other)| plugin.is_version_of(other));
+        all.filter_map(|(id, other)| Some((*id, other.version()?))).collect()
+    });
+    siblings.unwrap_or_default()
 }
 
 /// Runs after a plugin was configured. It may replace another one, which ends a little later.
 fn after_configure(id: Id) {
-    if sweep(id) {
-        let _ = host::set_tick_period(TICK_MILLISECONDS);
+    sweep(id);
+    let plugin = with(|contexts| contexts.plugins.iter().find(|(plugin, _)| *plugin == id).cloned()).flatten();
+    if let Some((_, plugin)) = plugin.filter(|_| is_shared()) {
+        plugin.timer.at_least_every(TICK_MILLISECONDS);
     }
 }

@@ -71,6 +71,15 @@ unsafe extern "C" {
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, version: u32) -> u32;
 }
 
 /// Turns a status of the ABI into a result. The status `Ok` is 0.
@@ -175,8 +184,11 @@ pub(crate) fn now() -> Result<u64> {
     Ok(time)
 }
 
-/// The interval at which counts of admitted requests and of refusals left out of the log are reported.
-pub(crate) const TICK_MILLISECONDS: u32 = 1_000;
+/// The time in seconds since 1970. 0 if the host does not provide it.
+pub(crate) fn seconds() -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    now().unwrap_or_default() / SECOND
+}
 
 /// Sets the interval of the timer. 0 stops it.
 pub(crate) fn set_tick_period(milliseconds: u32) -> Result<()> {
@@ -196,6 +208,35 @@ pub(crate) fn has_context(id: Id) -> bool {
 pub(crate) fn act_for(id: Id) {
     // SAFETY: a plain number.
     let _ = unsafe { proxy_set_effective_context(id) };
+}
+
+/// Whether the request that the calls act for has ended already. Envoy keeps it for a moment after that.
+pub(crate) fn has_ended() -> bool {
+    // Envoy knows the duration of a request only when it has ended.
+    property(b"request\0duration").is_ok()
+}
+
+/// Ends the request that the calls act for, with its response, however far these are: Envoy resets the stream.
+pub(crate) fn close_stream() -> Result<()> {
+    /// The ABI's number for a request's stream.
+    const REQUEST: u32 = 0;
+    // SAFETY: a plain number.
+    check(unsafe { proxy_close_stream(REQUEST) })
+}
+
+/// A value that the VMs with one `vm_id` share, and the number of its version. `None` if there is none.
+pub(crate) fn shared(key: &[u8]) -> Option<(Vec<u8>, u32)> {
+    let mut version = 0;
+    // SAFETY: the pointer and length are those of a live slice; the host writes to the three places it is given.
+    let value =
+        receive(|data, size| unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version) });
+    Some((value.ok()?, version))
+}
+
+/// Sets a value that the VMs with one `vm_id` share, if it still has this version. 0 stands for any version.
+pub(crate) fn set_shared(key: &[u8], value: &[u8], version: u32) -> Result<()> {
+    // SAFETY: both pairs of pointer and length are those of live slices.
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version) })
 }
 
 /// Writes a line to Envoy's log.
@@ -229,8 +270,8 @@ pub(crate) struct Callbacks {
     pub(crate) before_configure: fn(id: Id),
     /// A plugin was configured, or kept the configuration that it had.
     pub(crate) after_configure: fn(id: Id),
-    /// A plugin has handled its timer.
-    pub(crate) after_tick: fn(id: Id),
+    /// A plugin is about to handle its timer.
+    pub(crate) before_tick: fn(id: Id),
 }
 
 static CALLBACKS: OnceLock<&'static Callbacks> = OnceLock::new();
@@ -279,11 +320,11 @@ extern "C" fn guard_on_configure(id: Id, size: usize) -> bool {
 // SAFETY: no other symbol has this name.
 #[unsafe(no_mangle)]
 extern "C" fn guard_on_tick(id: Id) {
+    if let Some(callbacks) = CALLBACKS.get() {
+        (callbacks.before_tick)(id);
+    }
     // SAFETY: a plain number; the SDK defines the function with this signature.
     unsafe { proxy_on_tick(id) };
-    if let Some(callbacks) = CALLBACKS.get() {
-        (callbacks.after_tick)(id);
-    }
 }
 
 /// Ends a plugin that the SDK knows.

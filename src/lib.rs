@@ -13,13 +13,18 @@
 #![cfg(all(target_os = "wasi", target_env = "p1"))]
 
 mod contexts;
+mod facts;
+mod gauge;
 mod host;
 mod log;
 mod metrics;
 mod plugin;
+mod sockets;
 mod stream;
+mod timer;
 #[cfg(feature = "trap-for-tests")]
 mod trap;
+mod versions;
 
 #[allow(missing_docs, reason = "the macro makes a public function")]
 mod entry {

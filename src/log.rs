@@ -1,11 +1,13 @@
-//! Log lines: one for each refusal, but only a few per second and reason. The rest are counted.
+//! Log lines: one for each refusal and each closed socket, but only a few per second and reason. The rest are counted.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
+use std::fmt;
 
 use policy::Reason;
+use policy::sockets::Ended;
 
-use crate::host::{self, LogLevel, TICK_MILLISECONDS};
+use crate::host::{self, LogLevel};
 
 /// The most lines per reason and second.
 const LINES: u32 = 5;
@@ -41,7 +43,38 @@ pub(crate) fn install() {
     }
 }
 
-/// The lines of one reason in the current second.
+/// What a line is about. Each has a limit of its own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event<'e> {
+    Refusal(Reason),
+    Closing(Ended<'e>),
+}
+
+impl Event<'_> {
+    const COUNT: usize = Reason::ALL.len().saturating_add(Ended::COUNT);
+
+    fn all() -> impl Iterator<Item = Self> {
+        Reason::ALL.iter().map(|&reason| Self::Refusal(reason)).chain(Ended::all().map(Self::Closing))
+    }
+
+    const fn index(&self) -> usize {
+        match self {
+            Self::Refusal(reason) => *reason as usize,
+            Self::Closing(ended) => Reason::ALL.len().saturating_add(ended.index()),
+        }
+    }
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refusal(reason) => write!(f, "refused reason={}", reason.code()),
+            Self::Closing(ended) => write!(f, "closed a socket reason={}", ended.code()),
+        }
+    }
+}
+
+/// The lines of one event in the current second.
 #[derive(Debug, Default, Clone, Copy)]
 struct Window {
     started: u64,
@@ -49,48 +82,52 @@ struct Window {
     left_out: u64,
 }
 
-/// Keeps refusals from flooding the log.
-#[derive(Debug, Default)]
+/// Keeps refusals and closed sockets from flooding the log.
+#[derive(Debug)]
 pub(crate) struct Limits {
-    /// One for each reason.
-    windows: RefCell<[Window; Reason::ALL.len()]>,
+    /// One for each event.
+    windows: RefCell<[Window; Event::COUNT]>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { windows: RefCell::new([Window::default(); Event::COUNT]) }
+    }
 }
 
 impl Limits {
-    /// Logs one refusal, or counts it as left out.
-    pub(crate) fn refusal(&self, reason: Reason, line: impl std::fmt::Display) {
+    /// Logs one event, or counts it as left out. Returns whether the timer has to report that.
+    pub(crate) fn warn(&self, event: Event<'_>, line: impl fmt::Display) -> bool {
         let now = host::now().unwrap_or_default();
-        let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
-        let idle = windows.iter().all(|window| window.left_out == 0);
-        let Some(window) = windows.get_mut(reason as usize) else { return };
+        let Ok(mut windows) = self.windows.try_borrow_mut() else { return false };
+        let Some(window) = windows.get_mut(event.index()) else { return false };
         // If the clock was set back, a new window starts too.
         if now.checked_sub(window.started).is_none_or(|age| age >= SECOND) {
-            report(reason, window);
+            report(event, window);
             *window = Window { started: now, ..Window::default() };
         }
         if window.lines < LINES {
             window.lines = window.lines.saturating_add(1);
             log::warn!("{line}");
+            false
         } else {
             window.left_out = window.left_out.saturating_add(1);
-            if idle {
-                let _ = host::set_tick_period(TICK_MILLISECONDS);
-            }
+            true
         }
     }
 
-    /// Logs how many refusals were left out.
+    /// Logs how many were left out.
     pub(crate) fn tick(&self) {
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
-        for (reason, window) in Reason::ALL.iter().zip(windows.iter_mut()) {
-            report(*reason, window);
+        for (event, window) in Event::all().zip(windows.iter_mut()) {
+            report(event, window);
         }
     }
 }
 
-fn report(reason: Reason, window: &mut Window) {
+fn report(event: Event<'_>, window: &mut Window) {
     if window.left_out > 0 {
-        log::warn!("refused reason={} {} more like this, not logged one by one", reason.code(), window.left_out);
+        log::warn!("{event} {} more like this, not logged one by one", window.left_out);
         window.left_out = 0;
     }
 }

@@ -1,13 +1,15 @@
-//! Counters of decisions, and gauges for the policy in force (contract, section 7).
+//! Counters of decisions and of closed sockets, and gauges for the policy in force (contract, section 7).
 //!
 //! Envoy extracts labels from a metric's name: see `stats_config.stats_tags` in the configurations in `envoy/`.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
 
+use policy::sockets::Ended;
 use policy::{Mode, Reason};
 
-use crate::host::{self, MetricKind, TICK_MILLISECONDS};
+use crate::gauge;
+use crate::host::{self, MetricKind};
 
 const PREFIX: &str = "openclaw_trusted_proxy";
 
@@ -33,6 +35,11 @@ pub(crate) struct Metrics {
     delegated: ByReason,
     refused: ByReason,
     would_refuse: ByReason,
+    /// The sockets that were closed, by [`Ended::index`].
+    closed: Vec<Option<u32>>,
+    /// The sockets that would be closed if the policy were enforced.
+    would_close: Vec<Option<u32>>,
+    open_sockets: Option<u32>,
 }
 
 /// One id for each reason.
@@ -52,7 +59,21 @@ impl Metrics {
                 *id = host::define_metric(MetricKind::Counter, &name(outcome)).ok();
             }
         }
+        let endings = |result| {
+            let name = |ended: Ended<'_>| format!("{PREFIX}.sockets.result={result}.reason={}", ended.code());
+            Ended::all().map(|ended| host::define_metric(MetricKind::Counter, &name(ended)).ok()).collect()
+        };
+        (metrics.closed, metrics.would_close) = (endings("closed"), endings("would_close"));
+        metrics.open_sockets = gauge::define();
         metrics
+    }
+
+    /// Counts a socket that is closed, or would be.
+    pub(crate) fn count_closing(&self, ended: &Ended<'_>, mode: Mode) {
+        let counters = if mode == Mode::Enforce { &self.closed } else { &self.would_close };
+        if let Some(id) = counters.get(ended.index()).copied().flatten() {
+            let _ = host::increment_metric(id, 1);
+        }
     }
 
     fn id(&mut self, outcome: Outcome) -> Option<&mut Option<u32>> {
@@ -65,10 +86,13 @@ impl Metrics {
         }
     }
 
-    /// Counts one decision.
-    pub(crate) fn count(&self, outcome: Outcome) {
+    /// Counts one decision. Returns whether the timer has to report it.
+    pub(crate) fn count(&self, outcome: Outcome) -> bool {
         let id = match outcome {
-            Outcome::Admitted => return self.count_admitted(),
+            Outcome::Admitted => {
+                let since = self.admitted_since.replace(self.admitted_since.get().saturating_add(1));
+                return since == 0;
+            }
             Outcome::Anonymous => self.anonymous,
             Outcome::Delegated(reason) => self.delegated.get(reason as usize).copied().flatten(),
             Outcome::Refused(reason) => self.refused.get(reason as usize).copied().flatten(),
@@ -77,20 +101,21 @@ impl Metrics {
         if let Some(id) = id {
             let _ = host::increment_metric(id, 1);
         }
-    }
-
-    fn count_admitted(&self) {
-        let since = self.admitted_since.replace(self.admitted_since.get().saturating_add(1));
-        if since == 0 && host::set_tick_period(TICK_MILLISECONDS).is_err() {
-            self.tick();
-        }
+        false
     }
 
     /// Reports the admitted requests that are not reported yet.
-    pub(crate) fn tick(&self) {
+    pub(crate) fn report_admitted(&self) {
         let since = self.admitted_since.take();
         if let Some(id) = self.admitted.filter(|_| since > 0) {
             let _ = host::increment_metric(id, since);
+        }
+    }
+
+    /// Shows the number of open sockets.
+    pub(crate) fn show_open_sockets(&self, now: u64) {
+        if let Some(id) = self.open_sockets {
+            gauge::update(id, now);
         }
     }
 }
@@ -98,7 +123,7 @@ impl Metrics {
 /// A plugin that ends reports the rest of its requests.
 impl Drop for Metrics {
     fn drop(&mut self) {
-        self.tick();
+        self.report_admitted();
     }
 }
 

@@ -2,23 +2,26 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::rc::Rc;
 
 use policy::answer::reply::{Reply, websocket_key};
 use policy::answer::report;
 use policy::headers::serialize;
-use policy::peer::socket_address;
-use policy::{Admission, Edit, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Reason, Refusal, Request};
+use policy::sockets::{Handshake, Life};
+use policy::{Admission, Edit, Kind, Mode, Policy, Reason, Refusal, Request};
 
-use crate::host::{self, HostError};
+use crate::facts::Facts;
+use crate::host::{self, HostError, Id};
 use crate::metrics::Outcome;
 use crate::plugin::Plugin;
 
 /// Decides the request whose headers have arrived. Returns whether it continues. A request without a plugin is refused.
-pub(crate) fn on_request_headers(plugin: Option<&Plugin>) -> bool {
+pub(crate) fn on_request_headers(id: Id, plugin: Option<(Id, Rc<Plugin>)>) -> bool {
     #[cfg(feature = "trap-for-tests")]
     crate::trap::if_asked();
-    let stream = Stream { plugin };
-    let done = match plugin.and_then(Plugin::policy) {
+    let plugin = plugin.as_ref().map(|(id, plugin)| (*id, &**plugin));
+    let stream = Stream { id, plugin };
+    let done = match plugin.and_then(|(id, plugin)| plugin.policy_for_request(id)) {
         Some(policy) => stream.handle(&policy),
         None => stream.refuse_blindly(Reason::ConfigMissing, true),
     };
@@ -28,51 +31,56 @@ pub(crate) fn on_request_headers(plugin: Option<&Plugin>) -> bool {
 
 /// One request.
 struct Stream<'p> {
-    plugin: Option<&'p Plugin>,
+    id: Id,
+    plugin: Option<(Id, &'p Plugin)>,
 }
 
 impl Stream<'_> {
     fn count(&self, outcome: Outcome) {
-        if let Some(plugin) = self.plugin {
+        if let Some((_, plugin)) = self.plugin {
             plugin.count(outcome);
         }
     }
 
     fn log(&self, reason: Reason, line: impl std::fmt::Display) {
-        if let Some(plugin) = self.plugin {
-            plugin.log.refusal(reason, line);
+        if let Some((_, plugin)) = self.plugin {
+            plugin.log(reason, line);
         }
     }
 
     /// Decides the request. Returns whether it continues. An error means that a necessary call to the host failed.
     fn handle(&self, policy: &Policy) -> Result<bool, HostError> {
-        let peer_text = read_peer(policy.peer_address()).unwrap_or_default();
-        let peer = match policy.peer_address() {
-            PeerAddress::Connection => Peer::from_connection(&peer_text),
-            PeerAddress::FilterState(_) => Peer::from_filter_state(&peer_text),
-        };
+        let facts = Facts::read(policy);
         let map = host::request_headers().unwrap_or_default();
-        let mut request = Request::from(peer);
+        let mut request = facts.request(policy);
         if policy.read_into(&mut request, &map).is_err() {
             return match policy.mode() {
                 Mode::Enforce => self.refuse_blindly(Reason::NoRequest, policy.hides_reasons()),
                 Mode::Report => Ok(self.report(Reason::NoRequest.into(), None)),
             };
         }
-        if policy.needs_destination() {
-            request.destination = host::property(b"destination\0address").ok().as_deref().and_then(socket_address);
+        facts.add_to(policy, &mut request);
+        let decision = policy.decide(&request);
+        if request.is_upgrade() {
+            self.act_on_upgrade(policy, &request, &facts.peer, decision)
+        } else {
+            self.act_on(policy, &request, &facts.peer, &decision)
         }
-        let assertion = policy.assertion_path().map(|path| host::property(path).ok());
-        if let Some(value) = &assertion {
-            (request.assertion, request.claims_are_true) =
-                policy.verified(value.as_deref(), || host::property(b"metadata").ok());
-        }
-        let identity = policy.identity_sources().iter().find_map(|source| Some((source, read_identity(source)?)));
-        request.identity = identity.as_ref().map(|(source, value)| source.of(value));
-        let line = |refusal| report::Line { refusal, request: &request, peer: &peer_text };
-        match (policy.decide(&request), policy.mode()) {
+    }
+
+    /// Does what was decided. Returns whether the request continues.
+    #[inline]
+    fn act_on(
+        &self,
+        policy: &Policy,
+        request: &Request<'_>,
+        peer: &[u8],
+        decision: &Result<Admission<'_>, Refusal<'_>>,
+    ) -> Result<bool, HostError> {
+        let line = |refusal| report::Line { refusal, request, peer };
+        match (decision, policy.mode()) {
             (Ok(admission), mode) => {
-                if mode == Mode::Enforce && stamp(policy, &admission, &request).is_err() {
+                if mode == Mode::Enforce && stamp(policy, admission, request).is_err() {
                     // Some headers may be changed already, so the request must not continue.
                     return self.refuse(policy, line(&Reason::NoRequest.into()));
                 }
@@ -83,9 +91,42 @@ impl Stream<'_> {
                 });
                 Ok(true)
             }
-            (Err(refusal), Mode::Enforce) => self.refuse(policy, line(&refusal)),
-            (Err(refusal), Mode::Report) => Ok(self.report(refusal, Some(line(&refusal)))),
+            (Err(refusal), Mode::Enforce) => self.refuse(policy, line(refusal)),
+            (Err(refusal), Mode::Report) => Ok(self.report(*refusal, Some(line(refusal)))),
         }
+    }
+
+    /// The same for an upgrade, whose socket is watched from then on.
+    #[cold]
+    fn act_on_upgrade<'a>(
+        &self,
+        policy: &Policy,
+        request: &Request<'a>,
+        peer: &[u8],
+        mut decision: Result<Admission<'a>, Refusal<'a>>,
+    ) -> Result<bool, HostError> {
+        let may_pass = decision.is_ok() || policy.mode() == Mode::Report;
+        let Some((id, plugin)) = self.plugin.filter(|_| may_pass) else {
+            return self.act_on(policy, request, peer, &decision);
+        };
+        let mut life = Life { opened: host::seconds(), expires: None };
+        if let Ok(admission) = &decision
+            && policy.needs_expiry(admission)
+        {
+            life.expires = host::property(b"metadata").ok().and_then(|metadata| policy.expiry(&metadata));
+            if let Err(refusal) = policy.check_expiry(admission, life.expires, life.opened) {
+                decision = Err(refusal);
+            }
+        }
+        let handshake = Handshake::keep(policy, &request.headers).filter(|handshake| plugin.has_room(handshake));
+        if let (None, Ok(admission)) = (&handshake, &decision) {
+            decision = Err(Refusal { user: admission.user(), ..Reason::SocketLimit.into() });
+        }
+        let goes_on = self.act_on(policy, request, peer, &decision)?;
+        if goes_on {
+            plugin.watch(id, self.id, handshake, policy.standing(request, &decision), life);
+        }
+        Ok(goes_on)
     }
 
     /// Reports to the operator that this request would be refused, and lets it pass unchanged.
@@ -130,29 +171,6 @@ impl Stream<'_> {
             let _ = host::set_property(b"openclaw_trusted_proxy.user", user.as_bytes());
         }
     }
-}
-
-/// The peer's identity, if this source has one. A certificate without a URI SAN has an empty one.
-fn read_identity(source: &IdentitySource) -> Option<Vec<u8>> {
-    const TRUE: &[u8] = &[1];
-    match source {
-        IdentitySource::Certificate => {
-            let is_mutual = host::property(b"connection\0mtls").is_ok_and(|mutual| mutual == TRUE);
-            is_mutual.then(|| host::property(b"connection\0uri_san_peer_certificate").unwrap_or_default())
-        }
-        IdentitySource::FilterState(key) => filter_state(key).ok(),
-    }
-}
-
-fn read_peer(address: &PeerAddress) -> Result<Vec<u8>, HostError> {
-    match address {
-        PeerAddress::Connection => host::property(b"source\0address"),
-        PeerAddress::FilterState(key) => filter_state(key),
-    }
-}
-
-fn filter_state(key: &str) -> Result<Vec<u8>, HostError> {
-    host::property(&[b"filter_state\0", key.as_bytes()].concat())
 }
 
 /// Whether the request is HTTP/1.1. Only then can a WebSocket's frames follow a local response: over HTTP/2 and HTTP/3,

@@ -29,6 +29,15 @@ impl<'a> Admission<'a> {
         self.kind
     }
 
+    /// The user, if the request passes with one.
+    #[must_use]
+    pub const fn user(&self) -> Option<&'a [u8]> {
+        match self.kind {
+            Kind::Identified(user) => Some(user),
+            Kind::Anonymous | Kind::Delegated(_) => None,
+        }
+    }
+
     /// The scopes that are stamped. If `None`, the header is not stamped.
     #[must_use]
     pub const fn scopes(&self) -> Option<Scopes> {

@@ -1,6 +1,6 @@
 //! The header changes of a request that passes (contract, section 5).
 
-use crate::admission::{Admission, Kind};
+use crate::admission::Admission;
 use crate::byte_map::ByteMap;
 use crate::names::{Class, SCOPES_HEADER};
 use crate::policy::Policy;
@@ -36,10 +36,7 @@ impl Admission<'_> {
         request: &Request<'_>,
         mut edit: impl FnMut(Edit<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let user = match self.kind {
-            Kind::Identified(user) => Some(user),
-            Kind::Anonymous | Kind::Delegated(_) => None,
-        };
+        let user = self.user();
         let own;
         let scopes = match self.scopes {
             None => None,

@@ -8,6 +8,7 @@ mod istio;
 mod login;
 mod operators;
 mod soak;
+mod sockets;
 mod spiffe;
 mod trap;
 mod tunnel;

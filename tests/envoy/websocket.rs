@@ -256,28 +256,41 @@ fn over_http_2_refusals_are_401_and_admitted_websockets_get_a_key() {
 }
 
 /// The configuration in `envoy/`, with settings for the filter, in front of an echo server.
-struct Place {
-    envoy: Envoy,
-    echo: Echo,
+pub(crate) struct Place {
+    pub(crate) envoy: Envoy,
+    pub(crate) echo: Echo,
+    pub(crate) example: Example,
     certificate: Vec<u8>,
+}
+
+/// The policy in `envoy/`, with settings for the filter.
+pub(crate) fn policy_with(filter: Value) -> Value {
+    let policy = std::fs::read_to_string(envoy::root().join("envoy/policy.json")).unwrap();
+    let mut policy: Value = serde_json::from_str(&policy).unwrap();
+    policy["filter"] = filter;
+    policy
 }
 
 impl Place {
     fn new(filter: Value) -> Self {
-        let policy = std::fs::read_to_string(envoy::root().join("envoy/policy.json")).unwrap();
-        let mut policy: Value = serde_json::from_str(&policy).unwrap();
-        policy["filter"] = filter;
+        Self::with(&policy_with(filter), str::to_owned)
+    }
+
+    /// With this policy, and a changed bootstrap.
+    pub(crate) fn with(policy: &Value, change: impl FnOnce(&str) -> String) -> Self {
         let echo = Echo::start().unwrap();
         let scratch = Scratch::new("websocket");
         let example =
             Example::write(scratch.path(), Ports::default(), &echo.address().to_string(), &policy.to_string())
                 .unwrap_or_else(|problem| panic!("{problem}"));
         let certificate = std::fs::read(example.certificate()).unwrap();
-        let envoy = Envoy::run(scratch, &example.bootstrap());
-        Self { envoy, echo, certificate }
+        let bootstrap = example.bootstrap();
+        std::fs::write(&bootstrap, change(&std::fs::read_to_string(&bootstrap).unwrap())).unwrap();
+        let envoy = Envoy::run(scratch, &bootstrap);
+        Self { envoy, echo, example, certificate }
     }
 
-    fn open(&self, headers: &[(&str, &str)]) -> WebSocket<std::net::TcpStream> {
+    pub(crate) fn open(&self, headers: &[(&str, &str)]) -> WebSocket<std::net::TcpStream> {
         open(wire::open(self.envoy.address("http")).unwrap(), headers)
     }
 

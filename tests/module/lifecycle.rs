@@ -184,6 +184,7 @@ fn memory_does_not_grow_with_requests_nor_with_configurations() {
                 host.send(request);
             }
             if round % 10 == 0 {
+                host.tick();
                 assert!(host.configure(good.as_bytes()));
                 assert!(!host.configure(b"{\"filter\": {}}"));
             }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use crate::policy::Mode;
 use crate::reason::Refusal;
 use crate::request::Request;
+use crate::sockets::{Ended, Standing};
 use crate::text::{Escaped, SHOWN};
 
 const fn shown(bytes: &[u8]) -> Escaped<'_> {
@@ -33,6 +35,35 @@ impl fmt::Display for Line<'_> {
         let (peer, method, path) = (shown(peer), shown(request.method()), shown(request.path()));
         write!(f, "refused reason={refusal} peer={peer} method={method} path={path}")?;
         user(refusal).map_or(Ok(()), |user| write!(f, " user=\"{user}\""))
+    }
+}
+
+/// The log line of an open socket that is closed.
+#[derive(Debug, Clone, Copy)]
+pub struct Socket<'a> {
+    /// Why.
+    pub ended: &'a Ended<'a>,
+    /// In report mode, it would be closed.
+    pub mode: Mode,
+    /// What it was let through with.
+    pub standing: &'a Standing,
+    /// The path of its handshake, without the query.
+    pub path: &'a [u8],
+    /// The peer as the host shows it.
+    pub peer: &'a [u8],
+    /// How long it was open, in seconds.
+    pub age: u64,
+}
+
+impl fmt::Display for Socket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ended, mode, standing, path, peer, age } = self;
+        let verb = if *mode == Mode::Enforce { "closed" } else { "would close" };
+        write!(f, "{verb} a socket reason={ended} peer={} path={} age={age}s", shown(peer), shown(path))?;
+        match standing {
+            Standing::Known { user: Some(user), .. } => write!(f, " user=\"{}\"", shown(user)),
+            _ => Ok(()),
+        }
     }
 }
 

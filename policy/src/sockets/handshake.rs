@@ -43,6 +43,12 @@ impl Handshake {
         &self.0
     }
 
+    /// The path without its query; empty if there is none.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        Headers::parse(&self.0).ok().and_then(|headers| headers.copies(b":path").next()).unwrap_or_default()
+    }
+
     /// Whether this policy reads a value that was not kept.
     pub(super) fn lacks(&self, policy: &Policy) -> bool {
         Headers::parse(&self.0)

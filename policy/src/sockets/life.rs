@@ -2,7 +2,7 @@
 
 use super::SocketRules;
 use super::ended::Ended;
-use crate::admission::{Admission, Kind};
+use crate::admission::Admission;
 use crate::metadata::{self, Value};
 use crate::policy::Policy;
 use crate::reason::{Reason, Refusal};
@@ -44,7 +44,7 @@ impl Policy {
     /// Whether a socket that passes as this needs the end of its assertion.
     #[must_use]
     pub fn needs_expiry(&self, admission: &Admission<'_>) -> bool {
-        self.sockets.until_assertion && matches!(admission.kind(), Kind::Identified(_))
+        self.sockets.until_assertion && admission.user().is_some()
     }
 
     /// The `exp` of the assertion: the number beside the identity, in whole seconds since 1970. `metadata` is the
@@ -64,13 +64,18 @@ impl Policy {
         }
     }
 
-    /// Whether the assertion of a new socket of a user still counts.
+    /// Whether the assertion of a new socket still counts.
     ///
     /// # Errors
-    /// The refusal, if it has ended, or has no readable end.
-    pub fn check_expiry<'a>(&self, user: &'a [u8], expires: Option<u64>, now: u64) -> Result<(), Refusal<'a>> {
-        if has_expired(expires, now) {
-            return Err(Refusal { user: Some(user), ..Reason::AssertionExpired.into() });
+    /// The refusal, if a user's assertion has ended, or has no readable end.
+    pub fn check_expiry<'a>(
+        &self,
+        admission: &Admission<'a>,
+        expires: Option<u64>,
+        now: u64,
+    ) -> Result<(), Refusal<'a>> {
+        if self.needs_expiry(admission) && has_expired(expires, now) {
+            return Err(Refusal { user: admission.user(), ..Reason::AssertionExpired.into() });
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::ended::Ended;
 use super::handshake::Handshake;
-use crate::admission::{Admission, Kind};
+use crate::admission::Admission;
 use crate::policy::{Mode, Policy};
 use crate::reason::Refusal;
 use crate::request::Request;
@@ -59,10 +59,7 @@ impl Policy {
     }
 
     fn enforced(&self, request: &Request<'_>, admission: &Admission<'_>) -> Standing {
-        let user = match admission.kind() {
-            Kind::Identified(user) => Some(user.into()),
-            Kind::Anonymous | Kind::Delegated(_) => None,
-        };
+        let user = admission.user().map(Into::into);
         // On the Gateway's own sockets, and where a device's token grants scopes, the header is a cap: without it there
         // is none. On a user's socket of a plugin, the Gateway grants the plugins' default without it.
         let is_granted = user.is_some() && !self.is_own_socket(request);

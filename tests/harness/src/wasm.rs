@@ -171,6 +171,16 @@ impl Host {
         id
     }
 
+    /// Gives a root context the name of its plugin.
+    pub fn name_root(&mut self, root: u32, name: &str) {
+        self.state().names.insert(root, name.to_owned());
+    }
+
+    /// Shares data with another VM from now on, as VMs with one `vm_id` do.
+    pub fn share_with(&mut self, other: &Self) {
+        self.state().shared = std::sync::Arc::clone(&other.store.data().shared);
+    }
+
     /// Configures the first root context; false means that it was refused.
     pub fn configure(&mut self, config: &[u8]) -> bool {
         self.configure_root(ROOT, config)
@@ -273,6 +283,16 @@ impl Host {
         }
     }
 
+    /// Gives an open stream another value of a property.
+    pub fn set_property(&mut self, id: u32, path: &[&str], value: impl Into<Vec<u8>>) {
+        self.stream(id).request.properties.insert(path.join("\0").into_bytes(), value.into());
+    }
+
+    /// Whether the module has closed an open stream.
+    pub fn is_closed(&mut self, id: u32) -> bool {
+        self.stream(id).closed
+    }
+
     /// Ends a stream that never got its headers.
     pub fn abandon(&mut self, id: u32) {
         self.remove_context(id);
@@ -288,6 +308,7 @@ impl Host {
         let id = self.next_context;
         self.next_context += 1;
         self.state().contexts.insert(id);
+        self.state().roots.insert(id, if parent == 0 { id } else { parent });
         self.enter::<_, ()>(id, "proxy_on_context_create", (id, parent));
         id
     }
@@ -365,6 +386,11 @@ impl Host {
     /// The period of the timer that the plugin requested; zero means no timer.
     pub fn tick_period(&self) -> Duration {
         Duration::from_millis(self.store.data().tick_period.into())
+    }
+
+    /// The period of the timer of a root context; zero means no timer.
+    pub fn tick_period_of(&self, root: u32) -> Duration {
+        Duration::from_millis(self.store.data().tick_periods.get(&root).copied().unwrap_or_default().into())
     }
 
     /// The size of the module's linear memory.

@@ -95,6 +95,7 @@ pub(super) fn define(linker: &mut Linker<State>) -> Result<()> {
     replies_and_buffers(linker)?;
     logs_and_time(linker)?;
     metrics(linker)?;
+    shared_data(linker)?;
     wasi(linker)
 }
 
@@ -192,8 +193,7 @@ fn properties(linker: &mut Linker<State>) -> Result<()> {
             let path = read(&mut caller, path, path_size)?;
             call(&mut caller, "proxy_get_property", vec![Arg::Bytes(path.clone())], |caller| {
                 let path = path.strip_suffix(b"\0").unwrap_or(&path);
-                let value = caller.data_mut().stream().and_then(|stream| stream.request.properties.get(path)).cloned();
-                match value {
+                match caller.data_mut().property(path) {
                     Some(value) => hand_over(caller, &value, pointer_at, size_at),
                     None => Ok(Status::NotFound),
                 }
@@ -266,6 +266,17 @@ fn replies_and_buffers(linker: &mut Linker<State>) -> Result<()> {
             })
         },
     )?;
+    linker.func_wrap("env", "proxy_close_stream", |mut caller: Ctx<'_>, kind: u32| {
+        call(&mut caller, "proxy_close_stream", vec![number(kind)], |caller| {
+            let Some(stream) = caller.data_mut().stream().filter(|_| kind == 0) else { return Ok(Status::BadArgument) };
+            // Envoy would destroy it twice.
+            if stream.closed || stream.request.properties.contains_key(&b"request\0duration"[..]) {
+                bail!("closes a stream that has ended");
+            }
+            stream.closed = true;
+            Ok(Status::Ok)
+        })
+    })?;
     linker.func_wrap(
         "env",
         "proxy_get_buffer_bytes",
@@ -310,7 +321,9 @@ fn logs_and_time(linker: &mut Linker<State>) -> Result<()> {
     })?;
     linker.func_wrap("env", "proxy_set_tick_period_milliseconds", |mut caller: Ctx<'_>, period: u32| {
         call(&mut caller, "proxy_set_tick_period_milliseconds", vec![number(period)], |caller| {
-            caller.data_mut().tick_period = period;
+            let state = caller.data_mut();
+            state.tick_period = period;
+            state.tick_periods.insert(state.root(), period);
             Ok(Status::Ok)
         })
     })?;
@@ -359,6 +372,41 @@ fn metrics(linker: &mut Linker<State>) -> Result<()> {
             })
         })
     })?;
+    Ok(())
+}
+
+fn shared_data(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap(
+        "env",
+        "proxy_get_shared_data",
+        |mut caller: Ctx<'_>, key: u32, key_size: u32, pointer_at: u32, size_at: u32, version_at: u32| {
+            let key = read(&mut caller, key, key_size)?;
+            call(&mut caller, "proxy_get_shared_data", vec![Arg::Bytes(key.clone())], |caller| {
+                let found = caller.data().shared.lock().unwrap().get(&key).cloned();
+                let Some((value, version)) = found else { return Ok(Status::NotFound) };
+                write(caller, version_at, &version.to_le_bytes())?;
+                hand_over(caller, &value, pointer_at, size_at)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_set_shared_data",
+        |mut caller: Ctx<'_>, key: u32, key_size: u32, value: u32, size: u32, version: u32| {
+            let key = read(&mut caller, key, key_size)?;
+            let value = read(&mut caller, value, size)?;
+            let args = vec![Arg::Bytes(key.clone()), Arg::Bytes(value.clone()), number(version)];
+            call(&mut caller, "proxy_set_shared_data", args, |caller| {
+                let mut shared = caller.data().shared.lock().unwrap();
+                let known = shared.get(&key).map_or(0, |(_, version)| *version);
+                if version != 0 && known != 0 && version != known {
+                    return Ok(Status::CasMismatch);
+                }
+                shared.insert(key, (value, known + 1));
+                Ok(Status::Ok)
+            })
+        },
+    )?;
     Ok(())
 }
 

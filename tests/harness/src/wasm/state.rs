@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use super::exchange::{Action, LocalResponse};
 use super::request::{Request, parse_map};
@@ -133,6 +134,8 @@ pub(super) struct StreamState {
     pub response: Option<LocalResponse>,
     pub properties: Vec<(String, Vec<u8>)>,
     pub action: Option<Action>,
+    /// Whether the module has closed it.
+    pub closed: bool,
     pub fuel: u64,
 }
 
@@ -143,9 +146,12 @@ impl StreamState {
             Some(raw) => parse_map(raw).unwrap_or_default(),
             None => request.headers.clone(),
         };
-        Self { request, headers, response: None, properties: Vec::new(), action: None, fuel: 0 }
+        Self { request, headers, response: None, properties: Vec::new(), action: None, closed: false, fuel: 0 }
     }
 }
+
+/// The values that VMs with one `vm_id` share, each with the number of its version.
+pub(super) type Shared = Arc<Mutex<HashMap<Vec<u8>, (Vec<u8>, u32)>>>;
 
 /// The state of the VM.
 pub(super) struct State {
@@ -153,7 +159,12 @@ pub(super) struct State {
     pub effective_context: u32,
     /// All contexts that were created and not removed.
     pub contexts: BTreeSet<u32>,
+    /// The root context of each context.
+    pub roots: HashMap<u32, u32>,
+    /// The names of the plugins, by root context.
+    pub names: HashMap<u32, String>,
     pub streams: HashMap<u32, StreamState>,
+    pub shared: Shared,
     pub calls: Vec<Call>,
     pub logs: Vec<Log>,
     pub metrics: Vec<Metric>,
@@ -161,7 +172,10 @@ pub(super) struct State {
     /// Buffers are reported with their size, but are null.
     pub null_buffers: bool,
     pub clock: u64,
+    /// The period that was set last, by any plugin.
     pub tick_period: u32,
+    /// The periods by root context.
+    pub tick_periods: HashMap<u32, u32>,
     pub fuel: u64,
     pub random: u64,
 }
@@ -172,7 +186,10 @@ impl Default for State {
             configuration: Vec::new(),
             effective_context: 0,
             contexts: BTreeSet::new(),
+            roots: HashMap::new(),
+            names: HashMap::new(),
             streams: HashMap::new(),
+            shared: Shared::default(),
             calls: Vec::new(),
             logs: Vec::new(),
             metrics: Vec::new(),
@@ -181,6 +198,7 @@ impl Default for State {
             // Some day in 2026; only differences matter.
             clock: 1_790_000_000_000_000_000,
             tick_period: 0,
+            tick_periods: HashMap::new(),
             fuel: 0,
             random: 1,
         }
@@ -202,6 +220,19 @@ impl State {
             }
         }
         chosen
+    }
+
+    /// The root context of the current context.
+    pub fn root(&self) -> u32 {
+        self.roots.get(&self.effective_context).copied().unwrap_or(self.effective_context)
+    }
+
+    /// A property of the current stream, or of the current plugin.
+    pub fn property(&mut self, path: &[u8]) -> Option<Vec<u8>> {
+        if path == b"plugin_name" {
+            return self.names.get(&self.root()).map(|name| name.clone().into_bytes());
+        }
+        self.stream().and_then(|stream| stream.request.properties.get(path)).cloned()
     }
 
     pub fn stream(&mut self) -> Option<&mut StreamState> {
