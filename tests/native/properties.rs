@@ -11,7 +11,7 @@ use std::fmt;
 use model::choices::{self, Choices};
 use model::generate::{self, Case};
 use model::subject::{self, Grant};
-use model::{Kind, Outcome, Request};
+use model::{Kind, Outcome, Request, sockets};
 use policy::Policy;
 use policy::config::{compile, gateway_keys};
 use proptest::collection::vec;
@@ -179,6 +179,18 @@ fn the_policy_agrees_with_the_reference_model() {
             "the generator has become too weak: {name} in {count} of {all} cases"
         );
     }
+}
+
+#[test]
+fn open_sockets_may_stay_as_long_as_the_model_says() {
+    holds("open sockets", |case, _| {
+        let wanted = sockets::settings(&case.config);
+        let seen = subject::compiled(&case.config).policy.sockets();
+        prop_assert_eq!(seen.recheck, wanted.recheck);
+        prop_assert_eq!(seen.max_age.map_or(0, |age| age.get().into()), wanted.max_age);
+        prop_assert_eq!(seen.until_assertion, wanted.until_assertion);
+        Ok(())
+    });
 }
 
 /// Failures that generated cases once found, reduced to the essential.

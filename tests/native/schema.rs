@@ -121,6 +121,9 @@ fn full() -> Value {
             "crossSite": "refuse",
             "removeCookies": ["IdToken", "_oauth2_proxy*"],
             "removeBearer": true,
+            "openSockets": "recheck",
+            "socketMaxAge": "12h",
+            "socketsUntil": "assertion",
             "hideReasons": true
         }
     })
@@ -195,6 +198,7 @@ fn odd_texts() -> Vec<Value> {
     put("filter.peerAddress.filterState", BLANKS, false);
     put("filter.userPrefix", &["a b", " a", "a ", "", "\u{a0}a", "é", "ł", "a\tb", "a\u{7f}", "\u{80}"], false);
     put("filter.gatewayVersion", RELEASES, false);
+    put("filter.socketMaxAge", AGES, false);
     put("filter.peerAddress", &["connection", "Connection", ""], false);
     all
 }
@@ -378,6 +382,36 @@ const RELEASES: &[&str] = &[
     "",
 ];
 
+const AGES: &[&str] = &[
+    "1s",
+    "90s",
+    "31536000s",
+    "31536001s",
+    "525601m",
+    "8760h",
+    "8761h",
+    "365d",
+    "366d",
+    "99999999d",
+    "100000000s",
+    "99999999999999999999s",
+    "0s",
+    "012h",
+    "12",
+    "h",
+    "12H",
+    "12 h",
+    " 12h",
+    "12h\n",
+    "1.5h",
+    "-1h",
+    "1h30m",
+    "1w",
+    "12\u{2b0}",
+    "\u{661}h",
+    "",
+];
+
 const BLANKS: &[&str] = &["", " ", "\t\u{a0}\u{2003}\u{feff}\r\n", "\u{85}", "\u{200b}", "s3cr3t", "a\u{0}b", "\u{0}"];
 
 /// Fails with the first few disagreements; otherwise counts how often each class occurred.
@@ -443,7 +477,8 @@ fn mutate(config: &mut Value, c: &mut Choices<'_>) {
             _ => unreachable!(),
         };
     }
-    let texts = || ADDRESSES.iter().chain(HEADERS).chain(PATHS).chain(PEERS).chain(BLANKS).chain(&WORDS).copied();
+    let texts =
+        || ADDRESSES.iter().chain(HEADERS).chain(PATHS).chain(PEERS).chain(AGES).chain(BLANKS).chain(&WORDS).copied();
     let value = |c: &mut Choices<'_>| match c.below(10) {
         0 => Value::Null,
         1 => json!(c.one_in(2)),
@@ -487,7 +522,7 @@ fn mutate(config: &mut Value, c: &mut Choices<'_>) {
     }
 }
 
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 16] = [
     "report",
     "off",
     "certificate",
@@ -501,6 +536,8 @@ const WORDS: [&str; 14] = [
     "operator.admin",
     "operator.root",
     "Enforce",
+    "keep",
+    "assertion",
     "required",
 ];
 

@@ -492,6 +492,16 @@ impl Audit {
         }
     }
 
+    pub(super) fn note_open_sockets(&mut self, recheck: bool) {
+        if !recheck {
+            self.add(
+                "filter.open_sockets",
+                Severity::Warn,
+                "filter.openSockets is \"keep\": a user who is removed, or who gets fewer scopes, keeps the WebSockets that are open; set it to \"recheck\"",
+            );
+        }
+    }
+
     pub(super) fn note_anonymous_paths<'p>(&mut self, added: impl Iterator<Item = &'p str>) {
         let paths: Vec<_> = added.map(|path| format!("{path:?}")).collect();
         if !paths.is_empty() {

@@ -14,13 +14,13 @@ use super::reader::{ConfigErrors, Cursor, Reader};
 use super::releases::{Gateway, Paths, SocketCap, read_gateway};
 use super::scopes::{Limits, read_default_scopes, read_limits};
 use super::shapes;
+use super::sockets::read_sockets;
 use crate::byte_map::ByteMap;
 use crate::origin::{Origin, Origins};
 use crate::path::{BadPath, Endpoints, OwnPaths, PathSet, is_plain};
 use crate::policy::{Assertion, Policy, UseAssertion, Users, WebSocketRefusal};
 use crate::rules::cross_site::ControlUiReads;
 use crate::rules::public_files::PublicFiles;
-use crate::sockets::SocketRules;
 use crate::text::{latin1, trim_configured, trim_start};
 
 /// The result of a valid configuration.
@@ -161,6 +161,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let hide_reasons = reader.bool(&filter.member("hideReasons")).unwrap_or(false);
     let peer_address = read_peer_address(reader, &filter.member("peerAddress"));
 
+    let sockets = read_sockets(reader, &mut audit, &filter);
     let remove_cookies = read_cookies(reader, &filter.member("removeCookies"));
     let remove_bearer = reader.bool(&filter.member("removeBearer")).unwrap_or(false);
 
@@ -206,7 +207,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         remove_bearer,
         websocket_refusal,
         hide_reasons,
-        sockets: SocketRules::default(),
+        sockets,
     };
     Some((policy, audit.into_findings()))
 }

@@ -30,6 +30,10 @@ pub(super) const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("repor
 pub(super) const ATTRIBUTIONS: [(&str, bool); 2] = [("required", true), ("off", false)];
 /// `filter.crossSite`: whether requests of other web sites without an Origin are refused.
 pub(super) const CROSS_SITES: [(&str, bool); 2] = [("allow", false), ("refuse", true)];
+/// `filter.openSockets`: whether open sockets are decided again after a change of policy.
+pub(super) const OPEN_SOCKETS: [(&str, bool); 2] = [("recheck", true), ("keep", false)];
+/// `filter.socketsUntil`.
+pub(super) const SOCKETS_UNTIL: [(&str, ()); 1] = [("assertion", ())];
 /// `filter.peerTrust`: whether a certificate is enough.
 pub(super) const PEER_TRUSTS: [(&str, bool); 2] = [("address", false), ("certificate", true)];
 /// `filter.webSocketRefusal`.
@@ -46,11 +50,14 @@ pub(super) const CONNECTION: &str = "connection";
 /// `groups` needs the header that lists them, and the ceiling of everybody else.
 const SCOPES_OBJECT: Keys = Keys { needs: &[("groups", &["groupsHeader", "users"])], ..Keys::closed(SCOPES, &[]) };
 
+/// What ends with the verified identity needs one.
+const FILTER_OBJECT: Keys = Keys { needs: &[("socketsUntil", &["assertion"])], ..Keys::closed(FILTER, &[]) };
+
 keys! {
     /// The whole configuration.
     ROOT, ROOT_NAMES:
     "gateway" Object(Keys::open(GATEWAY, &["auth"])), "", "the `gateway` block of openclaw.json, pasted as it is";
-    "filter" Object(Keys::closed(FILTER, &[])), "`{}`", "the settings of this filter";
+    "filter" Object(FILTER_OBJECT), "`{}`", "the settings of this filter";
 
     /// The keys of `gateway` that are read. `gateway_keys` has all others.
     GATEWAY, GATEWAY_NAMES:
@@ -129,6 +136,9 @@ keys! {
     "crossSite" Leaf(|| s::choice(&CROSS_SITES)), "`\"allow\"`", "`\"refuse\"`: a request that another web site makes without an Origin (an image, a script, a frame) is refused, unless a person navigates to the page";
     "removeCookies" Leaf(s::cookies), "`[]`", "cookies of the login that the Gateway must not get: names, or the start of names and `*` (`[\"IdToken\", \"_oauth2_proxy*\"]`), in exact case. All other cookies keep their bytes and order";
     "removeBearer" Leaf(s::boolean), "`false`", "a user's `Authorization: Bearer` does not reach the Gateway; requests without a user keep theirs";
+    "openSockets" Leaf(|| s::choice(&OPEN_SOCKETS)), "`\"recheck\"`", "after a change of policy, open WebSockets are decided again, and those that would be refused now, or would have another user or fewer scopes, are closed; `\"keep\"`: they stay open";
+    "socketMaxAge" Leaf(s::socket_age), "none", "how long a WebSocket may be open, such as `\"12h\"`: a number without a leading zero and one unit, `s`, `m`, `h` or `d`; at most `\"365d\"`. Then it is closed, and the client connects again";
+    "socketsUntil" Leaf(|| s::choice(&SOCKETS_UNTIL)), "none", "`\"assertion\"`: a WebSocket is closed when the verified identity expires: at the claim `exp` beside it, plus 60 seconds; needs `assertion`";
     "hideReasons" Leaf(s::boolean), "`false`", "do not tell clients the reason";
 
     /// An entry of `filter.requiredValues`.

@@ -18,6 +18,7 @@ mod releases;
 pub mod schema;
 mod scopes;
 mod shapes;
+mod sockets;
 
 pub use audit::{Finding, Severity};
 pub use compile::{Compiled, compile};

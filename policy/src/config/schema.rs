@@ -43,6 +43,7 @@ pub const BEYOND: &[Beyond] = &[
         problems: &["appears twice: header names have no case", "is the digest of an empty value"],
     },
     Beyond { what: "users that differ only in case", problems: &["appears twice: users are compared in lower case"] },
+    Beyond { what: "a socketMaxAge of more than 365 days", problems: &["is longer than 365 days"] },
     Beyond { what: "groups that contain the separator of groups", problems: &["contains the separator"] },
     Beyond {
         what: "what the release in filter.gatewayVersion does not have: releases before 2026.4.2, keys of trustedProxy, and spaces around the names of headers",

@@ -197,6 +197,15 @@ pub(super) fn required_values() -> Value {
     })
 }
 
+/// What to write instead of text that is not a duration.
+pub(super) const AGE_REMEDY: &str =
+    "write a number without a leading zero and one unit (s, m, h or d), such as \"12h\", and at most \"365d\"";
+
+/// How old a socket may become. That it is at most 365 days is left to the reader.
+pub(super) fn socket_age() -> Value {
+    pattern("^[1-9][0-9]{0,7}[smhd]$", AGE_REMEDY)
+}
+
 pub(super) fn digests() -> Value {
     json!({"type": "array", "minItems": 1, "items": pattern("^[0-9A-Fa-f]{64}$", DIGEST_REMEDY)})
 }

@@ -1,7 +1,10 @@
 //! Invalid configurations and their errors: where, what, and what to write instead. Valid ones and their findings.
 
+use std::num::NonZeroU32;
+
 use policy::config::schema::documented;
 use policy::config::{MOST_ERRORS, Severity, compile, gateway_keys as keys_of_the_gateway, keys};
+use policy::sockets::SocketRules;
 use policy::text::is_hostile;
 use serde_json::{Value, json};
 
@@ -347,6 +350,29 @@ fn an_ambient_login_wants_cross_site_requests_refused() {
 }
 
 #[test]
+fn how_long_open_sockets_may_stay_is_read_key_by_key() {
+    let assertion = json!({"metadata": ["ns", "email"], "as": "match"});
+    let read = |filter: Value| compile(with("filter", filter).to_string().as_bytes()).unwrap().policy.sockets();
+    let rules =
+        |recheck, max_age, until_assertion| SocketRules { recheck, max_age: NonZeroU32::new(max_age), until_assertion };
+    for (filter, expected) in [
+        (json!({}), rules(true, 0, false)),
+        (json!({"openSockets": "recheck"}), rules(true, 0, false)),
+        (json!({"openSockets": "keep"}), rules(false, 0, false)),
+        (json!({"socketMaxAge": "12h"}), rules(true, 43_200, false)),
+        (json!({"socketMaxAge": "90s", "openSockets": "keep"}), rules(false, 90, false)),
+        (json!({"assertion": assertion}), rules(true, 0, false)),
+        (json!({"assertion": assertion, "socketsUntil": "assertion"}), rules(true, 0, true)),
+        (
+            json!({"assertion": assertion, "socketsUntil": "assertion", "openSockets": "keep", "socketMaxAge": "365d"}),
+            rules(false, 31_536_000, true),
+        ),
+    ] {
+        assert_eq!(read(filter.clone()), expected, "{filter}");
+    }
+}
+
+#[test]
 fn a_finding_is_one_line_that_starts_with_its_severity_and_id() {
     let filter = json!({"trustedProxies": ["10.9.9.9"], "attribution": "off", "crossSite": "refuse"});
     let config = with("filter", filter);
@@ -459,6 +485,8 @@ fn the_fingerprint_is_of_what_decides_and_of_no_secret() {
         ("gateway.http.endpoints.responses.enabled".to_owned(), json!(true)),
         ("gateway.http.endpoints.chatCompletions.enabled".to_owned(), json!(true)),
         ("filter.hideReasons".to_owned(), json!(true)),
+        ("filter.openSockets".to_owned(), json!("keep")),
+        ("filter.socketMaxAge".to_owned(), json!("12h")),
         ("filter.scopes".to_owned(), json!({"users": {"*": []}})),
         ("filter.scopes".to_owned(), json!({"users": {"*": ["operator.read"]}})),
     ];

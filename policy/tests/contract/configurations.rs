@@ -457,6 +457,35 @@ pub fn bad() -> Vec<(Value, &'static str)> {
             with("filter", json!({"trustedPeers": ["spiffe://a/b c"]})),
             "trustedPeers[0]: \"spiffe://a/b c\" has bytes that a URI",
         ),
+        // Open sockets
+        (
+            with("filter", json!({"openSockets": "close"})),
+            "filter.openSockets: is \"close\"; write \"recheck\" or \"keep\"",
+        ),
+        (with("filter", json!({"openSockets": true})), "filter.openSockets: is a boolean; write a string"),
+        (
+            with("filter", json!({"socketMaxAge": "12"})),
+            "filter.socketMaxAge: \"12\" is not a duration; write a number without a leading zero and one unit (s, m, h or d)",
+        ),
+        (
+            with("filter", json!({"socketMaxAge": "0h"})),
+            "filter.socketMaxAge: \"0h\" is not a duration; write a number",
+        ),
+        (with("filter", json!({"socketMaxAge": "1h30m"})), "filter.socketMaxAge: \"1h30m\" is not a duration"),
+        (with("filter", json!({"socketMaxAge": ""})), "filter.socketMaxAge: \"\" is not a duration"),
+        (with("filter", json!({"socketMaxAge": 43200})), "filter.socketMaxAge: is a number; write a number without"),
+        (with("filter", json!({"socketMaxAge": null})), "filter.socketMaxAge: is null; write a number without"),
+        (
+            with("filter", json!({"socketMaxAge": "366d"})),
+            "filter.socketMaxAge: \"366d\" is longer than 365 days; write a number without a leading zero",
+        ),
+        (with("filter", json!({"socketMaxAge": "99999999999999999999s"})), "is longer than 365 days; write"),
+        (
+            with("filter", json!({"socketsUntil": "assertion"})),
+            "filter.socketsUntil: is \"assertion\" without an assertion; write filter.assertion, the path",
+        ),
+        (with("filter", json!({"socketsUntil": "exp"})), "filter.socketsUntil: is \"exp\"; write \"assertion\""),
+        (with("filter", json!({"socketsUntil": true})), "filter.socketsUntil: is a boolean; write a string"),
         // Ceilings
         (
             with("filter", json!({"scopes": {"users": {}}})),
@@ -555,6 +584,8 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with("filter", json!({"webSocketRefusal": "delegate"})), "filter.websocket_delegate", Warn),
         (with("filter", json!({"crossSite": "allow"})), "filter.cross_site", Warn),
         (with("filter", json!({"anonymousPaths": ["/hook/*"]})), "filter.anonymous_paths", Warn),
+        (with("filter", json!({"openSockets": "keep"})), "filter.open_sockets", Warn),
+        (with("filter", json!({"openSockets": "keep", "socketMaxAge": "12h"})), "filter.open_sockets", Warn),
         (with("filter", json!({"trustedProxies": ["10.9.9.9"]})), "filter.trusted_proxies", Info),
         (with(PROXIES, json!(["10.0.0.1", "10.0.0.2"])), "filter.removed_proxies", Info),
         (with("filter", json!({"mode": "report"})), "filter.report_mode", Critical),

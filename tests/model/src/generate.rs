@@ -419,6 +419,15 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     if c.one_in(16) {
         filter.insert("hideReasons".into(), true.into());
     }
+    if c.one_in(6) {
+        filter.insert("openSockets".into(), (*c.pick(&["recheck", "keep"])).into());
+    }
+    if c.one_in(6) {
+        filter.insert("socketMaxAge".into(), (*c.pick(&["12h", "1s", "90m", "365d"])).into());
+    }
+    if filter.contains_key("assertion") && c.one_in(3) {
+        filter.insert("socketsUntil".into(), "assertion".into());
+    }
     if c.one_in(16) {
         filter.insert("mode".into(), (*c.pick(&["enforce", "report"])).into());
     }
@@ -579,7 +588,7 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
     let mut list: Vec<(String, Vec<u8>)> = Vec::new();
     list.extend(forwarded_for(c, gateway, &peer));
     let mut user = user(c, trusted);
-    let asserted = user.clone();
+    let asserted = assertion(c, &user);
     if let Some(prefix) = filter["userPrefix"].as_str()
         && !c.oddly_one_in(4)
     {
@@ -747,7 +756,7 @@ pub fn request(choices: &mut Choices<'_>, config: &Value) -> Request {
         true_claims,
         filter_states,
         destination: destination.map(String::into_bytes),
-        assertion: assertion(c, &asserted),
+        assertion: asserted,
         mtls: !tunnel_alone && !c.oddly_one_in(12),
         uri_san: if c.oddly_one_in(12) { None } else { Some(san.into_bytes()) },
         headers,

@@ -13,6 +13,7 @@ mod origin;
 mod path;
 mod release;
 mod scopes;
+pub mod sockets;
 pub mod subject;
 pub mod targets;
 mod upstream;
