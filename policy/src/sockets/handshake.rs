@@ -12,7 +12,7 @@ use crate::text::trim;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake(Box<[u8]>);
 
-/// The most bytes that are kept of one handshake. The Gateway itself refuses more: Node reads 16 KiB of headers.
+/// The most bytes that are kept of one handshake, as they are serialized. Node reads as much of all headers together.
 pub const MOST_BYTES: usize = 16 * 1024;
 
 /// The most bytes of a value that no rule reads.
@@ -21,10 +21,10 @@ const MOST_UNREAD: usize = 256;
 /// Stands for a value that is not kept. No header can have it: HTTP has no NUL.
 const LEFT_OUT: &[u8] = b"\0";
 
-/// Headers with secrets, which no rule reads unless the configuration says so.
-const SECRETS: [&[u8]; 3] = [b"authorization", b"cookie", b"proxy-authorization"];
+/// Headers with secrets, whose values decide about no upgrade. Browsers can put a token into the last one only.
+const SECRETS: [&[u8]; 4] = [b"authorization", b"cookie", b"proxy-authorization", b"sec-websocket-protocol"];
 
-/// Fields that rules never decide by. One of them can hold a token.
+/// Fields that rules never decide by.
 const UNREAD_FIELDS: [&str; 3] = ["sec-websocket-key", "sec-websocket-version", "sec-websocket-protocol"];
 
 impl Handshake {
@@ -62,7 +62,7 @@ fn keep<'v>(policy: &Policy, name: &[u8], value: &'v [u8]) -> &'v [u8] {
         // The query can hold a token, and no rule reads it.
         return value.split(|&byte| byte == b'?').next().unwrap_or_default();
     }
-    let is_short = value.len() <= MOST_UNREAD && !SECRETS.contains(&name);
+    let is_short = value.len() <= MOST_UNREAD && !SECRETS.iter().any(|secret| secret.eq_ignore_ascii_case(name));
     if is_short || policy.reads_value(name) || trim(value).is_empty() { value } else { LEFT_OUT }
 }
 
@@ -70,7 +70,12 @@ impl Policy {
     /// Whether a decision about an upgrade can depend on this header's value, and not on its presence alone.
     fn reads_value(&self, name: &[u8]) -> bool {
         let is_field = |field: &&str| name.eq_ignore_ascii_case(field.as_bytes());
-        self.names.class(name) != Class::Foreign
-            || FIELD_NAMES.iter().any(|field| is_field(field) && !UNREAD_FIELDS.contains(field))
+        match self.names.class(name) {
+            Class::User | Class::Scopes | Class::Groups | Class::Secret => true,
+            Class::UpstreamUser => name.eq_ignore_ascii_case(&self.user_header),
+            // These are removed or spared, whatever they hold.
+            Class::Scrubbed | Class::Spared => false,
+            Class::Foreign => FIELD_NAMES.iter().any(|field| is_field(field) && !UNREAD_FIELDS.contains(field)),
+        }
     }
 }

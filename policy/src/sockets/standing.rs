@@ -7,6 +7,7 @@ use crate::policy::{Mode, Policy};
 use crate::reason::Refusal;
 use crate::request::Request;
 use crate::scopes::{Scope, Scopes};
+use crate::text::trim;
 
 /// What an open socket was let through with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +52,13 @@ impl Policy {
         let Ok(admission) = decision else { return Standing::Unknown };
         let standing = self.enforced(request, admission);
         let is_sent_alike = || admission.stamp(self, request, |_| Err(())).is_ok();
+        // The Gateway trims.
+        let sent_user = request.seen.upstream_user.only().map(trim);
         match standing {
             standing if self.mode == Mode::Enforce || is_sent_alike() => standing,
-            Standing::Known { user: Some(user), .. } => Standing::Known { user: Some(user), reach: Reach::FULL },
+            Standing::Known { user: Some(user), .. } if sent_user == Some(&*user) => {
+                Standing::Known { user: Some(user), reach: Reach::FULL }
+            }
             _ => Standing::Unknown,
         }
     }
