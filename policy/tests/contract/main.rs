@@ -7,3 +7,4 @@ mod config;
 mod configurations;
 mod releases;
 mod rules;
+mod sockets;
