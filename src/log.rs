@@ -101,8 +101,7 @@ impl Limits {
         let now = host::now().unwrap_or_default();
         let Ok(mut windows) = self.windows.try_borrow_mut() else { return false };
         let Some(window) = windows.get_mut(event.index()) else { return false };
-        // If the clock was set back, a new window starts too.
-        if now.checked_sub(window.started).is_none_or(|age| age >= SECOND) {
+        if is_over(window, now) {
             report(event, window);
             *window = Window { started: now, ..Window::default() };
         }
@@ -116,13 +115,27 @@ impl Limits {
         }
     }
 
-    /// Logs how many were left out.
-    pub(crate) fn tick(&self) {
-        let Ok(mut windows) = self.windows.try_borrow_mut() else { return };
-        for (event, window) in Event::all().zip(windows.iter_mut()) {
-            report(event, window);
+    /// Logs how many were left out of the seconds that are over. Returns whether the timer has to report more.
+    pub(crate) fn tick(&self) -> bool {
+        let Ok(mut windows) = self.windows.try_borrow_mut() else { return false };
+        if windows.iter().all(|window| window.left_out == 0) {
+            return false;
         }
+        let now = host::now().unwrap_or_default();
+        let mut some_wait = false;
+        for (event, window) in Event::all().zip(windows.iter_mut()) {
+            if is_over(window, now) {
+                report(event, window);
+            }
+            some_wait |= window.left_out > 0;
+        }
+        some_wait
     }
+}
+
+/// Whether the second of a window is over. If the clock was set back, it is too.
+fn is_over(window: &Window, now: u64) -> bool {
+    now.checked_sub(window.started).is_none_or(|age| age >= SECOND)
 }
 
 fn report(event: Event<'_>, window: &mut Window) {

@@ -74,9 +74,9 @@ impl Plugin {
         }
     }
 
-    /// Whether there is room for a socket with this handshake.
-    pub(crate) fn has_room(&self, handshake: &Handshake) -> bool {
-        self.sockets.has_room(handshake)
+    /// Whether there is room for a socket with this handshake, which is the request that the host's calls act for.
+    pub(crate) fn has_room(&self, handshake: &Handshake, request: Id) -> bool {
+        self.sockets.has_room(handshake, request)
     }
 
     /// Watches a socket that was let through.
@@ -124,17 +124,17 @@ impl Plugin {
     /// Reports what was counted since the last tick, and decides open sockets. `siblings` are the plugins with versions
     /// of the same policy, including this one. Returns the period that the timer needs; 0 if it can stop.
     pub(crate) fn tick(&self, id: Id, siblings: &[(Id, Version)]) -> u32 {
-        self.log.tick();
         let Some(metrics) = self.metrics.get() else { return 0 };
         metrics.report_admitted();
         let now = host::seconds();
         let some_wait = !self.sockets.is_empty() && self.decide_sockets(metrics, siblings, now);
         host::act_for(id);
         metrics.show_open_sockets(now);
-        match (some_wait, self.sockets.is_empty()) {
+        let has_lines = self.log.tick();
+        match (some_wait, has_lines || !self.sockets.is_empty()) {
             (true, _) => RECHECK_MILLISECONDS,
-            (false, false) => TICK_MILLISECONDS,
-            (false, true) => 0,
+            (false, true) => TICK_MILLISECONDS,
+            (false, false) => 0,
         }
     }
 

@@ -118,7 +118,8 @@ impl Stream<'_> {
                 decision = Err(refusal);
             }
         }
-        let handshake = Handshake::keep(policy, &request.headers).filter(|handshake| plugin.has_room(handshake));
+        let handshake =
+            Handshake::keep(policy, &request.headers).filter(|handshake| plugin.has_room(handshake, self.id));
         if let (None, Ok(admission)) = (&handshake, &decision) {
             decision = Err(Refusal { user: admission.user(), ..Reason::SocketLimit.into() });
         }

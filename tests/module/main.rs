@@ -6,6 +6,7 @@ mod faults;
 mod lifecycle;
 mod operators;
 mod refusals;
+mod sockets;
 mod stamping;
 mod vectors;
 

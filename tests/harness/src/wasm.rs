@@ -349,6 +349,19 @@ impl Host {
         self.state().clock += nanoseconds;
     }
 
+    /// Sets the clock back.
+    pub fn set_back(&mut self, by: Duration) {
+        let nanoseconds = u64::try_from(by.as_nanos()).unwrap();
+        self.state().clock -= nanoseconds;
+    }
+
+    /// Sets a value that VMs share, as another one would.
+    pub fn share(&mut self, key: &[u8], value: &[u8]) {
+        let mut shared = self.state().shared.lock().unwrap();
+        let version = shared.get(key).map_or(1, |(_, version)| version + 1);
+        shared.insert(key.to_vec(), (value.to_vec(), version));
+    }
+
     // ---- what the test reads ----
 
     /// Every host call so far, in order.

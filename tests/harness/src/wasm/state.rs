@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::exchange::{Action, LocalResponse};
@@ -182,6 +183,7 @@ pub(super) struct State {
 
 impl Default for State {
     fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             configuration: Vec::new(),
             effective_context: 0,
@@ -200,7 +202,8 @@ impl Default for State {
             tick_period: 0,
             tick_periods: HashMap::new(),
             fuel: 0,
-            random: 1,
+            // No two VMs draw the same numbers.
+            random: NEXT.fetch_add(1, Ordering::Relaxed),
         }
     }
 }
