@@ -320,8 +320,12 @@ fn with_handshake<'a>(headers: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)>
 }
 
 /// Opens a WebSocket with a client library, which checks the handshake.
-fn open<S: Read + Write>(stream: S, headers: &[(&str, &str)]) -> WebSocket<S> {
-    let mut request = Request::builder().uri("ws://claw.example.com/");
+pub(crate) fn open<S: Read + Write>(stream: S, headers: &[(&str, &str)]) -> WebSocket<S> {
+    open_at(stream, "/", headers)
+}
+
+pub(crate) fn open_at<S: Read + Write>(stream: S, path: &str, headers: &[(&str, &str)]) -> WebSocket<S> {
+    let mut request = Request::builder().uri(format!("ws://claw.example.com{path}"));
     for (name, value) in with_handshake(headers) {
         request = request.header(name, value);
     }

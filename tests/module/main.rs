@@ -10,6 +10,7 @@ mod sockets;
 mod stamping;
 mod vectors;
 
+use harness::merge::merge;
 use harness::wasm::{Exchange, Host, Request, metadata};
 use serde_json::{Value, json};
 
@@ -45,21 +46,6 @@ fn identity(patch: Value) -> Value {
 /// Like [`config`], with keys of `filter`.
 fn filter(patch: Value) -> Value {
     config(json!({ "filter": patch }))
-}
-
-fn merge(target: &mut Value, patch: Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (key, value) in patch {
-                if value.is_null() {
-                    target.remove(&key);
-                } else {
-                    merge(target.entry(key).or_insert(Value::Null), value);
-                }
-            }
-        }
-        (target, patch) => *target = patch,
-    }
 }
 
 /// A request that the small configuration would admit if it had a user.

@@ -71,6 +71,11 @@ impl Client {
         Ok(Self { connection, _control: control })
     }
 
+    /// The next bytes on a stream, as [`Connection::read`].
+    pub fn read(&self, stream: &mut Stream) -> io::Result<Vec<u8>> {
+        self.connection.read(stream)
+    }
+
     pub fn move_to(&self, from: IpAddr) -> io::Result<()> {
         self.connection.move_to(from)
     }

@@ -6,7 +6,7 @@
 mod drive;
 mod families;
 mod frames;
-mod http3;
+pub(crate) mod http3;
 mod place;
 mod policies;
 mod report;

@@ -475,6 +475,12 @@ impl Example {
         self.folder.join("tls/cert.pem")
     }
 
+    /// The same with another module. It differs from the next policy on.
+    pub fn with_module(&self, module: &Path) -> Self {
+        let known = quoted(&self::module().unwrap_or_default());
+        Self { folder: self.folder.clone(), filter: self.filter.replace(&known, &quoted(module)) }
+    }
+
     /// Replaces the policy atomically.
     pub fn put_policy(&self, policy: &str) -> Result<(), String> {
         let new = self.folder.join("new-filter.yaml");

@@ -15,6 +15,7 @@ pub mod jwt;
 pub mod kube;
 #[cfg(feature = "manifests")]
 pub mod manifests;
+pub mod merge;
 pub mod netns;
 pub mod oracle;
 pub mod parts;
