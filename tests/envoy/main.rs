@@ -5,6 +5,7 @@ mod attack;
 mod decisions;
 mod envoy_gateway;
 mod istio;
+mod listeners;
 mod login;
 mod operators;
 mod soak;

@@ -8,12 +8,12 @@ use harness::envoy::{self, FILTER, Source, eventually};
 use harness::extended_connect;
 use harness::merge::merge;
 use harness::quic::Stream;
-use harness::tungstenite::{Message, WebSocket};
+use harness::tungstenite::WebSocket;
 use harness::wire;
 use serde_json::{Value, json};
 
 use crate::attack::http3;
-use crate::websocket::{Place, open, policy_with};
+use crate::websocket::{Place, is_open, open, open_at, policy_with};
 
 const CLIENT: (&str, &str) = ("x-forwarded-for", "203.0.113.7");
 const NOT_ALLOWED: &str = "trusted_proxy_user_not_allowed";
@@ -79,10 +79,7 @@ impl Socket {
     /// Whether it has not been closed. Over HTTP/1.1 and HTTP/2, a message must come back.
     fn is_open(&mut self) -> bool {
         match self {
-            Self::Http1(socket) => {
-                socket.send(Message::text("still there?")).is_ok()
-                    && matches!(socket.read(), Ok(Message::Text(text)) if text == "still there?")
-            }
+            Self::Http1(socket) => is_open(socket),
             Self::Http2(socket) => socket.send(FRAME).is_ok() && socket.read_until(ECHO, ANSWER).is_ok(),
             Self::Http3(client, stream) => loop {
                 match client.read(stream) {
@@ -298,7 +295,7 @@ fn sockets(place: &Place) -> Vec<(&'static str, Socket)> {
 impl Socket {
     fn anonymous(place: &Place) -> Self {
         let stream = wire::open(place.envoy.address("http")).unwrap();
-        let mut socket = crate::websocket::open_at(stream, "/hooks", &[CLIENT]);
+        let mut socket = open_at(stream, "/hooks", &[CLIENT]);
         socket.read().expect("the upstream says what it received");
         socket.get_ref().set_read_timeout(Some(ANSWER)).unwrap();
         Self::Http1(Box::new(socket))

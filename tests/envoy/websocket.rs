@@ -335,6 +335,12 @@ pub(crate) fn open_at<S: Read + Write>(stream: S, path: &str, headers: &[(&str, 
     }
 }
 
+/// Whether a message comes back.
+pub(crate) fn is_open<S: Read + Write>(socket: &mut WebSocket<S>) -> bool {
+    socket.send(Message::text("still there?")).is_ok()
+        && matches!(socket.read(), Ok(Message::Text(text)) if text == "still there?")
+}
+
 /// The close code and reason; fails if anything else arrives.
 fn close_of<S: Read + Write>(mut socket: WebSocket<S>) -> (u16, String) {
     let frame = match socket.read() {
