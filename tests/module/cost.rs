@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use harness::wasm::{Exchange, Host, Request, exports, module_path};
+use harness::wasm::{Call, Exchange, Host, Request, exports, module_path};
 use model::breaks;
 use serde_json::{Value, json};
 
@@ -76,13 +76,13 @@ fn requests() -> Vec<(&'static str, Request)> {
 }
 
 /// One line of the snapshot: host calls by name, then instructions.
-fn line(name: &str, exchange: &Exchange) -> String {
+fn line(name: &str, made: &[Call], fuel: u64) -> String {
     let mut calls = BTreeMap::<&str, u32>::new();
-    for call in &exchange.calls {
+    for call in made {
         *calls.entry(call.name.trim_start_matches("proxy_")).or_default() += 1;
     }
     let calls: Vec<_> = calls.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    format!("{name}: {} instructions; {}", exchange.fuel, calls.join(", "))
+    format!("{name}: {fuel} instructions; {}", calls.join(", "))
 }
 
 #[test]
@@ -96,12 +96,14 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
         // The first request of a kind may define metrics that later ones reuse.
         host.send(&request);
         host.advance(std::time::Duration::from_secs(2));
-        writeln!(text, "{}", line(name, &host.send(&request))).unwrap();
+        let exchange = host.send(&request);
+        writeln!(text, "{}", line(name, &exchange.calls, exchange.fuel)).unwrap();
     }
     // During a flood most refusals are not logged.
     let flood = usual(Request::get("/tools/invoke")).peer("192.0.2.1:1");
     let last = (0..10).map(|_| host.send(&flood)).last().unwrap();
-    writeln!(text, "{}", line("refused: untrusted source, in a flood", &last)).unwrap();
+    writeln!(text, "{}", line("refused: untrusted source, in a flood", &last.calls, last.fuel)).unwrap();
+    text.push_str(&recheck());
     writeln!(text, "exports: {}", exports().join(" ")).unwrap();
     if std::env::var_os("COST").is_some_and(|what| what == "write") {
         std::fs::write(&file, &text).unwrap();
@@ -111,6 +113,27 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
         assert_eq!(now, known, "tests/data/cost.txt says otherwise; COST=write updates it");
     }
     assert_eq!(known.lines().count(), text.lines().count());
+}
+
+/// One line for the timer of a plugin with a hundred open sockets: when all of them are decided again, and when none is.
+fn recheck() -> String {
+    let mut host = Host::configured(&policy());
+    for _ in 0..100 {
+        let id = host.open(&usual(Request::upgrade("/")));
+        host.request_headers(id);
+    }
+    host.tick();
+    let mut edited = policy();
+    edited["filter"]["stripHeaders"] = json!(["x-nobody"]);
+    assert!(host.configure(edited.to_string().as_bytes()));
+    let mut text = String::new();
+    for name in ["a hundred open sockets, decided again", "a hundred open sockets, nothing to decide"] {
+        host.take_calls();
+        host.tick();
+        let calls = host.take_calls();
+        writeln!(text, "{}", line(name, &calls, host.fuel())).unwrap();
+    }
+    text
 }
 
 #[test]

@@ -406,6 +406,11 @@ impl Host {
         Duration::from_millis(self.store.data().tick_periods.get(&root).copied().unwrap_or_default().into())
     }
 
+    /// The fuel that the last call into the module burnt.
+    pub fn fuel(&self) -> u64 {
+        self.store.data().fuel
+    }
+
     /// The size of the module's linear memory.
     pub fn memory_bytes(&mut self) -> usize {
         self.instance.get_memory(&mut self.store, "memory").map_or(0, |memory| memory.data_size(&self.store))
