@@ -10,8 +10,9 @@ use std::fmt;
 
 use model::choices::{self, Choices};
 use model::generate::{self, Case};
-use model::subject::{self, Grant};
-use model::{Kind, Outcome, Request, sockets};
+use model::sockets::{self, Fate};
+use model::subject::{self, Grant, Open};
+use model::{Kind, Outcome, Request};
 use policy::Policy;
 use policy::config::{compile, gateway_keys};
 use proptest::collection::vec;
@@ -47,6 +48,16 @@ fn cases() -> u32 {
 /// Checks `property` on generated cases: a configuration, a request, and bytes for the changes that the property
 /// makes.
 fn holds(name: &'static str, property: impl Fn(Case, Choices<'_>) -> TestCaseResult) {
+    holds_for(name, BYTES, generate::case, property);
+}
+
+/// The same with cases of another kind, each made of this many bytes.
+fn holds_for<C: fmt::Debug>(
+    name: &'static str,
+    bytes: usize,
+    generate: impl Fn(&mut Choices<'_>) -> C,
+    property: impl Fn(C, Choices<'_>) -> TestCaseResult,
+) {
     let seed = number("PROPERTY_SEED", 20_260_901);
     println!("{name}: {} cases, PROPERTY_SEED={seed}", cases());
     let config = Config {
@@ -57,8 +68,8 @@ fn holds(name: &'static str, property: impl Fn(Case, Choices<'_>) -> TestCaseRes
         ..Config::default()
     };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &choices::bytes(seed, 32));
-    let strategy = vec(any::<u8>(), BYTES).prop_map(|bytes| {
-        let case = generate::case(&mut Choices::new(&bytes));
+    let strategy = vec(any::<u8>(), bytes).prop_map(|bytes| {
+        let case = generate(&mut Choices::new(&bytes));
         // The property's own choices come from the other end, so that shrinking does not change them.
         let rest = bytes.into_iter().rev().take(64).collect();
         (case, Bytes(rest))
@@ -871,4 +882,106 @@ fn broken(config: &Value, choices: &mut Choices<'_>) -> Vec<u8> {
         }
     }
     text
+}
+
+// ---- open sockets ----
+
+/// Like [`holds`], with an upgrade, and with the configuration after an edit.
+fn holds_for_sockets(name: &'static str, property: impl Fn(Case, Value, Choices<'_>) -> TestCaseResult) {
+    holds_for(name, 2 * BYTES, generate::edited, |(case, edited), choices| property(case, edited, choices));
+}
+
+fn is_valid(config: &Value) -> bool {
+    compile(config.to_string().as_bytes()).is_ok()
+}
+
+#[test]
+fn open_sockets_stay_or_are_closed_as_the_reference_model_says() {
+    let seen = RefCell::new(BTreeMap::<String, u32>::new());
+    holds_for_sockets("sockets", |case, edited, _| {
+        if !is_valid(&edited) {
+            return Ok(());
+        }
+        let fate = subject::fate(&case.config, &edited, &case.request);
+        let fate = fate.map_err(|why| TestCaseError::fail(format!("{why}\nafter: {edited}")))?;
+        let name = match fate {
+            None => "never open".to_owned(),
+            Some(Fate::Stays) => "stays".to_owned(),
+            Some(Fate::Closed(code)) if code.starts_with("trusted_proxy_socket_") => code,
+            Some(Fate::Closed(_)) => "refused".to_owned(),
+        };
+        *seen.borrow_mut().entry(name).or_default() += 1;
+        Ok(())
+    });
+    let seen = seen.into_inner();
+    println!("{seen:?}");
+    let all = [
+        "stays",
+        "refused",
+        "never open",
+        "trusted_proxy_socket_user_changed",
+        "trusted_proxy_socket_scopes_reduced",
+        "trusted_proxy_socket_unclear",
+    ];
+    for name in all {
+        assert!(seen.contains_key(name) || cases() < 1500, "the generator has become too weak: no socket is {name}");
+    }
+}
+
+#[test]
+fn no_socket_is_closed_by_the_policy_that_let_it_through() {
+    let open = Sightings::of("a socket was opened");
+    holds_for_sockets("sockets again", |mut case, edited, _| {
+        case.config["filter"]["mode"] = json!("enforce");
+        let before = policy(&case.config);
+        let Some(socket) = Open::by(&before, &case.request) else { return Ok(()) };
+        open.note();
+        prop_assert_eq!(socket.under(&before), Fate::Stays);
+        // Nor after an edit that is undone.
+        if is_valid(&edited) {
+            let between = socket.under(&policy(&edited));
+            prop_assert_eq!(socket.under(&before), Fate::Stays, "after {:?}", between);
+        }
+        Ok(())
+    });
+    open.must_have_come();
+}
+
+#[test]
+fn taking_an_origin_or_a_scope_away_keeps_no_socket_open_that_was_closed() {
+    const LISTS: [&str; 4] = [
+        "/gateway/controlUi/allowedOrigins",
+        "/filter/scopes/pluginDefault",
+        "/filter/scopes/ownSockets",
+        "/filter/scopes/withoutUser",
+    ];
+    let (closed, lost) = (Sightings::of("closed before and after"), Sightings::of("closed by what was taken away"));
+    holds_for_sockets("fewer sockets", |case, edited, mut choices| {
+        let Some(socket) = Open::by(&policy(&case.config), &case.request) else { return Ok(()) };
+        if !is_valid(&edited) {
+            return Ok(());
+        }
+        let before = socket.under(&policy(&edited));
+        let mut lists: Vec<_> = LISTS.iter().map(|path| (*path).to_owned()).collect();
+        for table in ["users", "groups"] {
+            let keys = keys(&edited["filter"]["scopes"][table]).into_iter();
+            let path = |key: String| format!("/filter/scopes/{table}/{}", key.replace('~', "~0").replace('/', "~1"));
+            lists.extend(keys.map(path));
+        }
+        for path in lists {
+            let Some(less) = without_one(&edited, &path, &mut choices).filter(is_valid) else { continue };
+            let after = socket.under(&policy(&less));
+            match (&before, &after) {
+                (Fate::Closed(_), Fate::Closed(_)) => closed.note(),
+                (Fate::Stays, Fate::Closed(_)) => lost.note(),
+                (Fate::Closed(_), Fate::Stays) => {
+                    return Err(TestCaseError::fail(format!("{path}: {before:?}, and open under {less}")));
+                }
+                (Fate::Stays, Fate::Stays) => {}
+            }
+        }
+        Ok(())
+    });
+    closed.must_have_come();
+    lost.must_have_come();
 }

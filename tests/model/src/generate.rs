@@ -28,6 +28,88 @@ pub fn case(choices: &mut Choices<'_>) -> Case {
     Case { config, request }
 }
 
+/// Makes a case whose request is an upgrade, and a second configuration: the first one after an edit. That one may not
+/// be valid.
+pub fn edited(choices: &mut Choices<'_>) -> (Case, Value) {
+    let Case { config, mut request } = case(choices);
+    choices.set_calm(false);
+    let edited = edit(choices, &config);
+    if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"upgrade")) {
+        request
+            .headers
+            .extend([("upgrade", "websocket"), ("connection", "upgrade")].map(|(n, v)| (n.into(), v.into())));
+    }
+    // The new user header often came too, with the same user or with another one.
+    let header = |config: &Value| texts(&json!([config["gateway"]["auth"]["trustedProxy"]["userHeader"]])).concat();
+    let (old, new) = (header(&config).into_bytes(), header(&edited).into_bytes());
+    let is_there = |name: &[u8]| request.headers.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+    if let Some(at) = is_there(&old)
+        && is_there(&new).is_none()
+        && !choices.one_in(4)
+    {
+        let mut value = request.headers[at].1.clone();
+        match choices.below(6) {
+            4 => value = b"bob".to_vec(),
+            5 => value.extend([b'x'; 256]),
+            _ => {}
+        }
+        request.headers.push((new, value));
+    }
+    if choices.one_in(4) {
+        let names = [&USER_HEADERS[..], &GROUPS, &KEPT, &["cookie", "x-long"]].concat();
+        let name = *choices.pick(&names);
+        let length = *choices.pick(&[255, 256, 257, 1000]);
+        request.headers.push((name.into(), vec![b'x'; length]));
+    }
+    (Case { config, request }, edited)
+}
+
+/// A configuration after an edit: one to three keys are taken from another one, or an entry is taken out of a list.
+fn edit(c: &mut Choices<'_>, config: &Value) -> Value {
+    const PARENTS: [&str; 5] =
+        ["/gateway", "/gateway/auth/trustedProxy", "/gateway/controlUi", "/filter", "/filter/scopes"];
+    let other = self::config(c);
+    let keys = |config: &Value, parent: &str| -> Vec<String> {
+        let object = config.pointer(parent).and_then(Value::as_object);
+        object.into_iter().flat_map(|object| object.keys().cloned()).collect()
+    };
+    let mut places = Vec::new();
+    for parent in PARENTS {
+        let mut all = keys(config, parent);
+        all.extend(keys(&other, parent));
+        all.sort();
+        all.dedup();
+        all.retain(|key| key != "auth");
+        places.extend(all.into_iter().map(|key| (parent, key)));
+    }
+    let mut edited = config.clone();
+    let mut lists = Vec::new();
+    for (parent, key) in &places {
+        let path = format!("{parent}/{key}");
+        if edited.pointer(&path).and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
+            lists.push(path);
+        }
+    }
+    if !lists.is_empty() && c.one_in(3) {
+        let path = c.pick(&lists).clone();
+        if let Some(list) = edited.pointer_mut(&path).and_then(Value::as_array_mut) {
+            list.remove(c.below(list.len()));
+        }
+        return edited;
+    }
+    for _ in 0..=c.below(3) {
+        let (parent, key) = c.pick(&places).clone();
+        let value = other.pointer(parent).and_then(|object| object.get(&key)).cloned();
+        if let Some(object) = edited.pointer_mut(parent).and_then(Value::as_object_mut) {
+            match value {
+                Some(value) => drop(object.insert(key, value)),
+                None => drop(object.remove(&key)),
+            }
+        }
+    }
+    edited
+}
+
 // ---- configurations ----
 
 const PROXIES: [&str; 21] = [

@@ -115,7 +115,7 @@ fn satisfied(scopes: Vec<&'static str>, by: &[&str]) -> Vec<&'static str> {
     scopes.into_iter().filter(|scope| by.iter().any(|one| satisfies(one, scope))).collect()
 }
 
-fn satisfies(scope: &str, wanted: &str) -> bool {
+pub(crate) fn satisfies(scope: &str, wanted: &str) -> bool {
     scope == wanted
         || scope == "operator.admin"
         || SATISFIES.iter().any(|(one, others)| *one == scope && others.contains(&wanted))

@@ -5,12 +5,14 @@ use std::convert::Infallible;
 use policy::answer::reply::Reply;
 use policy::answer::report::Line;
 use policy::config::{Compiled, compile};
-use policy::headers::serialize;
+use policy::headers::{Headers, serialize};
 use policy::peer::socket_address;
-use policy::{Edit, IdentitySource, Peer, PeerAddress, Policy, Step};
+use policy::sockets::{Handshake, Standing};
+use policy::{Edit, IdentitySource, Mode, Peer, PeerAddress, Policy, Step};
 use serde_json::Value;
 
 use crate::headers::latin1;
+use crate::sockets::{self, Fate};
 use crate::{Kind, Outcome, Request, Verdict};
 
 /// Compiles a configuration that should be valid.
@@ -206,4 +208,54 @@ pub fn edits_of(policy: &Policy, request: &Request, mut look: impl FnMut(&Edit<'
     });
     let Ok(()) = made;
     true
+}
+
+/// A socket that a policy let through.
+pub struct Open<'r> {
+    request: &'r Request,
+    standing: Standing,
+    handshake: Handshake,
+}
+
+impl<'r> Open<'r> {
+    /// Opens a socket; `None` if the policy refuses it, or if it keeps no more handshakes of that size.
+    pub fn by(policy: &Policy, request: &'r Request) -> Option<Self> {
+        let map = serialize(&request.headers);
+        let judged = judged(policy, request, &map);
+        let decision = policy.decide(&judged);
+        if decision.is_err() && policy.mode() == Mode::Enforce {
+            return None;
+        }
+        let handshake = Handshake::keep(policy, &Headers::parse(&map).ok()?)?;
+        Some(Self { request, standing: policy.standing(&judged, &decision), handshake })
+    }
+
+    /// What becomes of it under a policy, which sees only what was kept of the handshake.
+    pub fn under(&self, policy: &Policy) -> Fate {
+        let judged = judged(policy, self.request, self.handshake.map());
+        match policy.recheck(&self.standing, &self.handshake, &judged) {
+            Ok(()) => Fate::Stays,
+            Err(ended) => Fate::Closed(ended.to_string()),
+        }
+    }
+}
+
+/// The code of a socket whose handshake lacks what a policy reads.
+pub const UNCLEAR: &str = "trusted_proxy_socket_unclear";
+
+/// What becomes of a socket under a second configuration, which the model must confirm; `None` if it is not opened
+/// under the first one.
+///
+/// # Errors
+/// The disagreement.
+pub fn fate(old: &Value, new: &Value, request: &Request) -> Result<Option<Fate>, String> {
+    let Some(open) = Open::by(&compiled(old).policy, request) else { return Ok(None) };
+    let Some((wanted, or_closed)) = sockets::fate(old, new, request) else { return Ok(None) };
+    let seen = open.under(&compiled(new).policy);
+    let agrees = match &seen {
+        Fate::Closed(code) if code == UNCLEAR => sockets::may_be_unclear(new, request),
+        Fate::Closed(code) if or_closed.as_ref() == Some(code) => true,
+        seen => *seen == wanted,
+    };
+    if agrees { Ok(Some(seen)) } else { Err(format!("model:  {wanted:?} or {or_closed:?}\nfilter: {seen:?}")) }
 }

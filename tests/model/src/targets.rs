@@ -20,7 +20,7 @@ use crate::{Outcome, Request, subject};
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const ALL: [(&str, Target); 9] = [
+pub const ALL: [(&str, Target); 10] = [
     ("configuration", configuration),
     ("peer", peer),
     ("header_map", header_map),
@@ -30,6 +30,7 @@ pub const ALL: [(&str, Target); 9] = [
     ("scopes", scopes),
     ("decision", decision),
     ("differential", differential),
+    ("sockets", sockets),
 ];
 
 /// A valid request from alice.
@@ -344,4 +345,15 @@ pub fn decision(data: &[u8]) {
 pub fn differential(data: &[u8]) {
     let Case { config, request } = generate::case(&mut Choices::new(data));
     must_agree(&config, &subject::compiled(&config).policy, &request);
+}
+
+/// A configuration, an upgrade and an edit that the bytes choose: compares what becomes of the open socket with the
+/// model.
+pub fn sockets(data: &[u8]) {
+    let (Case { config, request }, edited) = generate::edited(&mut Choices::new(data));
+    if compile(edited.to_string().as_bytes()).is_ok()
+        && let Err(why) = subject::fate(&config, &edited, &request)
+    {
+        panic!("the policy and the model disagree\n{config}\n{edited}\n{request:?}\n{why}");
+    }
 }
