@@ -7,6 +7,7 @@ mod har;
 mod http1;
 mod secret;
 mod sent;
+mod socket;
 
 use std::path::PathBuf;
 
@@ -39,8 +40,11 @@ Examples:
     -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
   openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
     --curl \"curl https://claw.example.com/ -H 'x-forwarded-user: nick'\"
+  openclaw-trusted-proxy explain stricter.json --opened-under openclaw.json \\
+    --peer 10.0.0.1 --ws --request request.http
 
-Exit codes: 0 the request passes, 1 it is refused, 2 no answer.";
+Exit codes: 0 the request passes, 1 it is refused, 2 no answer.
+With --opened-under: 0 the open socket stays, 1 it is closed, 2 no answer.";
 
 /// Explain the decision on one request: what each rule saw, the verdict, and what the upstream gets
 #[derive(Debug, clap::Args)]
@@ -48,6 +52,12 @@ Exit codes: 0 the request passes, 1 it is refused, 2 no answer.";
 pub struct Args {
     #[command(flatten)]
     input: Input,
+    /// What becomes of a WebSocket that this request opened when FILE was in force, a configuration like the first one
+    #[arg(long, value_name = "FILE", help_heading = "An open socket")]
+    opened_under: Option<PathBuf>,
+    /// The filter's settings for --opened-under, if that is an openclaw.json
+    #[arg(long, value_name = "FILE", requires = "opened_under", help_heading = "An open socket")]
+    opened_under_filter: Option<PathBuf>,
 
     /// The peer that opened the connection to Envoy: IP, or IP:PORT as Envoy shows it (port 0 means that the address
     /// is from a header)
@@ -111,6 +121,30 @@ impl Args {
             }
         }
     }
+
+    /// The configuration that was in force when the socket was opened.
+    fn opened_under(&self) -> Option<Input> {
+        let file = self.opened_under.clone()?;
+        Some(Input { file, filter: self.opened_under_filter.clone(), ..self.input.clone() })
+    }
+
+    /// Adds what Envoy knows of the connection, as far as the policy reads it.
+    fn add_connection<'a>(&'a self, policy: &Policy, request: &mut Request<'a>) -> Result<(), Failure> {
+        request.destination = match &self.destination {
+            Some(text) if policy.needs_destination() => Some(read_destination(text)?),
+            _ => None,
+        };
+        if policy.assertion_path().is_some() {
+            request.assertion = self.assertion.as_deref().map(str::as_bytes);
+            let is_true = |path: &[u8]| {
+                self.true_claim.iter().any(|name| path.rsplit(|byte| *byte == 0).next() == Some(name.as_bytes()))
+            };
+            request.claims_are_true = policy.required_claims().all(is_true);
+        }
+        let sources = policy.identity_sources();
+        request.identity = sources.iter().find_map(|source| Some(source.of(self.identity(source)?.as_bytes())));
+        Ok(())
+    }
 }
 
 fn read_filter_state(text: &str) -> Result<(String, String), String> {
@@ -123,8 +157,20 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if args.input.is_stdin() && args.request.as_deref().is_some_and(input::is_stdin) {
         return Err(Failure::new("-", "is given for both the policy and the request", "read one of them from a file"));
     }
+    let opened_under = args.opened_under();
+    let is_stdin_twice = |other: &Input| {
+        other.is_stdin() && (args.input.is_stdin() || args.request.as_deref().is_some_and(input::is_stdin))
+    };
+    if opened_under.as_ref().is_some_and(is_stdin_twice) {
+        return Err(Failure::new(
+            "--opened-under",
+            "is standard input, like another file",
+            "read one of them from a file",
+        ));
+    }
     let configuration = args.input.read()?;
     let policy = configuration.policy()?.policy;
+    let opened_under = opened_under.map(|input| input.read()).transpose()?;
     let (peer_text, peer) = read_peer(&args.peer, &policy);
     let sent = read_request(args)?;
     let mut notes = Vec::new();
@@ -135,21 +181,13 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         // We serialized this map ourselves, so only its size can be wrong.
         return Err(Failure::new("the request", "has more headers than a header map can hold", "remove some"));
     };
-    request.destination = match &args.destination {
-        Some(text) if policy.needs_destination() => Some(read_destination(text)?),
-        _ => None,
-    };
+    args.add_connection(&policy, &mut request)?;
     if policy.needs_destination() && args.destination.is_none() {
         notes.push(
             "filter.rejectSameHost needs the address that the peer connected to: give it with --destination".into(),
         );
     }
     if policy.assertion_path().is_some() {
-        request.assertion = args.assertion.as_deref().map(str::as_bytes);
-        let is_true = |path: &[u8]| {
-            args.true_claim.iter().any(|name| path.rsplit(|byte| *byte == 0).next() == Some(name.as_bytes()))
-        };
-        request.claims_are_true = policy.required_claims().all(is_true);
         if args.assertion.is_none() {
             notes.push("filter.assertion needs the identity that Envoy verified: give it with --assertion".into());
         } else if !request.claims_are_true {
@@ -157,7 +195,6 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         }
     }
     let sources = policy.identity_sources();
-    request.identity = sources.iter().find_map(|source| Some(source.of(args.identity(source)?.as_bytes())));
     if request.identity.is_none() && !sources.is_empty() {
         let by = sources.iter().map(|source| match source {
             IdentitySource::Certificate => "its certificate's first URI SAN with --certificate-uri-san".to_owned(),
@@ -176,7 +213,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         ));
     }
     note_what_has_no_effect(args, &policy, &request, &mut notes);
-    Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).write(out)
+    let socket = match &opened_under {
+        Some(before) => Some(socket::judge(args, before, &configuration, &policy, &sent, &mut notes)?),
+        None => None,
+    };
+    Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).about(socket).write(out)
 }
 
 /// The peer as Envoy shows it. A bare address gets a port, because it came from a socket.

@@ -111,6 +111,6 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let judges: Vec<_> = std::iter::once(&judge).chain(&against).collect();
     let tally = tally
         .map_names(|name| judges.iter().fold(name.to_owned(), |name, judge| judge.hidden.text(&name).into_owned()));
-    report::write(&tally, against.is_some(), out)?;
+    report::write(&tally, against.as_ref().map(|judge| &judge.policy), out)?;
     Ok(if tally.is_complete() { Outcome::Fine } else { Outcome::Found })
 }

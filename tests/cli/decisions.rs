@@ -78,9 +78,11 @@ fn explain(config: &Path, peer: &str, more: &[String], head: &[u8]) -> Option<Va
     let run = tool_reading(&arguments, head);
     let answer: Value =
         serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{arguments:?}: {error} {}", run.stderr));
-    let expected = match answer["verdict"].as_str() {
-        Some("admitted" | "anonymous" | "delegated") => 0,
-        Some("refused" | "would_refuse") => 1,
+    let expected = match (answer["verdict"].as_str(), answer["socket"]["fate"].as_str()) {
+        (_, Some("stays")) => 0,
+        (_, Some(_)) => 1,
+        (Some("admitted" | "anonymous" | "delegated"), None) => 0,
+        (Some("refused" | "would_refuse"), None) => 1,
         _ => 2,
     };
     assert_eq!(run.code, expected, "{arguments:?}: {}", run.stdout);
@@ -309,4 +311,43 @@ fn explain_decides_as_the_policy_does_whatever_the_case() {
     let (compared, passed) = (compared.into_inner(), passed.into_inner());
     println!("{compared} cases compared, {passed} of them pass");
     assert!(compared > 150 && passed > 40, "{compared} cases compared, {passed} of them pass");
+}
+
+#[test]
+fn explain_says_of_an_open_socket_what_the_policy_does_with_it() {
+    let cases: Vec<_> = (0..1_500_u64)
+        .map(|seed| generate::edited(&mut Choices::new(&choices::bytes(20_261_126 + seed, 800))))
+        .filter(|(_, edited)| policy::config::compile(edited.to_string().as_bytes()).is_ok())
+        .filter_map(|(case, edited)| can_be_asked(&case.request).map(|asked| (case, edited, asked)))
+        .collect();
+    let configs = Configs::new("cli-sockets");
+    let seen = Mutex::new(BTreeMap::<String, u32>::new());
+    each(&cases, |(case, edited, (peer, head, more))| {
+        let what = format!("{}\n{edited}\n{:?}", case.config, case.request);
+        let before = configs.path(&case.config);
+        let more = [&[format!("--opened-under={}", before.display())], &more[..]].concat();
+        let answer = explain(&configs.path(edited), peer, &more, head);
+        let fate = subject::Open::by(&subject::compiled(&case.config).policy, &case.request)
+            .map(|open| open.under(&subject::compiled(edited).policy));
+        let (Some(answer), Some(fate)) = (&answer, &fate) else {
+            // The only other reason for no answer is a request that cannot be on the wire.
+            assert!(answer.is_none(), "{what}: it was never open");
+            return;
+        };
+        let closed = if edited["filter"]["mode"] == "report" { "would_close" } else { "closed" };
+        let expected = match fate {
+            model::sockets::Fate::Stays => ("stays", Value::Null),
+            model::sockets::Fate::Closed(code) => (closed, json!(code)),
+        };
+        let socket = &answer["socket"];
+        assert_eq!((socket["fate"].as_str().unwrap(), &socket["reason"]), (expected.0, &expected.1), "{what}");
+        let code = socket["reason"].as_str().unwrap_or("stays");
+        let code = if code.starts_with("trusted_proxy_socket_") || code == "stays" { code } else { "refused" };
+        *seen.lock().unwrap().entry(code.to_owned()).or_default() += 1;
+    });
+    let seen = seen.into_inner().unwrap();
+    println!("{seen:?}");
+    for code in ["stays", "refused", "trusted_proxy_socket_user_changed", "trusted_proxy_socket_scopes_reduced"] {
+        assert!(seen.get(code).is_some_and(|count| *count > 2), "{code}: {seen:?}");
+    }
 }

@@ -7,6 +7,7 @@ mod placements;
 mod recording;
 mod requests;
 mod shown;
+mod sockets;
 mod transcripts;
 mod usage;
 

@@ -8,6 +8,7 @@ use policy::{Edit, Kind, Mode, Policy, Refusal, Request, Step, Verdict};
 use serde_json::{Value, json};
 
 use super::sent::{Header, Sent};
+use super::socket::Socket;
 use super::{fix, secret};
 use crate::input::{Configuration, Hidden};
 use crate::output::{Failure, Outcome, Output, Style, visible};
@@ -32,6 +33,7 @@ pub struct Answer<'a> {
     client: Option<Reply>,
     fixes: Vec<String>,
     notes: Vec<String>,
+    socket: Option<Socket>,
 }
 
 /// What the upstream gets.
@@ -71,6 +73,7 @@ impl<'a> Answer<'a> {
             client: None,
             fixes: Vec::new(),
             notes: Vec::new(),
+            socket: None,
         };
         match decision {
             Ok(admission) => {
@@ -116,6 +119,11 @@ impl<'a> Answer<'a> {
         answer
     }
 
+    /// Adds what becomes of an open socket.
+    pub fn about(self, socket: Option<Socket>) -> Self {
+        Self { socket, ..self }
+    }
+
     /// Hides tokens, and what variables in the configuration became. The request itself is the caller's own.
     fn hide(&mut self, hidden: &Hidden) {
         let texts = self.steps.iter_mut().map(|step| &mut step.saw).chain(&mut self.fixes).chain(&mut self.notes);
@@ -132,14 +140,17 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Writes the answer, and returns whether the request passes.
+    /// Writes the answer, and returns whether the request passes, or whether the open socket stays.
     pub fn write(&self, out: &mut Output) -> Result<Outcome, Failure> {
         if out.is_json() {
             out.json(&self.to_json())?;
         } else {
             self.write_text(out)?;
         }
-        let refused = matches!(self.verdict, "refused" | "would_refuse");
+        let refused = self
+            .socket
+            .as_ref()
+            .map_or_else(|| matches!(self.verdict, "refused" | "would_refuse"), |socket| !socket.stays());
         Ok(if refused { Outcome::Found } else { Outcome::Fine })
     }
 
@@ -181,6 +192,7 @@ impl<'a> Answer<'a> {
                     "contentType": content_type(reply),
                 })
             }),
+            "socket": self.socket.as_ref().map(Socket::to_json),
             "fix": self.fixes,
             "notes": self.notes,
         })
@@ -229,6 +241,9 @@ impl<'a> Answer<'a> {
         }
         if let Some(reply) = &self.client {
             write_client(out, reply)?;
+        }
+        if let Some(socket) = &self.socket {
+            socket.write(out)?;
         }
         for (title, lines) in [("How to fix it", &self.fixes), ("Notes", &self.notes)] {
             if !lines.is_empty() {

@@ -3,15 +3,16 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use policy::{Mode, Policy};
 use serde_json::{Value, json};
 
-use super::tally::{Example, Group, Tally, Verdict};
+use super::tally::{Closed, Example, Group, Tally, Verdict};
 use crate::output::{Output, Style, visible};
 use crate::record::Unjudged;
 
-/// Writes the report.
-pub fn write(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()> {
-    if out.is_json() { out.json(&to_json(tally, compared)) } else { write_text(tally, compared, out) }
+/// Writes the report. `against` is the other policy.
+pub fn write(tally: &Tally, against: Option<&Policy>, out: &mut Output) -> io::Result<()> {
+    if out.is_json() { out.json(&to_json(tally, against)) } else { write_text(tally, against, out) }
 }
 
 /// Whether a request with this verdict reaches the Gateway.
@@ -34,7 +35,7 @@ fn by_count<K>(groups: impl Iterator<Item = (K, u64)>) -> Vec<K> {
     groups.into_iter().map(|(key, _)| key).collect()
 }
 
-fn write_text(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()> {
+fn write_text(tally: &Tally, against: Option<&Policy>, out: &mut Output) -> io::Result<()> {
     writeln!(out, "{}", lines(tally.lines))?;
     for (verdict, group) in by_count(tally.verdicts.iter().map(|entry| (entry, entry.1.count))) {
         let name = out.paint(style(verdict), verdict).to_string();
@@ -44,8 +45,9 @@ fn write_text(tally: &Tally, compared: bool, out: &mut Output) -> io::Result<()>
         write_group(out, group, &format!("never reached the filter: Envoy itself answered {}", visible(status)))?;
     }
     write_doubts(tally, out)?;
-    if compared {
+    if let Some(against) = against {
         write_changes(tally, out)?;
+        write_sockets(tally, against, out)?;
     }
     Ok(())
 }
@@ -107,6 +109,50 @@ fn write_changes(tally: &Tally, out: &mut Output) -> io::Result<()> {
     Ok(())
 }
 
+/// What a change of policy does to open sockets.
+fn effect(against: &Policy) -> &'static str {
+    match against.mode() {
+        _ if !against.sockets().recheck => "keep",
+        Mode::Enforce => "close",
+        Mode::Report => "report",
+    }
+}
+
+fn write_sockets(tally: &Tally, against: &Policy, out: &mut Output) -> io::Result<()> {
+    if tally.sockets == 0 {
+        return Ok(());
+    }
+    let closed: u64 = tally.closed.values().map(|closed| closed.group.count).sum();
+    let effect = match effect(against) {
+        "keep" => ", if filter.openSockets were not \"keep\"",
+        "report" => ", if filter.mode were not \"report\"",
+        _ => "",
+    };
+    let heading = format!("open sockets: {closed} of {} would be closed{effect}", tally.sockets);
+    writeln!(out, "\n{}", out.paint(Style::Strong, heading))?;
+    for (reason, closed) in by_count(tally.closed.iter().map(|entry| (entry, entry.1.group.count))) {
+        let name = out.paint(Style::Bad, visible(reason)).to_string();
+        write_group(out, &closed.group, &name)?;
+        writeln!(out, "            {}", users(closed))?;
+    }
+    Ok(())
+}
+
+/// The users whose sockets are closed, those with most sockets first.
+fn users(closed: &Closed) -> String {
+    const MOST: usize = 20;
+    let all = by_count(closed.users.iter().map(|entry| (entry, *entry.1)));
+    let one = |(user, count): &(&String, &u64)| {
+        let user = if user.is_empty() { "no user" } else { user.as_str() };
+        if **count == 1 { user.to_owned() } else { format!("{user} ({count})") }
+    };
+    let mut names: Vec<_> = all.iter().take(MOST).map(one).collect();
+    if let Some(more) = all.len().checked_sub(MOST).filter(|more| *more > 0) {
+        names.push(format!("{more} more"));
+    }
+    format!("of {}", names.join(", "))
+}
+
 fn write_group(out: &mut Output, group: &Group, name: &(impl Display + ?Sized)) -> io::Result<()> {
     writeln!(out, "{:>10}  {name}", group.count)?;
     for Example { line, peer, method, path, user, note } in &group.examples {
@@ -125,7 +171,7 @@ fn write_group(out: &mut Output, group: &Group, name: &(impl Display + ?Sized)) 
     Ok(())
 }
 
-fn to_json(tally: &Tally, compared: bool) -> Value {
+fn to_json(tally: &Tally, against: Option<&Policy>) -> Value {
     let verdict = |verdict: &Verdict| json!({"result": verdict.result, "reason": text(&verdict.reason)});
     let with = |mut value: Value, group: &Group| {
         if let Some(object) = value.as_object_mut() {
@@ -157,7 +203,7 @@ fn to_json(tally: &Tally, compared: bool) -> Value {
         "notJudged": unjudged,
         "loggedOtherwise": with(json!({}), &tally.otherwise),
     });
-    if compared {
+    if let Some(against) = against {
         let changes: Vec<_> = tally
             .changes
             .iter()
@@ -166,8 +212,21 @@ fn to_json(tally: &Tally, compared: bool) -> Value {
                 with(json!({"from": verdict(old), "to": verdict(new), "what": text(what), "opens": opens}), group)
             })
             .collect();
+        let closed: Vec<_> = tally
+            .closed
+            .iter()
+            .map(|(reason, Closed { group, users })| {
+                let users: Vec<_> =
+                    users.iter().map(|(user, count)| json!({"user": text(user), "count": count})).collect();
+                with(json!({"reason": reason, "users": users}), group)
+            })
+            .collect();
         if let Some(report) = report.as_object_mut() {
-            report.insert("against".to_owned(), json!({"compared": tally.compared, "changes": changes}));
+            let sockets = json!({"opened": tally.sockets, "effect": effect(against), "closed": closed});
+            report.insert(
+                "against".to_owned(),
+                json!({"compared": tally.compared, "changes": changes, "sockets": sockets}),
+            );
         }
     }
     report

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use policy::scopes::Scopes;
+use policy::sockets::{Handshake, Standing};
 use policy::text::Escaped;
 use policy::{Kind, Mode, Request};
 use serde::Deserialize;
@@ -32,6 +33,16 @@ struct Judged {
     verdict: Verdict,
     user: Option<Vec<u8>>,
     scopes: Option<Scopes>,
+    /// What it opened, if it is an upgrade that passes.
+    socket: Option<Standing>,
+}
+
+/// The sockets that the other policy closes for one reason.
+#[derive(Debug, Default)]
+pub struct Closed {
+    pub group: Group,
+    /// The number of sockets of each user; the empty name stands for none.
+    pub users: BTreeMap<String, u64>,
 }
 
 /// A request, as shown to people.
@@ -66,6 +77,10 @@ pub struct Tally {
     pub changes: BTreeMap<Change, Group>,
     /// Requests that both policies judged.
     pub compared: u64,
+    /// Upgrades that passed, and that both policies judged.
+    pub sockets: u64,
+    /// Those whose open sockets the other policy closes, by the code of the reason.
+    pub closed: BTreeMap<String, Closed>,
     /// Requests for which the log has another reason than the policy.
     pub otherwise: Group,
     /// Requests that Envoy answered before the filter, by status.
@@ -121,6 +136,16 @@ fn shown(bytes: &[u8]) -> String {
     Escaped { bytes, limit: 200 }.to_string()
 }
 
+impl Closed {
+    fn take(&mut self, other: Self, most: usize, lines: u64) {
+        self.group.take(other.group, most, lines);
+        for (user, count) in other.users {
+            let sum = self.users.entry(user).or_default();
+            *sum = sum.saturating_add(count);
+        }
+    }
+}
+
 impl Tally {
     /// Whether every line was judged, except requests that never reached the filter.
     pub fn is_complete(&self) -> bool {
@@ -143,6 +168,10 @@ impl Tally {
         self.unrecorded.take(other.unrecorded, most, lines);
         self.broken.take(other.broken, most, lines);
         self.compared = self.compared.saturating_add(other.compared);
+        self.sockets = self.sockets.saturating_add(other.sockets);
+        for (reason, closed) in other.closed {
+            self.closed.entry(reason).or_default().take(closed, most, lines);
+        }
         self.lines = self.lines.saturating_add(other.lines);
     }
 
@@ -163,6 +192,11 @@ impl Tally {
             Unjudged::UnclearCopies(name) => Unjudged::UnclearCopies(change(&name)),
             Unjudged::Unreadable => Unjudged::Unreadable,
         });
+        let mut closed: BTreeMap<String, Closed> = BTreeMap::new();
+        for (reason, sockets) in self.closed {
+            closed.entry(change(&reason)).or_default().take(sockets, self.most, 0);
+        }
+        self.closed = closed;
         for example in &mut self.otherwise.examples {
             example.note = change(&example.note);
         }
@@ -250,6 +284,16 @@ impl Tally {
         let second = record.judge(&against.policy, &against.inputs, |request| {
             let new = against.decide(request);
             self.compared = self.compared.saturating_add(1);
+            if let Some(standing) = &old.socket {
+                self.sockets = self.sockets.saturating_add(1);
+                if let Some(reason) = closes(judge, against, standing, request) {
+                    let user = old.user.as_deref();
+                    let closed = self.closed.entry(reason).or_default();
+                    closed.group.add(most, || example(request, user, String::new()));
+                    let count = closed.users.entry(user.map(shown).unwrap_or_default()).or_default();
+                    *count = count.saturating_add(1);
+                }
+            }
             let (what, note) = if old.verdict != new.verdict {
                 ("", String::new())
             } else if old.user != new.user {
@@ -292,9 +336,28 @@ impl std::fmt::Display for Verdict {
     }
 }
 
+/// Why the other policy closes an open socket. `request` has what that policy reads.
+fn closes(judge: &Judge, against: &Judge, standing: &Standing, request: &Request<'_>) -> Option<String> {
+    let Some(kept) = Handshake::keep(&judge.policy, &request.headers) else {
+        // Such a handshake is refused, so there is no socket.
+        return None;
+    };
+    // Of the headers, the policy sees only what is kept.
+    let mut again = Request::from(request.peer);
+    again.destination = request.destination;
+    again.assertion = request.assertion;
+    again.claims_are_true = request.claims_are_true;
+    again.identity = request.identity;
+    against.policy.read_into(&mut again, kept.map()).ok()?;
+    against.policy.recheck(standing, &kept, &again).err().map(|ended| ended.to_string())
+}
+
 impl Judge {
     fn decide(&self, request: &Request<'_>) -> Judged {
-        match self.policy.decide(request) {
+        let decision = self.policy.decide(request);
+        let passes = decision.is_ok() || self.policy.mode() == Mode::Report;
+        let socket = (request.is_upgrade() && passes).then(|| self.policy.standing(request, &decision));
+        match decision {
             Ok(admission) => {
                 let (result, reason, user) = match admission.kind() {
                     Kind::Identified(user) => ("admitted", String::new(), Some(user)),
@@ -305,6 +368,7 @@ impl Judge {
                     verdict: Verdict { result, reason },
                     user: user.map(<[u8]>::to_vec),
                     scopes: admission.scopes(),
+                    socket,
                 }
             }
             Err(refusal) => {
@@ -313,7 +377,7 @@ impl Judge {
                     Mode::Report => "would_refuse",
                 };
                 let user = refusal.user.map(<[u8]>::to_vec);
-                Judged { verdict: Verdict { result, reason: refusal.to_string() }, user, scopes: None }
+                Judged { verdict: Verdict { result, reason: refusal.to_string() }, user, scopes: None, socket }
             }
         }
     }

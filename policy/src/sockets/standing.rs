@@ -31,6 +31,13 @@ impl Reach {
     /// Without a limit.
     const FULL: Self = Self(u16::MAX);
 
+    /// The scopes that it satisfies. `None` if there is no limit.
+    pub fn scopes(self) -> Option<impl Iterator<Item = Scope>> {
+        let has = move |at: usize| u32::try_from(at).ok().and_then(|at| self.0.checked_shr(at)).unwrap_or(0) & 1 != 0;
+        let all = Scope::ALL.into_iter().enumerate();
+        (self != Self::FULL).then(|| all.filter(move |(at, _)| has(*at)).map(|(_, scope)| scope))
+    }
+
     fn of(scopes: &Scopes) -> Self {
         let bits = Scope::ALL.iter().enumerate().filter(|(_, wanted)| scopes.satisfies(**wanted));
         let bits = bits.fold(0, |bits, (at, _)| bits | 1_u16.checked_shl(u32::try_from(at).unwrap_or(0)).unwrap_or(0));
@@ -63,7 +70,9 @@ impl Policy {
         }
     }
 
-    fn enforced(&self, request: &Request<'_>, admission: &Admission<'_>) -> Standing {
+    /// What a socket of this request has, if refusals and stamps take effect.
+    #[must_use]
+    pub fn enforced(&self, request: &Request<'_>, admission: &Admission<'_>) -> Standing {
         let user = admission.user().map(Into::into);
         // On the Gateway's own sockets, and where a device's token grants scopes, the header is a cap: without it there
         // is none. On a user's socket of a plugin, the Gateway grants the plugins' default without it.
