@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use harness::envoy::{Scratch, root};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::recording::site::{OPENCLAW, tool};
 
 const OPEN: &str = "check.open_without_filter";
 const OTHERS: &str = "check.user_of_another_filter";
 const UNKNOWN: &str = "check.policy_not_found";
+const SHARED: &str = "check.shared_name";
 
 /// The findings about placements in a folder: the severity, the id, and the place.
 fn found(folder: &Path, arguments: &[&str]) -> Vec<(String, String, String)> {
@@ -19,7 +20,7 @@ fn found(folder: &Path, arguments: &[&str]) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let all = report["findings"].as_array().unwrap().iter();
     let all = all.map(|one| (text(&one["severity"]), text(&one["id"]), text(&one["path"])));
-    all.filter(|(_, id, _)| [OPEN, OTHERS, UNKNOWN].contains(&id.as_str())).collect()
+    all.filter(|(_, id, _)| [OPEN, OTHERS, UNKNOWN, SHARED].contains(&id.as_str())).collect()
 }
 
 /// A folder with files of the repository, each with its changes: texts that must occur, and what replaces them.
@@ -167,6 +168,75 @@ fn every_listener_that_leads_to_the_gateway_is_looked_at() {
     let unknown = found(folder.path(), &[]);
     assert_eq!(unknown.len(), 2, "{unknown:?}");
     assert!(unknown.iter().all(|(severity, id, _)| severity == "info" && id == UNKNOWN), "{unknown:?}");
+}
+
+#[test]
+fn two_policies_of_one_envoy_need_two_names() {
+    let wasm = |names: [&str; 3], users: &[&str]| {
+        let policy = json!({"gateway": {
+            "trustedProxies": ["10.0.0.1"],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user", "allowUsers": users}},
+        }});
+        json!({
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": names[0], "root_id": names[1], "vm_config": {"vm_id": names[2]},
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": policy.to_string()},
+            },
+        })
+    };
+    let inline = |names: [&str; 3], users: &[&str]| json!({"name": "openclaw", "typed_config": wasm(names, users)});
+    let discovered = |name: &str| json!({"name": name, "config_discovery": {}});
+    // The listeners `a`, `b`, and so on, of one Envoy.
+    let bootstrap = |filters: &[Value]| {
+        let listener = |(name, filter): (char, &Value)| {
+            let manager = json!({
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "http_filters": [filter],
+                "early_header_mutation_extensions": [{"typed_config": {"mutations": [{"remove": "x-user"}]}}],
+            });
+            json!({"name": name.to_string(), "filter_chains": [{"filters": [{"typed_config": manager}]}]})
+        };
+        json!({"static_resources": {"listeners": ('a'..).zip(filters).map(listener).collect::<Vec<_>>()}})
+    };
+    let shared = |files: &[(&str, Value)]| -> Vec<(String, String)> {
+        let folder = Scratch::new("placements");
+        for (name, value) in files {
+            fs::write(folder.path().join(name), value.to_string()).unwrap();
+        }
+        let found = found(folder.path(), &[]).into_iter().filter(|(_, id, _)| id == SHARED);
+        found.map(|(severity, _, place)| (severity, place.rsplit('/').next().unwrap().to_owned())).collect()
+    };
+    let warns = |listeners: &[&str]| -> Vec<(String, String)> {
+        listeners.iter().map(|name| ("warn".to_owned(), format!("envoy.yaml: listener {name}"))).collect()
+    };
+    let (one, same, all) =
+        (["nick"], ["proxy", "root", "vm"], |filters: &[Value]| shared(&[("envoy.yaml", bootstrap(filters))]));
+    assert_eq!(all(&[inline(same, &one), inline(same, &["eva"])]), warns(&["b"]));
+    assert_eq!(all(&[inline(same, &one), inline(same, &one)]), []);
+    for other in [["other", "root", "vm"], ["proxy", "other", "vm"], ["proxy", "root", "other"]] {
+        assert_eq!(all(&[inline(same, &one), inline(other, &["eva"])]), [], "{other:?}");
+    }
+    // A policy is named once, however many listeners have it.
+    let three = [inline(same, &one), inline(same, &["eva"]), inline(same, &one), inline(same, &["eva"])];
+    assert_eq!(all(&three), warns(&["b"]));
+    let third = [inline(same, &one), inline(same, &one), inline(same, &["max"]), inline(same, &["eva"])];
+    assert_eq!(all(&third), warns(&["c", "d"]));
+    // Without names, all have the same.
+    assert_eq!(all(&[inline(["", "", ""], &one), inline(["", "", ""], &["eva"])]), warns(&["b"]));
+
+    // One of them comes from a file.
+    let extension = |users: &[&str]| json!({"resources": [{"name": "openclaw_b", "typed_config": wasm(same, users)}]});
+    let both = bootstrap(&[inline(same, &one), discovered("openclaw_b")]);
+    let with_file = |users: &[&str]| shared(&[("envoy.yaml", both.clone()), ("filter.yaml", extension(users))]);
+    assert_eq!(with_file(&["eva"]), warns(&["b"]));
+    assert_eq!(with_file(&one), []);
+    // Two Envoys may have the same names, and where two files have one extension, it is not known which one is read.
+    let second =
+        [("envoy.yaml", bootstrap(&[inline(same, &one)])), ("other.yaml", bootstrap(&[inline(same, &["eva"])]))];
+    assert_eq!(shared(&second), []);
+    let files = [("envoy.yaml", both), ("filter.yaml", extension(&["eva"])), ("more.yaml", extension(&["max"]))];
+    assert_eq!(shared(&files), []);
 }
 
 #[test]

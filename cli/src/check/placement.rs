@@ -47,14 +47,22 @@ pub struct Placed {
 }
 
 /// What applies a policy.
-#[derive(Clone, Copy)]
 enum Host {
     /// A WasmPlugin or a TrafficExtension, by the index of its document.
     Istio(usize),
     /// An EnvoyExtensionPolicy, by the index of its document.
     EnvoyGateway(usize),
     /// A connection manager, or an extension that connection managers name.
-    Envoy,
+    Envoy(Names),
+}
+
+/// What tells the plugins of one Envoy apart for the filter. Of two with the same names, the later one replaces the
+/// earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Names {
+    name: String,
+    root_id: String,
+    vm_id: String,
 }
 
 /// A connection manager in a listener.
@@ -115,10 +123,10 @@ impl Deployment {
                     let mut found = Vec::new();
                     find_plugins(value, &mut found);
                     let place = |name: &str| format!("{file}: filter {name}");
-                    all.extend(found.into_iter().map(|(name, config)| Placed {
+                    all.extend(found.into_iter().map(|(name, names, config)| Placed {
                         place: place(&name),
                         config,
-                        host: Host::Envoy,
+                        host: Host::Envoy(names),
                     }));
                 }
             }
@@ -144,13 +152,13 @@ impl Deployment {
                 }
                 continue;
             }
-            match placed.host {
-                Host::Istio(at) if !self.istio_removes(at, &header) => findings.push(open(
+            match &placed.host {
+                Host::Istio(at) if !self.istio_removes(*at, &header) => findings.push(open(
                     &placed.place,
                     &header,
                     "add the EnvoyFilter openclaw-closed of envoy/istio/ingress.yaml for this workload: `render istio` writes it",
                 )),
-                Host::EnvoyGateway(at) if !self.envoy_gateway_removes(at, &header) => findings.push(open(
+                Host::EnvoyGateway(at) if !self.envoy_gateway_removes(*at, &header) => findings.push(open(
                     &placed.place,
                     &header,
                     "list it in headers.earlyRequestHeaders.remove of the Gateway's ClientTrafficPolicy: `render envoy-gateway` does so",
@@ -175,6 +183,7 @@ impl Deployment {
         for Document { file, value } in &self.documents {
             let mut managers = Vec::new();
             find_managers(value, file, "", &mut managers);
+            add_shared_names(&managers, policies, findings);
             for manager in &managers {
                 for name in manager.unknown_filters(policies) {
                     findings.push(finding(
@@ -312,14 +321,26 @@ impl Manager<'_> {
 
     /// Whether it runs this policy: its own, or an extension's of that name.
     fn has(&self, placed: &Placed) -> bool {
-        matches!(placed.host, Host::Envoy)
+        matches!(placed.host, Host::Envoy(_))
             && self.filters().any(|filter| match plugin_of(&filter["typed_config"]) {
-                Some(config) => config == placed.config,
-                None => {
-                    filter["config_discovery"].is_object()
-                        && placed.place.ends_with(&format!(": filter {}", text(&filter["name"])))
-                }
+                Some((_, config)) => config == placed.config,
+                None => discovers(filter, placed),
             })
+    }
+
+    /// The policies that it runs, each with its names. Where several files have an extension of the same name, it is
+    /// not known which one Envoy reads.
+    fn policies(&self, all: &[Placed]) -> Vec<(Names, Value)> {
+        let mut found = Vec::new();
+        for filter in self.filters() {
+            let mut named = all.iter().filter(|placed| discovers(filter, placed));
+            if let Some(plugin) = plugin_of(&filter["typed_config"]) {
+                found.push(plugin);
+            } else if let (Some(Placed { config, host: Host::Envoy(names), .. }), None) = (named.next(), named.next()) {
+                found.push((names.clone(), config.clone()));
+            }
+        }
+        found
     }
 
     /// Filters of ours that come from a file which is not here.
@@ -329,6 +350,38 @@ impl Manager<'_> {
         let is_known =
             |name: &String| policies.iter().any(|placed| placed.place.ends_with(&format!(": filter {name}")));
         names.filter(|name| !is_known(name)).collect()
+    }
+}
+
+/// Whether a filter of a connection manager is read from elsewhere, under the name of this extension.
+fn discovers(filter: &Value, placed: &Placed) -> bool {
+    filter["config_discovery"].is_object() && placed.place.ends_with(&format!(": filter {}", text(&filter["name"])))
+}
+
+/// Policies of one Envoy that differ and have the same names. For the filter, the later one is an edit of the earlier
+/// one.
+fn add_shared_names(managers: &[Manager<'_>], policies: &[Placed], findings: &mut Vec<Finding>) {
+    let mut seen: Vec<(Names, Value, &str)> = Vec::new();
+    for manager in managers {
+        for (names, config) in manager.policies(policies) {
+            let mut same = seen.iter().filter(|(other, ..)| *other == names);
+            if let Some((_, first, place)) = same.next()
+                && *first != config
+                && same.all(|(_, other, _)| *other != config)
+            {
+                findings.push(finding(
+                    "check.shared_name",
+                    Level::Warn,
+                    &manager.place,
+                    format!(
+                        "has another policy than {place}, with the same config.name {:?} and root_id {:?}: for the filter, one is an edit of the other, and the open WebSockets of both listeners are decided again by the later one",
+                        names.name, names.root_id
+                    ),
+                    "give each policy a config.name of its own",
+                ));
+            }
+            seen.push((names, config, &manager.place));
+        }
     }
 }
 
@@ -394,23 +447,29 @@ fn is_policy(value: &Value) -> bool {
 }
 
 /// The policy in the configuration of a Wasm filter.
-fn plugin_of(typed_config: &Value) -> Option<Value> {
+fn plugin_of(typed_config: &Value) -> Option<(Names, Value)> {
     let kind = typed_config["@type"].as_str()?;
     if !kind.ends_with("envoy.extensions.filters.http.wasm.v3.Wasm") {
         return None;
     }
-    let value = &typed_config["config"]["configuration"]["value"];
+    let plugin = &typed_config["config"];
+    let value = &plugin["configuration"]["value"];
     let config = match value.as_str() {
         Some(text) => serde_json::from_str(text).ok()?,
         None => value.clone(),
     };
-    is_policy(&config).then_some(config)
+    let names = Names {
+        name: text(&plugin["name"]),
+        root_id: text(&plugin["root_id"]),
+        vm_id: text(&plugin["vm_config"]["vm_id"]),
+    };
+    is_policy(&config).then_some((names, config))
 }
 
 /// The Wasm filters with a policy: those of connection managers, and extensions with a name.
-fn find_plugins(value: &Value, found: &mut Vec<(String, Value)>) {
-    if let Some(config) = plugin_of(&value["typed_config"]) {
-        found.push((text(&value["name"]), config));
+fn find_plugins(value: &Value, found: &mut Vec<(String, Names, Value)>) {
+    if let Some((names, config)) = plugin_of(&value["typed_config"]) {
+        found.push((text(&value["name"]), names, config));
         return;
     }
     match value {

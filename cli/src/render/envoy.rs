@@ -165,7 +165,7 @@ const HEAD_OF_BOOTSTRAP: &str = "\
 # Envoy in front of an OpenClaw Gateway, with the filter that admits or refuses requests: `envoy -c envoy.yaml`.
 #
 # The policy is in a file of its own, which Envoy reads by ECDS. A change applies to the next request, also on
-# connections that are already open. It does not affect open WebSockets.
+# connections that are already open. Open WebSockets are decided again by it.
 
 ";
 
