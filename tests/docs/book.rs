@@ -13,6 +13,7 @@ use harness::manifests::{self, Schemas};
 use policy::answer::reply::Reply;
 use policy::config::{compile, gateway_keys, keys};
 use policy::headers::serialize;
+use policy::sockets::Ended;
 use policy::{Peer, Policy, Reason, Refusal, Rule};
 use serde_json::Value;
 
@@ -455,10 +456,14 @@ fn the_page_of_reasons_is_that_of_the_code() {
         let http = Reply::http(&refusal, None, hide);
         let close = Reply::websocket(&refusal, &upgrade, hide).unwrap();
         let name = if header.is_some() { "_<name>" } else { "" };
+        let outside = match reason {
+            Reason::AssertionExpired | Reason::SocketLimit => "after all rules, for WebSockets and other upgrades",
+            _ => "before all rules",
+        };
         write!(page, "\n## `{}{name}`\n\n", reason.code()).unwrap();
         let close_text = String::from_utf8(close.body[4..].to_vec()).unwrap();
         for item in [
-            format!("**Rule:** {}", reason.rule().map_or("before all rules", Rule::number)),
+            format!("**Rule:** {}", reason.rule().map_or(outside, Rule::number)),
             format!("**Cause:** {}.", reason.cause()),
             format!("**Fix:** {}.", reason.fix()),
             format!("**HTTP:** {}, `{}`", http.status, String::from_utf8(http.body).unwrap()),
@@ -466,6 +471,22 @@ fn the_page_of_reasons_is_that_of_the_code() {
         ] {
             page += &item_of_a_list(&item);
         }
+    }
+    page += "\n## Codes of open sockets\n\n\
+             An open socket is closed with the code of a refusal, if its handshake would be refused now, or with one of these\n\
+             ([operations.md](operations.md#open-sockets)). They are in Envoy's log and in the counter\n\
+             `openclaw_trusted_proxy_sockets{result=\"closed\",reason=\"…\"}`. No client sees them.\n\n";
+    for ended in Ended::OTHERS {
+        let meaning = match ended {
+            Ended::UserChanged => {
+                "its user would be another one now, or it would have one or none where it had none or one"
+            }
+            Ended::ScopesReduced => "it would have fewer scopes now",
+            Ended::Unclear => "the policy reads a value that was not kept of the handshake, or cannot be read itself",
+            Ended::MaxAge => "it is older than `socketMaxAge`",
+            Ended::Refused(_) => unreachable!("it is not one of the others"),
+        };
+        page += &item_of_a_list(&format!("`{}`: {meaning}.", ended.code()));
     }
     published("docs", "docs/reasons.md", |_| page.clone());
 }

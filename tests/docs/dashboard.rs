@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use harness::document::Section;
 use harness::envoy::root;
-use policy::Reason;
+use policy::sockets::Ended;
 use serde_json::{Value, json};
 
 fn read(name: &str) -> String {
@@ -84,22 +84,25 @@ fn every_name_in_the_rules_the_dashboard_and_the_page_exists() {
     let used = with(&words(&dashboard), "openclaw_trusted_proxy:");
     assert!(used.is_subset(&recorded), "{used:?} of {recorded:?}");
 
-    // The filter's own metrics, from src/metrics.rs.
+    // The filter's own metrics.
     let own = |text: &str| -> BTreeSet<String> {
         with(&words(text), "openclaw_trusted_proxy_").into_iter().filter(|name| !name.contains(':')).collect()
     };
-    let metrics = std::fs::read_to_string(root().join("src/metrics.rs")).unwrap();
+    let source = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let metrics = [source("src/metrics.rs"), source("src/gauge.rs")].concat();
     let page = std::fs::read_to_string(root().join("docs/observability.md")).unwrap();
     for text in [&rules, &tests, &dashboard, &page] {
         for name in own(text) {
             let short = name.strip_prefix("openclaw_trusted_proxy_").unwrap();
             let is_there =
-                [format!("{{PREFIX}}.{short}"), format!("\"{short}\"")].iter().any(|text| metrics.contains(text));
+                [format!("{{PREFIX}}.{short}"), format!("\"{short}\""), format!("\"openclaw_trusted_proxy.{short}\"")]
+                    .iter()
+                    .any(|text| metrics.contains(text));
             assert!(is_there, "the filter has no metric {name}");
         }
     }
 
-    let codes: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let codes: BTreeSet<&str> = Ended::all().map(|ended| ended.code()).collect();
     for text in [&rules, &tests] {
         let named: Vec<String> = words(text)
             .into_iter()

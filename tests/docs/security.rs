@@ -3,14 +3,14 @@
 use harness::document::{makefile, page, quoted};
 use harness::envoy::root;
 use harness::source::tests;
-use policy::Reason;
+use policy::sockets::Ended;
 use std::collections::BTreeSet;
 
 #[test]
 fn every_pointer_of_the_security_document_leads_somewhere() {
     let document = page("SECURITY.md");
     let tests = tests(&["src", "policy", "cli", "tests", "tools"]);
-    let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+    let codes: BTreeSet<_> = Ended::all().map(|ended| ended.code()).collect();
     let targets = makefile();
     // Files in dist/ do not exist before they are built.
     let is_file = |name: &str| !name.starts_with("dist/") && (name.contains('/') || name.ends_with(".toml"));

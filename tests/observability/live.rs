@@ -84,6 +84,17 @@ fn every_rule_and_panel_returns_data_and_the_right_alerts_fire() {
     let strangers = [alert("Bypassed", &a_name), alert("RefusesMost", &b_name), alert("PeerUnreadable", &b_name)];
     await_alerts("strangers come", &[&missing[..], &strangers].concat());
 
+    mark("a user who is connected is removed");
+    let mut narrow: Value = serde_json::from_str(&policy).unwrap();
+    narrow["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(["mary@example.com"]);
+    let _lost = b.websocket();
+    assert!(b.put(&format!("{narrow}\n")), "another list of users is a good policy");
+    let closed = r#"openclaw_trusted_proxy_sockets{result="closed",reason="trusted_proxy_user_not_allowed"} > 0"#;
+    eventually("the socket of a removed user is closed", || {
+        let found = prometheus.ask("query", &[("query", closed)]).unwrap();
+        found["result"].as_array().unwrap().iter().any(|one| one["metric"]["instance"] == b_name.as_str())
+    });
+
     mark("one Envoy in report mode");
     assert!(b.put(&other), "report mode is a good policy");
     traffic(rounds, |round| {
