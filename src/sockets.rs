@@ -86,8 +86,8 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Whether there is room for another socket that keeps this handshake. `request` is the request for which the host's
-    /// calls act.
+    /// Whether there is room for another socket that keeps this handshake. `request` is the request for which the
+    /// host's calls act.
     pub(crate) fn has_room(&self, handshake: &Handshake, request: Id) -> bool {
         let fits =
             || TAKEN.get().saturating_add(handshake.map().len()).saturating_add(size_of::<Socket>()) < MOST_BYTES;

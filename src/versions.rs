@@ -1,7 +1,7 @@
 //! Which version of a policy is in force, for the sockets that were opened under an earlier one.
 //!
-//! Envoy makes a new plugin for each configuration, and keeps the old one as long as a stream of it is open. It does not
-//! say which one replaces which. So plugins with the same name and the same root id are versions of one policy, and
+//! Envoy makes a new plugin for each configuration, and keeps the old one as long as a stream of it is open. It does
+//! not say which one replaces which. So plugins with the same name and the same root id are versions of one policy, and
 //! the one that was configured last is in force.
 //!
 //! If an operator goes back to an earlier text while its plugin still has streams, Envoy uses that plugin again, and

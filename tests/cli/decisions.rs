@@ -336,6 +336,7 @@ fn explain_says_of_an_open_socket_what_the_policy_does_with_it() {
         };
         let closed = if edited["filter"]["mode"] == "report" { "would_close" } else { "closed" };
         let expected = match fate {
+            _ if edited["filter"]["openSockets"] == "keep" => ("stays", Value::Null),
             model::sockets::Fate::Stays => ("stays", Value::Null),
             model::sockets::Fate::Closed(code) => (closed, json!(code)),
         };

@@ -115,7 +115,7 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
     assert_eq!(known.lines().count(), text.lines().count());
 }
 
-/// One line for the timer of a plugin with a hundred open sockets: when all of them are decided again, and when none is.
+/// Lines for the timer of a plugin with a hundred open sockets: when all of them are decided again, and when none is.
 fn recheck() -> String {
     let mut host = Host::configured(&policy());
     for _ in 0..100 {

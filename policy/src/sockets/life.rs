@@ -205,18 +205,27 @@ mod tests {
     #[test]
     fn only_a_users_socket_needs_exp_and_only_if_the_rules_do() {
         let mut policy = policy(&["jwt", "email"]);
-        let needs = |policy: &Policy, path: &str| {
-            let map = serialize(&[(":path", path), ("upgrade", "websocket"), ("x-forwarded-for", "203.0.113.7")]);
-            let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
-            request.assertion = Some(b"nick");
-            policy.needs_expiry(&policy.decide(&request).unwrap())
+        let maps = ["/", "/feed"]
+            .map(|path| serialize(&[(":path", path), ("upgrade", "websocket"), ("x-forwarded-for", "203.0.113.7")]));
+        let requests = |policy: &Policy| {
+            let request = |map| {
+                let mut request = policy.read(Peer::from_connection(b"10.0.0.1:1"), map).unwrap();
+                request.assertion = Some(b"nick");
+                request
+            };
+            [request(&maps[0]), request(&maps[1])]
         };
-        assert!(!needs(&policy, "/") && !needs(&policy, "/feed"));
+        let needs =
+            |policy: &Policy| requests(policy).map(|request| policy.needs_expiry(&policy.decide(&request).unwrap()));
+        assert_eq!(needs(&policy), [false, false]);
         policy.sockets.until_assertion = true;
-        assert!(needs(&policy, "/") && !needs(&policy, "/feed"));
-        assert_eq!(policy.check_expiry(b"nick", Some(100), 159), Ok(()));
+        assert_eq!(needs(&policy), [true, false]);
+        let [request, anonymous] = requests(&policy);
+        let (admission, anonymous) = (policy.decide(&request).unwrap(), policy.decide(&anonymous).unwrap());
+        assert_eq!(policy.check_expiry(&admission, Some(100), 159), Ok(()));
         for (expires, now) in [(Some(100), 160), (None, 0)] {
-            let refusal = policy.check_expiry(b"nick", expires, now).unwrap_err();
+            assert_eq!(policy.check_expiry(&anonymous, expires, now), Ok(()));
+            let refusal = policy.check_expiry(&admission, expires, now).unwrap_err();
             assert_eq!((refusal.reason, refusal.user), (Reason::AssertionExpired, Some(&b"nick"[..])));
         }
     }
