@@ -544,7 +544,7 @@ fn finish(
         soak.problem("the first Envoy did not end".to_owned());
     }
     let floods = swaps.good == 0 || swaps.broken == 0 || sockets.open_at_the_end == 0 || sockets.messages == 0;
-    if floods || sockets.left_with_parent == 0 {
+    if floods || sockets.left_with_parent == 0 || sockets.closed_by_policy == 0 {
         soak.problem("some planned events did not happen: see the counts".to_owned());
     }
     for (index, kind) in kinds::KINDS.iter().enumerate() {
@@ -606,8 +606,14 @@ fn finish(
         (
             "WebSockets",
             format!(
-                "{} opened, {} messages, {} open at the end, {} ended with the first Envoy, longest {} s",
-                sockets.opened, sockets.messages, sockets.open_at_the_end, sockets.left_with_parent, sockets.longest
+                "{} opened, {} messages, {} open at the end, {} closed by a policy, {} ended with the first Envoy, \
+                 longest {} s",
+                sockets.opened,
+                sockets.messages,
+                sockets.open_at_the_end,
+                sockets.closed_by_policy,
+                sockets.left_with_parent,
+                sockets.longest
             ),
         ),
         ("refused with 1008", format!("{} of Dave's, {} of Alice's while B", sockets.refused, sockets.not_now)),

@@ -31,7 +31,7 @@ pub fn stamp(version: u64) -> String {
 
 /// A good policy.
 pub fn policy(version: u64) -> Value {
-    let (user, origin, scopes) = match Side::of(version) {
+    let (user, origin, mut scopes) = match Side::of(version) {
         Side::A => ("alice@example.com", "https://a.example", json!({})),
         Side::B => (
             "bob@example.com",
@@ -39,6 +39,8 @@ pub fn policy(version: u64) -> Value {
             json!({"default": ["operator.read"], "pluginDefault": ["operator.read"]}),
         ),
     };
+    // Otherwise B would narrow the sockets that A let in.
+    scopes["ownSockets"] = json!(["/live"]);
     json!({
         "gateway": {
             "trustedProxies": ["127.0.0.1"],

@@ -21,6 +21,8 @@ pub struct Sockets {
     pub messages: u64,
     /// Closed together with the first Envoy, when its drain time was over.
     pub left_with_parent: u64,
+    /// Alice's, which were closed because of a policy B.
+    pub closed_by_policy: u64,
     pub open_at_the_end: usize,
     /// The longest time that one was open, in seconds.
     pub longest: u64,
@@ -34,9 +36,25 @@ struct Open {
     user: &'static str,
     era: Era,
     since: Instant,
+    /// The newest policy that was written before it was opened.
+    version: u64,
 }
 
-/// Keeps sockets open until the end. Half are Alice's: A admitted her and B would not, but an open socket stays open.
+impl Open {
+    /// Whether the policy may have closed it: A lets Alice in, and B does not.
+    fn may_be_closed(&self, soak: &Soak) -> bool {
+        self.user == ALICE && soak.ledger.written() > self.version
+    }
+
+    /// Whether the policy must have closed it: a B has been in force for a second, and then another one.
+    fn must_be_closed(&self, soak: &Soak) -> bool {
+        self.user == ALICE && soak.ledger.acknowledged(self.era) >= self.version.saturating_add(4)
+    }
+}
+
+const ALICE: &str = "alice@example.com";
+
+/// Keeps sockets open until the end. Half are Alice's: A lets her in and B does not, and closes her sockets.
 pub fn keep(soak: &Soak) -> Sockets {
     let mut seen = Sockets::default();
     let mut open: Vec<Open> = Vec::new();
@@ -45,13 +63,15 @@ pub fn keep(soak: &Soak) -> Sockets {
         let era = soak.ledger.era();
         // During the handover it is unknown which Envoy a new socket would lead to.
         while era != Era::Between && open.iter().filter(|one| one.era == era).count() < SOCKETS {
-            let user = if open.len().is_multiple_of(2) { "alice@example.com" } else { "carol@example.com" };
+            let alices = open.iter().filter(|one| one.era == era && one.user == ALICE).count();
+            let user = if alices < SOCKETS / 2 { ALICE } else { "carol@example.com" };
+            let version = soak.ledger.written();
             match handshake(soak, user) {
                 Ok(Ok(socket)) => {
                     seen.opened += 1;
-                    open.push(Open { socket, user, era, since: Instant::now() });
+                    open.push(Open { socket, user, era, since: Instant::now(), version });
                 }
-                Ok(Err(reason)) if user.starts_with("alice") && reason == NOT_ALLOWED => {
+                Ok(Err(reason)) if user == ALICE && reason == NOT_ALLOWED => {
                     seen.not_now += 1;
                     break;
                 }
@@ -67,6 +87,10 @@ pub fn keep(soak: &Soak) -> Sockets {
             let message = Message::text(format!("message {sequence}"));
             let result = one.socket.send(message.clone()).and_then(|()| one.socket.read());
             match result {
+                Ok(_) if one.must_be_closed(soak) => {
+                    soak.problem(format!("a WebSocket of {} outlived its right", one.user));
+                    false
+                }
                 Ok(back) if back == message => {
                     seen.messages += 1;
                     seen.longest = seen.longest.max(one.since.elapsed().as_secs());
@@ -74,6 +98,10 @@ pub fn keep(soak: &Soak) -> Sockets {
                 }
                 _ if soak.ledger.may_be_gone(one.era) => {
                     seen.left_with_parent += 1;
+                    false
+                }
+                Err(_) if one.may_be_closed(soak) => {
+                    seen.closed_by_policy += 1;
                     false
                 }
                 other => {
