@@ -86,7 +86,8 @@ fn as_it_came(config: &Value, request: &Request, outcome: &Outcome) -> Option<Ho
     is_sent.then_some(Holding { user: holding.user, scopes: None })
 }
 
-/// Whether a configuration reads a value that is not kept of an open socket: one that is long, or that may be a token.
+/// Whether a configuration may read a value that is not kept of an open socket, because it is long. A single NUL, which
+/// no header on the wire can hold, stands for such a value.
 pub fn may_be_unclear(new: &Value, request: &Request) -> bool {
     let rules = Rules { gateway: &new["gateway"], filter: &new["filter"] };
     let mut read = vec![rules.user_header()];
@@ -95,10 +96,9 @@ pub fn may_be_unclear(new: &Value, request: &Request) -> bool {
         rules.filter["requiredValues"].as_object().into_iter().flat_map(|all| all.keys()).map(|key| key.trim()),
     );
     read.push("x-openclaw-scopes");
-    Headers::of(&request.headers)
-        .0
-        .iter()
-        .any(|(name, value)| value.len() > 256 && read.iter().any(|one| one.eq_ignore_ascii_case(name)))
+    Headers::of(&request.headers).0.iter().any(|(name, value)| {
+        value == "\0" || value.len() > 256 && read.iter().any(|one| one.eq_ignore_ascii_case(name))
+    })
 }
 
 /// What a configuration says of open sockets.
