@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::echo::Echo;
-use harness::envoy::{self, Envoy, Scratch, Source, eventually};
+use harness::envoy::{self, Envoy, Example, Ports, Process, Scratch, Source, eventually};
 use harness::tungstenite::WebSocket;
 use harness::wire::{self, Connection};
 use serde_json::{Value, json};
@@ -66,12 +66,16 @@ impl Place {
     }
 
     fn open(&self, user: &str) -> WebSocket<TcpStream> {
-        let stream = wire::open(self.address()).unwrap();
-        let mut socket = websocket::open(stream, &[CLIENT, ("x-forwarded-user", user)]);
-        socket.read().expect("the upstream says what it received");
-        socket.get_ref().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        socket
+        open_at(self.address(), user)
     }
+}
+
+fn open_at(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
+    let stream = wire::open(address).unwrap();
+    let mut socket = websocket::open(stream, &[CLIENT, ("x-forwarded-user", user)]);
+    socket.read().expect("the upstream says what it received");
+    socket.get_ref().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket
 }
 
 /// Replaces the file of listeners.
@@ -159,4 +163,49 @@ fn a_removed_listener_takes_its_sockets_with_it_when_it_is_drained() {
     eventually("the listener is gone", || place.stat("listener_manager.total_listeners_active") == 0);
     eventually("the listener is drained", || !websocket::is_open(&mut nick));
     assert_eq!(place.closed_by_the_filter(), 0);
+}
+
+#[test]
+fn after_a_hot_restart_the_sockets_of_the_first_envoy_still_follow_the_policy() {
+    let echo = Echo::start().unwrap();
+    let scratch = Scratch::new("hot-restart");
+    let port = envoy::free_port();
+    let ports = Ports { http: port, ..Ports::default() };
+    let users = |users: &[&str]| {
+        let mut policy = websocket::policy_with(json!({}));
+        policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(users);
+        policy.to_string()
+    };
+    let upstream = echo.address().to_string();
+    let example = Example::write(scratch.path(), ports, &upstream, &users(&[NICK, MARY])).unwrap();
+    let program = envoy::program().unwrap();
+    let base = scratch.path().join("base-id");
+    let path = base.to_string_lossy().into_owned();
+    let start = |folder: &Path, arguments: &[&str]| {
+        std::fs::create_dir_all(folder).unwrap();
+        Process::start_with(&program, &example.bootstrap(), folder, arguments, |_, _| {}).unwrap()
+    };
+    let mut first = start(scratch.path(), &["--use-dynamic-base-id", "--base-id-path", &path]);
+    let base = std::fs::read_to_string(&base).unwrap();
+    let base = base.trim();
+    let _shared = SharedMemory(format!("/dev/shm/envoy_shared_memory_{base}0"));
+    let at = SocketAddr::from(([127, 0, 0, 1], port));
+    let (mut nick, mut mary) = (open_at(at, NICK), open_at(at, MARY));
+    let times = ["--drain-time-s", "2", "--parent-shutdown-time-s", "8"];
+    let arguments = [&["--restart-epoch", "1", "--base-id", base][..], &times].concat();
+    let _second = start(&scratch.path().join("second"), &arguments);
+    example.put_policy(&users(&[NICK])).unwrap();
+    eventually("the removed user's socket is closed", || !websocket::is_open(&mut mary));
+    assert!(websocket::is_open(&mut nick) && first.alive());
+    eventually("the first Envoy has ended", || !first.alive());
+    assert!(!websocket::is_open(&mut nick), "its sockets end with it");
+}
+
+/// What Envoys with one base id share. They leave it behind.
+struct SharedMemory(String);
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
 }
