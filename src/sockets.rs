@@ -138,10 +138,13 @@ impl Sockets {
                 return false;
             }
             let is_due = socket.decided_by != judge.number;
-            let may_decide = is_due && decisions > 0;
-            some_wait |= is_due && !may_decide;
-            decisions = decisions.saturating_sub(usize::from(may_decide));
-            let stays = socket.stays(judge, may_decide, now, &mut report);
+            if is_due && decisions == 0 {
+                // Until it is decided, the policy in force may lack facts about it.
+                some_wait = true;
+                return true;
+            }
+            decisions = decisions.saturating_sub(usize::from(is_due));
+            let stays = socket.stays(judge, is_due, now, &mut report);
             if !stays {
                 forget(socket);
             }

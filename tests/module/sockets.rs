@@ -240,6 +240,14 @@ fn a_socket_ends_with_the_assertion_of_its_user() {
     edit(&mut host, &policy(true));
     host.tick_root(old);
     assert_eq!([without, ended, good].map(|id| host.is_closed(id)), [true, true, false]);
+
+    // Those that wait for their decision meanwhile are not taken for ended.
+    let mut host = Host::new();
+    let old = edit(&mut host, &policy(false));
+    let sockets: Vec<u32> = (0..150).map(|_| open(&mut host, old, &request("/", json!(NOW + 100)))).collect();
+    edit(&mut host, &policy(true));
+    (0..2).for_each(|_| host.tick_root(old));
+    assert!(!sockets.iter().any(|id| host.is_closed(*id)));
 }
 
 #[test]

@@ -33,12 +33,12 @@ fn value<'a>(policy: &Policy, request: &Request<'a>) -> Option<&'a [u8]> {
     if trim(&value).is_empty() { None } else { field.first().map(trim) }
 }
 
-/// The outcome of a value that is not a prefix and a user. If the header has copies, the next one follows the prefix,
-/// and rule 7b refuses them.
+/// The outcome of a value that is not a prefix and a user. If copies follow it in what the Gateway reads, rule 7b
+/// refuses them.
 #[cold]
 fn only_a_prefix<'a>(policy: &Policy, request: &Request<'a>, value: &'a [u8]) -> Outcome<'a> {
-    let is_repeated = policy.names.user(&request.seen).only().is_none();
-    if is_repeated && value.starts_with(&policy.user_prefix) {
+    let joined = policy.names.user(&request.seen).joined(&request.headers, &policy.user_header).unwrap_or_default();
+    if without_prefix(policy, trim(&joined)).is_some() {
         Outcome::Names(value)
     } else {
         Outcome::Broken(Reason::UserMalformed.into())
@@ -46,7 +46,7 @@ fn only_a_prefix<'a>(policy: &Policy, request: &Request<'a>, value: &'a [u8]) ->
 }
 
 /// The user after `userPrefix`. `None` if the value does not start with it, or if nothing follows.
-fn without_prefix<'a>(policy: &Policy, value: &'a [u8]) -> Option<&'a [u8]> {
+fn without_prefix<'v>(policy: &Policy, value: &'v [u8]) -> Option<&'v [u8]> {
     if policy.user_prefix.is_empty() {
         return Some(value);
     }

@@ -47,20 +47,22 @@ impl Policy {
         self.sockets.until_assertion && admission.user().is_some()
     }
 
-    /// The `exp` of the assertion: the number beside the identity, in whole seconds since 1970. `metadata` is the
-    /// property of that name. `None` if there is no such number.
+    /// The `exp` of the assertion, in whole seconds since 1970: a number beside the identity, or else in the next
+    /// object around it. `metadata` is the property of that name. `None` if there is no such number.
     #[must_use]
     pub fn expiry(&self, metadata: &[u8]) -> Option<u64> {
-        let path = self.assertion.as_ref()?.in_metadata();
-        let parent = path.iter().rposition(|&byte| byte == 0)?;
-        let path = [path.get(..parent)?, b"\0exp"].concat();
-        match metadata::get(metadata, &path)? {
-            Value::Number(number) if (0.0..=MOST_SECONDS).contains(&number) =>
-            {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
-                Some(number as u64)
-            }
-            _ => None,
+        let mut path = self.assertion.as_ref()?.in_metadata();
+        loop {
+            path = path.get(..path.iter().rposition(|&byte| byte == 0)?)?;
+            let Some(value) = metadata::get(metadata, &[path, b"\0exp"].concat()) else { continue };
+            return match value {
+                Value::Number(number) if (0.0..=MOST_SECONDS).contains(&number) =>
+                {
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
+                    Some(number as u64)
+                }
+                _ => None,
+            };
         }
     }
 
@@ -199,7 +201,12 @@ mod tests {
         let flat = entry("jwt", &[entry("email", &field(3, b"nick")), exp(&number(7.0))].concat());
         assert_eq!(policy(&["jwt", "email"]).expiry(&flat), Some(7));
         assert_eq!(policy(&["jwt", "email"]).expiry(&whole), None);
-        assert_eq!(policy_of_payload.expiry(&flat), None);
+        // The identity is deeper than the claims.
+        assert_eq!(policy_of_payload.expiry(&flat), Some(7));
+        let nested = policy(&["jwt", "payload", "realm", "email"]);
+        assert_eq!(nested.expiry(&metadata(&exp(&number(7.0)))), Some(7));
+        let near = entry("realm", &structure(&exp(&field(3, b"7"))));
+        assert_eq!(nested.expiry(&metadata(&[near, exp(&number(7.0))].concat())), None, "the nearest counts");
     }
 
     #[test]
