@@ -125,7 +125,8 @@ impl Args {
     /// The configuration that was in force when the socket was opened.
     fn opened_under(&self) -> Option<Input> {
         let file = self.opened_under.clone()?;
-        Some(Input { file, filter: self.opened_under_filter.clone(), ..self.input.clone() })
+        let filter = self.opened_under_filter.clone();
+        Some(Input { file, filter, filter_option: Some("--opened-under-filter"), ..self.input.clone() })
     }
 
     /// Adds what Envoy knows of the connection, as far as the policy reads it.

@@ -39,6 +39,9 @@ pub struct Input {
     /// Do not read this command's own environment, because the Gateway runs in a different one
     #[arg(long)]
     pub ignore_environment: bool,
+    /// The option that `filter` was given with, if it is another one.
+    #[arg(skip)]
+    pub filter_option: Option<&'static str>,
 }
 
 /// What a file turned out to be.
@@ -123,14 +126,15 @@ impl Input {
             members.retain(|member| member.key == "gateway");
         }
         if let Some(path) = &self.filter {
+            let option = self.filter_option.unwrap_or("--filter");
             if kind == Kind::Plugin {
                 return Err(Failure::new(
-                    "--filter",
+                    option,
                     "cannot be used with a plugin configuration, which has the filter's settings itself",
                     "remove one of them",
                 ));
             }
-            add_filter(&mut plugin, path, &mut files)?;
+            add_filter(&mut plugin, path, option, &mut files)?;
         }
         let hidden = Hidden::new(replaced);
         Ok(Configuration { kind, document, plugin, environment, unresolved, hidden, files })
@@ -138,7 +142,7 @@ impl Input {
 }
 
 /// Adds the filter's settings next to the gateway block.
-fn add_filter(plugin: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Result<(), Failure> {
+fn add_filter(plugin: &mut Node, path: &Path, option: &str, files: &mut Vec<SourceFile>) -> Result<(), Failure> {
     let mut filter = read_document(path, files)?;
     // A plugin configuration is accepted too, if it has only the filter's settings.
     if let [Member { key, node, .. }] = filter.members()
@@ -150,7 +154,7 @@ fn add_filter(plugin: &mut Node, path: &Path, files: &mut Vec<SourceFile>) -> Re
         return Err(Failure::new(
             name_of(path),
             "has a gateway block of its own",
-            "give --filter a file with only the filter's settings",
+            format!("give {option} a file with only the filter's settings"),
         ));
     }
     if let Value::Object(members) = &mut plugin.value {

@@ -83,7 +83,8 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let against = match &args.against {
         Some(file) => {
             let filter = args.against_filter.clone();
-            Some(Judge::read(&Input { file: file.clone(), filter, ..args.input.clone() })?)
+            let filter_option = Some("--against-filter");
+            Some(Judge::read(&Input { file: file.clone(), filter, filter_option, ..args.input.clone() })?)
         }
         None => None,
     };

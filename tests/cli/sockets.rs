@@ -166,3 +166,13 @@ fn a_log_shows_whose_open_sockets_an_edit_would_close() {
     let text = replay("log-report", json!({"mode": "report"}), false);
     assert!(text.contains("open sockets: 2 of 5 would be closed, if filter.mode were not \"report\"\n"), "{text}");
 }
+
+#[test]
+fn an_error_names_the_option_that_it_is_about() {
+    let policy = config("own-filter", &["nick"], &json!({}));
+    let settings = policy.with_file_name("settings.json");
+    fs::write(&settings, "{}").unwrap();
+    let run = explain(&policy, &policy, &["--ws", "--opened-under-filter", settings.to_str().unwrap()]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("--opened-under-filter: cannot be used with a plugin configuration"), "{}", run.stderr);
+}
