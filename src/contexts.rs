@@ -61,7 +61,7 @@ impl Context for Root {}
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
-        self.plugin.configure(self.id, size)
+        self.plugin.configure(size)
     }
 
     fn on_tick(&mut self) {
@@ -114,7 +114,7 @@ fn on_request_headers(id: Id) -> bool {
     let plugin = with(|contexts| {
         let at = contexts.waiting.iter().rposition(|(request, _)| *request == id)?;
         let (_, plugin) = contexts.waiting.swap_remove(at);
-        contexts.plugins.iter().find(|(id, _)| *id == plugin).cloned()
+        contexts.plugins.iter().find(|(id, _)| *id == plugin).map(|(_, plugin)| Rc::clone(plugin))
     });
     stream::on_request_headers(id, plugin.flatten())
 }
@@ -136,11 +136,11 @@ fn is_shared() -> bool {
     with(|contexts| contexts.plugins.len() > 1).unwrap_or_default()
 }
 
-/// The plugins with versions of the same policy as this one, which is one of them.
-fn siblings(plugin: &Plugin) -> Vec<(Id, Version)> {
+/// The versions that plugins have of the same policy as this one, which is one of them.
+fn siblings(plugin: &Plugin) -> Vec<Version> {
     let siblings = with(|contexts| {
         let all = contexts.plugins.iter().filter(|(_, other)| plugin.is_version_of(other));
-        all.filter_map(|(id, other)| Some((*id, other.version()?))).collect()
+        all.filter_map(|(_, other)| other.version()).collect()
     });
     siblings.unwrap_or_default()
 }

@@ -42,12 +42,12 @@ impl Plugin {
         self.version.try_borrow().ok()?.clone()
     }
 
-    /// The policy for a request that has arrived. `id` is the plugin's own.
-    pub(crate) fn policy_for_request(&self, id: Id) -> Option<Rc<Policy>> {
+    /// The policy for a request that has arrived.
+    pub(crate) fn policy_for_request(&self) -> Option<Rc<Policy>> {
         let version = self.version.try_borrow().ok()?;
         let version = version.as_ref()?;
         if let Some(versions) = self.versions.get() {
-            versions.note_request(id, version);
+            versions.note_request(version);
         }
         version.policy.clone()
     }
@@ -80,18 +80,19 @@ impl Plugin {
     }
 
     /// Watches a socket that was let through.
-    pub(crate) fn watch(&self, plugin: Id, socket: Id, handshake: Option<Handshake>, standing: Standing, life: Life) {
+    pub(crate) fn watch(&self, id: Id, handshake: Option<Handshake>, standing: Standing, life: Life) {
         let Some(versions) = self.versions.get() else { return };
         let (_, number) = versions.in_force();
         // The version in force decides it as soon as it can, if that is not this plugin's.
-        let decided_by = if versions.is_in_force(plugin) { number } else { number.wrapping_sub(1) };
-        self.sockets.add(Socket { id: socket, handshake, standing, life, decided_by, is_reported: false });
+        let is_decided = self.version().is_some_and(|version| versions.is_in_force(&version));
+        let decided_by = if is_decided { number } else { number.wrapping_sub(1) };
+        self.sockets.add(Socket { id, handshake, standing, life, decided_by, is_reported: false });
         self.timer.at_least_every(TICK_MILLISECONDS);
     }
 
     /// Reads a configuration of `size` bytes from the host. Returns false, and keeps the policy in force, if it is
     /// invalid.
-    pub(crate) fn configure(&self, id: Id, size: usize) -> bool {
+    pub(crate) fn configure(&self, size: usize) -> bool {
         let Ok(json) = host::plugin_configuration(size) else {
             log::error!("configuration: the host did not provide it");
             return false;
@@ -107,7 +108,7 @@ impl Plugin {
                 let new = Version::new(&json, compiled.policy);
                 self.metrics.get_or_init(metrics::Metrics::define);
                 metrics::show_policy(compiled.fingerprint, mode);
-                self.versions.get_or_init(Versions::of_plugin).configured(id, &new);
+                self.versions.get_or_init(Versions::of_plugin).configured(&new);
                 *version = Some(new);
                 true
             }
@@ -121,9 +122,9 @@ impl Plugin {
         }
     }
 
-    /// Reports what was counted since the last tick, and decides open sockets. `siblings` are the plugins with versions
-    /// of the same policy, including this one. Returns the period that the timer needs; 0 if it can stop.
-    pub(crate) fn tick(&self, id: Id, siblings: &[(Id, Version)]) -> u32 {
+    /// Reports what was counted since the last tick, and decides open sockets. `siblings` are the versions of the
+    /// same policy that plugins of this VM have, including this one's. Returns the period that the timer needs; 0 if it can stop.
+    pub(crate) fn tick(&self, id: Id, siblings: &[Version]) -> u32 {
         let Some(metrics) = self.metrics.get() else { return 0 };
         metrics.report_admitted();
         let now = host::seconds();
@@ -139,7 +140,7 @@ impl Plugin {
     }
 
     /// Decides some of the open sockets again. Returns whether others wait.
-    fn decide_sockets(&self, metrics: &metrics::Metrics, siblings: &[(Id, Version)], now: u64) -> bool {
+    fn decide_sockets(&self, metrics: &metrics::Metrics, siblings: &[Version], now: u64) -> bool {
         let Some(versions) = self.versions.get() else { return false };
         versions.follow(siblings);
         let (Some(version), number) = versions.in_force() else { return false };

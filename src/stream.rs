@@ -16,12 +16,12 @@ use crate::metrics::Outcome;
 use crate::plugin::Plugin;
 
 /// Decides the request whose headers have arrived. Returns whether it continues. A request without a plugin is refused.
-pub(crate) fn on_request_headers(id: Id, plugin: Option<(Id, Rc<Plugin>)>) -> bool {
+pub(crate) fn on_request_headers(id: Id, plugin: Option<Rc<Plugin>>) -> bool {
     #[cfg(feature = "trap-for-tests")]
     crate::trap::if_asked();
-    let plugin = plugin.as_ref().map(|(id, plugin)| (*id, &**plugin));
+    let plugin = plugin.as_deref();
     let stream = Stream { id, plugin };
-    let done = match plugin.and_then(|(id, plugin)| plugin.policy_for_request(id)) {
+    let done = match plugin.and_then(Plugin::policy_for_request) {
         Some(policy) => stream.handle(&policy),
         None => stream.refuse_blindly(Reason::ConfigMissing, true),
     };
@@ -32,18 +32,18 @@ pub(crate) fn on_request_headers(id: Id, plugin: Option<(Id, Rc<Plugin>)>) -> bo
 /// One request.
 struct Stream<'p> {
     id: Id,
-    plugin: Option<(Id, &'p Plugin)>,
+    plugin: Option<&'p Plugin>,
 }
 
 impl Stream<'_> {
     fn count(&self, outcome: Outcome) {
-        if let Some((_, plugin)) = self.plugin {
+        if let Some(plugin) = self.plugin {
             plugin.count(outcome);
         }
     }
 
     fn log(&self, reason: Reason, line: impl std::fmt::Display) {
-        if let Some((_, plugin)) = self.plugin {
+        if let Some(plugin) = self.plugin {
             plugin.log(reason, line);
         }
     }
@@ -106,7 +106,7 @@ impl Stream<'_> {
         mut decision: Result<Admission<'a>, Refusal<'a>>,
     ) -> Result<bool, HostError> {
         let may_pass = decision.is_ok() || policy.mode() == Mode::Report;
-        let Some((id, plugin)) = self.plugin.filter(|_| may_pass) else {
+        let Some(plugin) = self.plugin.filter(|_| may_pass) else {
             return self.act_on(policy, request, peer, &decision);
         };
         let mut life = Life { opened: host::seconds(), expires: None };
@@ -125,7 +125,7 @@ impl Stream<'_> {
         }
         let goes_on = self.act_on(policy, request, peer, &decision)?;
         if goes_on {
-            plugin.watch(id, self.id, handshake, policy.standing(request, &decision), life);
+            plugin.watch(self.id, handshake, policy.standing(request, &decision), life);
         }
         Ok(goes_on)
     }

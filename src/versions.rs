@@ -19,7 +19,7 @@ use std::rc::Rc;
 use policy::Policy;
 use policy::config::compile;
 
-use crate::host::{self, Id};
+use crate::host;
 
 /// The largest policy whose text is shared, in bytes. If it is larger, the sockets of an earlier module are closed.
 const MOST_SHARED: usize = 1024 * 1024;
@@ -51,10 +51,12 @@ pub(crate) struct Versions {
     /// The name of the plugins, and their root id.
     name: Vec<u8>,
     in_force: RefCell<Option<Version>>,
+    /// Its hash.
+    hash: Cell<u64>,
+    /// Whether a plugin of this VM has it, or had it.
+    is_own: Cell<bool>,
     /// Counts the changes.
     number: Cell<u32>,
-    /// The plugin in force, if it is one of this VM.
-    plugin: Cell<Option<Id>>,
     /// The connection of the first request since the last change. Connections have rising numbers.
     since: Cell<Option<u64>>,
 }
@@ -85,8 +87,9 @@ impl Versions {
         Self {
             name,
             in_force: RefCell::new(None),
+            hash: Cell::new(0),
+            is_own: Cell::new(false),
             number: Cell::new(0),
-            plugin: Cell::new(None),
             since: Cell::new(None),
         }
     }
@@ -96,63 +99,66 @@ impl Versions {
         (self.in_force.try_borrow().ok().and_then(|version| version.clone()), self.number.get())
     }
 
-    /// Whether this plugin's policy is in force.
-    pub(crate) fn is_in_force(&self, plugin: Id) -> bool {
-        self.plugin.get() == Some(plugin)
+    /// Whether this version is in force.
+    pub(crate) fn is_in_force(&self, version: &Version) -> bool {
+        self.hash.get() == version.hash
     }
 
     /// A plugin was configured: its version is in force from now on, also for other VMs.
-    pub(crate) fn configured(&self, plugin: Id, version: &Version) {
-        self.change(Some(plugin), version, None);
+    pub(crate) fn configured(&self, version: &Version) {
+        self.change(version, true, None);
         // On the other workers, it is the same version.
         if self.shared().is_none_or(|(hash, _)| hash != version.hash) {
             self.share(version);
         }
     }
 
-    /// A plugin has got a request. One that was replaced can show that it is in force again.
+    /// A plugin with this version has got a request. If it was replaced, this can show that it is in force again.
     #[inline]
-    pub(crate) fn note_request(&self, plugin: Id, version: &Version) {
-        if self.plugin.get() != Some(plugin) || self.since.get().is_none() {
-            self.learn(plugin, version);
+    pub(crate) fn note_request(&self, version: &Version) {
+        if self.hash.get() != version.hash || self.since.get().is_none() {
+            self.learn(version);
         }
     }
 
     #[cold]
-    fn learn(&self, plugin: Id, version: &Version) {
+    fn learn(&self, version: &Version) {
         let connection = host::property(b"connection\0id").ok().and_then(|id| number(&id));
-        if self.plugin.get() == Some(plugin) {
+        if self.hash.get() == version.hash {
             // A host that does not number its connections is not asked again.
             self.since.set(Some(connection.unwrap_or(u64::MAX)));
             self.share(version);
         } else if connection.zip(self.since.get()).is_some_and(|(connection, since)| connection > since) {
-            log::info!("an earlier version of the policy is in force again: open sockets are decided by it");
-            self.change(Some(plugin), version, connection);
-            self.share(version);
+            self.return_to(version, connection);
         }
     }
 
-    /// Learns what other VMs have shared. `plugins` are the plugins of this VM that have this policy.
-    pub(crate) fn follow(&self, plugins: &[(Id, Version)]) {
-        let known = self.in_force().0.map(|version| version.hash);
+    /// Learns what other VMs have shared. `plugins` are the versions of this policy that plugins of this VM have.
+    pub(crate) fn follow(&self, plugins: &[Version]) {
         if let Some((hash, since)) = self.shared() {
-            if known == Some(hash) {
+            if self.hash.get() == hash {
                 self.since.set(self.since.get().or(since));
-            } else if let Some((plugin, version)) = plugins.iter().find(|(_, version)| version.hash == hash) {
-                self.change(Some(*plugin), version, since);
+            } else if let Some(version) = plugins.iter().find(|version| version.hash == hash) {
+                self.change(version, true, since);
             } else {
                 self.read_shared(hash, since);
             }
         }
-        let has_ended = |plugin: &Id| !plugins.iter().any(|(known, _)| known == plugin);
-        if self.plugin.get().as_ref().is_some_and(has_ended) {
+        if self.is_own.get() && !plugins.iter().any(|version| self.is_in_force(version)) {
             match plugins {
                 // Its only predecessor is still there, so Envoy uses that one again.
-                [(plugin, version)] => self.change(Some(*plugin), version, None),
+                [version] => self.return_to(version, None),
                 // The next request shows which one it is.
                 _ => self.since.set(Some(0)),
             }
         }
+    }
+
+    /// Puts an earlier version in force again.
+    fn return_to(&self, version: &Version, since: Option<u64>) {
+        log::info!("an earlier version of the policy is in force again: open sockets are decided by it");
+        self.change(version, true, since);
+        self.share(version);
     }
 
     /// Takes the shared version over from another module.
@@ -167,18 +173,17 @@ impl Versions {
         if policy.is_none() {
             log::warn!("open sockets are closed: another module uses a policy that this one cannot read");
         }
-        self.change(None, &Version { hash, text, policy }, since);
+        self.change(&Version { hash, text, policy }, false, since);
     }
 
-    fn change(&self, plugin: Option<Id>, version: &Version, since: Option<u64>) {
-        self.plugin.set(plugin);
-        self.since.set(since);
-        if let Ok(mut in_force) = self.in_force.try_borrow_mut() {
-            if in_force.as_ref().is_none_or(|known| known.hash != version.hash) {
-                self.number.set(self.number.get().wrapping_add(1));
-            }
-            *in_force = Some(version.clone());
+    fn change(&self, version: &Version, is_own: bool, since: Option<u64>) {
+        let Ok(mut in_force) = self.in_force.try_borrow_mut() else { return };
+        if self.hash.replace(version.hash) != version.hash {
+            self.number.set(self.number.get().wrapping_add(1));
         }
+        self.is_own.set(is_own);
+        self.since.set(since);
+        *in_force = Some(version.clone());
     }
 
     /// Shares the version in force with the other VMs. One that cannot be shared leaves them with what they know.

@@ -357,9 +357,24 @@ fn if_the_version_in_force_has_ended_the_earlier_one_is_in_force_again() {
     let second = edit(&mut host, &filter(json!({"mode": "report"})));
     let eve = open(&mut host, first, &over(2, ALL[1]));
     host.remove_root(second);
-    host.tick_root(first);
+    (0..3).for_each(|_| host.tick_root(first));
     assert_eq!([mary, eve].map(|id| host.is_closed(id)), [false, false]);
     assert_eq!(host.metrics().iter().filter(|(name, _)| name.contains(".sockets.")).count(), 0);
+}
+
+#[test]
+fn two_plugins_with_one_policy_cost_no_more_than_one() {
+    let mut host = Host::new();
+    let plugins = [edit(&mut host, &users(ALL)), edit(&mut host, &users(ALL))];
+    let mary = plugins.map(|root| open(&mut host, root, &over(3, ALL[1])));
+    for (turn, root) in plugins.into_iter().cycle().take(6).enumerate() {
+        let connection = 10 + turn as u64;
+        let exchange = host.send_under(root, &over(connection, ALL[0]));
+        assert_eq!(exchange.count("proxy_get_property"), 1, "neither has to show that it is in force");
+    }
+    edit(&mut host, &users(NICK));
+    plugins.into_iter().for_each(|root| host.tick_root(root));
+    assert_eq!(mary.map(|id| host.is_closed(id)), [true, true]);
 }
 
 #[test]
