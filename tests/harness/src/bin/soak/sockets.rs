@@ -36,7 +36,7 @@ struct Open {
     user: &'static str,
     era: Era,
     since: Instant,
-    /// The newest policy that was written before it was opened.
+    /// The newest policy that was known to be in force before it was opened.
     version: u64,
 }
 
@@ -65,7 +65,7 @@ pub fn keep(soak: &Soak) -> Sockets {
         while era != Era::Between && open.iter().filter(|one| one.era == era).count() < SOCKETS {
             let alices = open.iter().filter(|one| one.era == era && one.user == ALICE).count();
             let user = if alices < SOCKETS / 2 { ALICE } else { "carol@example.com" };
-            let version = soak.ledger.written();
+            let version = soak.ledger.acknowledged(era);
             match handshake(soak, user) {
                 Ok(Ok(socket)) => {
                     seen.opened += 1;
