@@ -230,7 +230,7 @@ fn what_carries_its_own_credential_over_http_passes_where_its_path_is_anonymous(
 
 /// Pairs a device: the user creates a setup code, the device connects with its token, and the user approves it if the
 /// Gateway requires that.
-fn pair(stack: &Stack, user: &mut Session, device: &Device, profile: &str) -> String {
+pub fn pair(stack: &Stack, user: &mut Session, device: &Device, profile: &str) -> String {
     let params = json!({"publicUrl": "https://claw.example.com", "includeQr": false, "bootstrapProfile": profile});
     let code = user.call("device.pair.setupCode", &params).unwrap();
     let payload = BASE64.decode(code["setupCode"].as_str().unwrap()).unwrap();

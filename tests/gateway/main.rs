@@ -12,6 +12,7 @@ mod http2;
 mod istio;
 mod migration;
 mod mounted;
+mod open_sockets;
 mod placements;
 mod plugins;
 mod public_files;

@@ -555,6 +555,17 @@ impl Stack {
         *current = policy.clone();
     }
 
+    /// Writes a policy that the filter rejects, and returns when it has. The one before stays.
+    ///
+    /// # Panics
+    /// If Envoy accepts it.
+    pub fn put_rejected_policy(&self, policy: &Value) {
+        let (taken, rejected) = self.envoy().process().policies();
+        self.example.put_policy(&policy.to_string()).unwrap_or_else(|problem| panic!("{problem}"));
+        eventually("Envoy to look at the policy", || self.envoy().process().policies() != (taken, rejected));
+        assert_eq!(self.envoy().process().policies(), (taken, rejected + 1), "the filter accepted {policy}");
+    }
+
     /// Replaces the policy's `filter` block.
     ///
     /// # Panics
