@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 const NICK: Option<&str> = Some("nick@example.com");
 const MALLORY: Option<&str> = Some("mallory@example.com");
 const NOBODY: Option<&str> = None;
+/// What the Control UI shows while it has no socket, once it has had one.
+const RECONNECTING: &str = "Reconnecting…";
 /// An origin that is not the page's.
 const ELSEWHERE: &str = "https://claw.example.com";
 /// The user who approves browsers, and whom the filter's policy does not list.
@@ -89,6 +91,68 @@ fn approve_browsers(gateway: &Gateway, origin: &str) {
     for request in pending.as_array().unwrap() {
         session.call("device.pair.approve", &json!({"requestId": request["requestId"]})).unwrap();
     }
+}
+
+/// The sockets follow the policy while the page stays open.
+#[test]
+fn the_control_ui_tries_again_after_an_edit_closed_its_socket_and_a_reload_says_why() {
+    let everyone = [NICK.unwrap(), ADMIN, "somebody@example.com"];
+    let config = json!({
+        "auth": {"identityScopes": {ADMIN: ["operator.admin"]}},
+        "controlUi": {"allowedOrigins": ["*"]},
+    });
+    let gateway = Gateway::start(&config, &Default::default());
+    let relay = Relay::start(gateway.address()).unwrap();
+    let mut front = Front::start(relay.address(), &json!({}), Over::Http1);
+    let with_users = |front: &Front, users: &[&str]| {
+        let mut policy = front.policy().clone();
+        policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!(users);
+        policy
+    };
+    front.put_policy(with_users(&front, &everyone));
+    let mut chromium = Client::start(Kind::Chromium, &front.certificate());
+    visit(&mut chromium, &format!("{}/", front.origin("http")), NICK, DESKTOP, "light");
+    look(&mut chromium, json!({"text": "Approve this browser"}));
+    approve_browsers(&gateway, &front.origin("http"));
+    look(&mut chromium, json!({"text": "Ask OpenClaw", "screenshot": picture("open-socket-before")}));
+
+    let sockets = || relay.arrivals().iter().filter(|one| !one.values("upgrade").is_empty()).count();
+    let closed = |front: &Front| {
+        let name = "wasmcustom.openclaw_trusted_proxy.sockets.result=closed.reason=trusted_proxy_user_not_allowed";
+        front.envoy().process().stat(name)
+    };
+    // An edit that does not concern the user. The page's socket is still open when the next edit closes it.
+    let before = sockets();
+    front.put_policy(with_users(&front, &everyone[..2]));
+    look(&mut chromium, json!({"text": "Ask OpenClaw"}));
+    front.put_policy(with_users(&front, &[ADMIN]));
+    eventually("the page's socket to be closed", || closed(&front) == 1);
+    // A page that was connected keeps what it shows, and tries again and again. It does not show the reason.
+    let text = look(&mut chromium, json!({"text": RECONNECTING, "screenshot": picture("open-socket-removed")}));
+    assert!(!text["text"].as_str().unwrap().contains("trusted_proxy"), "{text}");
+    let refused = |line: &String| {
+        line.contains("refused reason=trusted_proxy_user_not_allowed") && line.contains("method=GET path=/ user=")
+    };
+    eventually("the page to be refused", || front.envoy().lines(Source::Log).iter().any(refused));
+    assert_eq!(sockets(), before, "neither before nor after it was closed did the page connect again");
+
+    // It goes on by itself once the user is back.
+    front.put_policy(with_users(&front, &everyone));
+    eventually("the page to connect again", || sockets() > before);
+    let gone = format!(
+        "(async () => {{ while (document.body.innerText.includes('{RECONNECTING}')) {{ \
+         await new Promise((done) => setTimeout(done, 50)); }} }})()"
+    );
+    look(&mut chromium, json!({"probe": gone}));
+    look(&mut chromium, json!({"text": "Ask OpenClaw", "screenshot": picture("open-socket-back")}));
+
+    // A reload shows the reason.
+    front.put_policy(with_users(&front, &[ADMIN]));
+    eventually("the page's socket to be closed", || closed(&front) == 2);
+    let page = format!("{}/", front.origin("http"));
+    assert_eq!(visit(&mut chromium, &page, NICK, DESKTOP, "light")["status"], 401);
+    let reason = "trusted_proxy_user_not_allowed";
+    look(&mut chromium, json!({"text": reason, "screenshot": picture("open-socket-reload")}));
 }
 
 #[test]
