@@ -122,8 +122,9 @@ impl Plugin {
         }
     }
 
-    /// Reports what was counted since the last tick, and decides open sockets. `siblings` are the versions of the
-    /// same policy that plugins of this VM have, including this one's. Returns the period that the timer needs; 0 if it can stop.
+    /// Reports what was counted since the last tick, and decides open sockets. `siblings` are the versions of the same
+    /// policy that plugins of this VM have, including this one's. Returns the period that the timer needs; 0 if it can
+    /// stop.
     pub(crate) fn tick(&self, id: Id, siblings: &[Version]) -> u32 {
         let Some(metrics) = self.metrics.get() else { return 0 };
         metrics.report_admitted();
