@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use harness::clients::{Client, Kind};
 use harness::daemon::Daemon;
 use harness::echo::{self, Echo};
-use harness::envoy::{self, Envoy, Example, Ports, Scratch};
+use harness::envoy::{self, Envoy, Example, Ports, Scratch, eventually};
 use harness::netns::Network;
 use harness::wire::{self, Headers, values};
 use serde_json::{Value, json};
@@ -42,7 +44,8 @@ fn put(text: &str, from: &str, to: &str) -> String {
 }
 
 impl Place {
-    fn new() -> Self {
+    /// The folder's files, with this policy, and a provider whose ID tokens are good for some seconds.
+    fn new(policy: &str, seconds: u32) -> Self {
         let network = Network::new(&[
             ("browser", &["198.51.100.7/24"]),
             ("envoy", &["10.0.0.2/24"]),
@@ -61,7 +64,8 @@ impl Place {
             Command::new(node)
                 .arg(envoy::root().join("tests/proxies/provider/provider.mjs"))
                 .arg(keys.path())
-                .env("PROVIDER_PACKAGES", tools.join("provider")),
+                .env("PROVIDER_PACKAGES", tools.join("provider"))
+                .env("ID_TOKEN_SECONDS", seconds.to_string()),
             "run `make test-proxies`, which installs it",
         );
         provider.line(|line| (line == "ready").then_some(()));
@@ -69,14 +73,17 @@ impl Place {
         network.enter("envoy");
         let scratch = Scratch::new("envoy-of-oidc");
         let ports = Ports { https: 443, ..Ports::default() };
-        let policy = file("envoy-oauth2/policy.json");
         let example =
-            Example::write(scratch.path(), ports, UPSTREAM, &policy).unwrap_or_else(|problem| panic!("{problem}"));
+            Example::write(scratch.path(), ports, UPSTREAM, policy).unwrap_or_else(|problem| panic!("{problem}"));
         fs::write(example.bootstrap(), bootstrap(&example, scratch.path(), &keys.path().join("cert.pem"))).unwrap();
         let certificate = example.certificate();
         let envoy = Envoy::run(scratch, &example.bootstrap());
         let chromium = network.on("browser", || Client::start(Kind::Chromium, &certificate));
         Self { network, echo, envoy, chromium, _provider: provider, _scratch: keys }
+    }
+
+    fn visit(&mut self) -> Value {
+        self.chromium.ask(&json!({"op": "visit", "url": PAGE}))
     }
 
     /// Signs in from the page that the visit led to, and returns what the upstream saw of the first request.
@@ -150,13 +157,41 @@ fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
     put(&text, "{ address: 127.0.0.1, port_value: 443 }", "{ address: 0.0.0.0, port_value: 443 }")
 }
 
+fn policy() -> String {
+    file("envoy-oauth2/policy.json")
+}
+
+#[test]
+fn a_socket_of_a_page_ends_with_the_token_of_its_login() {
+    let mut policy: Value = serde_json::from_str(&policy()).unwrap();
+    policy["filter"]["socketsUntil"] = json!("assertion");
+    let mut place = Place::new(&policy.to_string(), 20);
+    place.visit();
+    place.sign_in("nick");
+    place.look(
+        "x-openclaw-user",
+        "window.kept = new WebSocket('wss://claw.example.com/'), kept.onclose = ({ code }) => window.ended = code",
+    );
+    let mut of_page =
+        |expression: &str| place.chromium.ask(&json!({"op": "look", "probe": expression}))["found"].clone();
+    eventually("the socket is open", || of_page("kept.readyState") == 1);
+    // The provider's token is good for 20 seconds, and the filter gives it a minute more.
+    let begun = Instant::now();
+    while of_page("kept.readyState") == 1 {
+        assert!(begun.elapsed() < Duration::from_secs(180), "the socket outlives the token");
+        thread::sleep(Duration::from_secs(1));
+    }
+    assert_eq!(of_page("window.ended"), 1006, "there is no close frame");
+    let counter = "wasmcustom.openclaw_trusted_proxy.sockets.result=closed.reason=trusted_proxy_assertion_expired";
+    assert_eq!(place.envoy.process().stat(counter), 1);
+}
+
 #[test]
 fn envoys_own_login_with_an_openid_provider_and_a_browser() {
-    let mut place = Place::new();
+    let mut place = Place::new(&policy(), 3600);
 
     // A stranger's page leads to the provider, and the close of their WebSocket gives the reason.
-    let visit = |place: &mut Place| place.chromium.ask(&json!({"op": "visit", "url": PAGE}));
-    let page = visit(&mut place);
+    let page = place.visit();
     assert_eq!(page["status"], 200, "{page}");
     assert!(page["body"].as_str().unwrap().contains("Sign-in"), "{page}");
     let certificate = fs::read(place.envoy.folder().join("tls/cert.pem")).unwrap();
@@ -206,7 +241,7 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     // The provider knows Eve, but she is not on the list.
     place.chromium.ask(&json!({"op": "signOut"}));
     let before = place.echo.requests();
-    visit(&mut place);
+    place.visit();
     place.sign_in("eve");
     // The refusal page does not let scripts send requests, so this uses a page that passes without an identity.
     place.look("trusted_proxy_user_not_allowed", "setTimeout(() => location.assign('/health'), 200)");

@@ -3,7 +3,7 @@
 //
 //   node provider.mjs FOLDER        FOLDER has cert.pem and key.pem
 //
-// PROVIDER_PACKAGES is the folder with node_modules.
+// PROVIDER_PACKAGES is the folder with node_modules, and ID_TOKEN_SECONDS how long an ID token is good for.
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import { createRequire } from "node:module";
@@ -22,6 +22,7 @@ const provider = new Provider("https://id.example.com", {
       token_endpoint_auth_method: "client_secret_post",
     },
   ],
+  ttl: { IdToken: Number(process.env.ID_TOKEN_SECONDS) },
   claims: { openid: ["sub"], email: ["email", "email_verified"] },
   // Envoy reads the address from the ID token.
   conformIdTokenClaims: false,
