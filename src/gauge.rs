@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 
-use crate::host::{self, MetricKind};
+use crate::host;
 use crate::sockets::open_in_vm;
 
 const KEY: &[u8] = b"openclaw_trusted_proxy\0sockets";
@@ -53,12 +53,11 @@ impl Entry {
     }
 }
 
-/// Makes room for the list, before there are workers that could do it at the same time. Shows the gauge as 0.
-pub(crate) fn define() -> Option<u32> {
+/// Makes room for the list, before there are workers that could do it at the same time.
+pub(crate) fn make_room() {
     if host::shared(KEY).is_none() {
         let _ = host::set_shared(KEY, &[], 0);
     }
-    host::define_metric(MetricKind::Gauge, "openclaw_trusted_proxy.open_sockets").ok()
 }
 
 /// Adds what has changed in this VM, or in those that have ended.

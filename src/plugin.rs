@@ -106,8 +106,7 @@ impl Plugin {
                 let Ok(mut version) = self.version.try_borrow_mut() else { return false };
                 let mode = compiled.policy.mode();
                 let new = Version::new(&json, compiled.policy);
-                self.metrics.get_or_init(metrics::Metrics::define);
-                metrics::show_policy(compiled.fingerprint, mode);
+                self.metrics.get_or_init(metrics::Metrics::of_plugin).show_policy(compiled.fingerprint, mode);
                 self.versions.get_or_init(Versions::of_plugin).configured(&new);
                 *version = Some(new);
                 true

@@ -16,7 +16,7 @@ use crate::host::{self, Id};
 /// The most bytes that the open sockets of one worker may take.
 const MOST_BYTES: usize = 40 * 1024 * 1024;
 
-/// How many sockets are decided again at a time, so that no request waits longer than a few milliseconds.
+/// How many sockets are decided again or closed at a time, so that no request waits longer than a few milliseconds.
 const BATCH: usize = 100;
 
 /// How many sockets are looked at when there is no room for another.
@@ -131,19 +131,21 @@ impl Sockets {
         let Ok(mut sockets) = self.open.try_borrow_mut().map(|mut open| std::mem::take(&mut *open)) else {
             return true;
         };
-        let (mut decisions, mut some_wait) = (BATCH, false);
+        let (mut left, mut some_wait) = (BATCH, false);
         sockets.retain_mut(|socket| {
             if !host::has_context(socket.id) {
                 forget(socket);
                 return false;
             }
             let is_due = socket.decided_by != judge.number;
-            if is_due && decisions == 0 {
-                // Until it is decided, the policy in force may lack facts about it.
-                some_wait = true;
-                return true;
+            if is_due || socket.is_over(judge, now) {
+                if left == 0 {
+                    // Until it is decided, the policy in force may also lack facts about it.
+                    some_wait = true;
+                    return true;
+                }
+                left = left.saturating_sub(1);
             }
-            decisions = decisions.saturating_sub(usize::from(is_due));
             let stays = socket.stays(judge, is_due, now, &mut report);
             if !stays {
                 forget(socket);
@@ -206,6 +208,12 @@ impl Socket {
             }
             Outcome::Gone => false,
         }
+    }
+
+    /// Whether its age or its assertion has come to an end that was not reported yet.
+    fn is_over(&self, judge: &Judge<'_>, now: u64) -> bool {
+        let ended = judge.policy.and_then(|policy| policy.sockets().ended(&self.life, self.is_users(), now));
+        ended.is_some() && !self.is_reported
     }
 
     /// Closes the socket if it must not stay.

@@ -195,6 +195,19 @@ fn memory_does_not_grow_with_requests_nor_with_configurations() {
     assert_eq!(spend(1000), warm);
 }
 
+#[test]
+fn metrics_are_defined_once_for_all_policies_of_a_vm() {
+    let mut host = Host::new();
+    for expected in [true, false, false] {
+        host.take_calls();
+        let root = host.add_root();
+        assert!(host.configure_root(root, config(json!({})).to_string().as_bytes()));
+        // Envoy keeps what each definition takes as long as the VM lives.
+        let defined = host.take_calls().iter().any(|call| call.name == "proxy_define_metric");
+        assert_eq!(defined, expected);
+    }
+}
+
 /// A policy that takes some memory: it has `users` users, and their names begin with `of`.
 fn large(of: usize, users: usize) -> Vec<u8> {
     let mut users: Vec<_> = (0..users).map(|user| format!("{of}-{user}@example.com")).collect();

@@ -164,6 +164,15 @@ fn a_socket_ends_at_its_age_whatever_the_clock_does() {
     host.tick();
     assert_eq!((host.is_closed(nick), count(&host, "closed", "trusted_proxy_socket_max_age")), (true, 1));
 
+    // Those that were opened together are closed in parts.
+    let mut host = Host::configured(&aged("1h"));
+    let sockets: Vec<u32> = (0..150).map(|_| open(&mut host, 1, &handshake(ALL[0]))).collect();
+    host.advance(Duration::from_secs(3600));
+    for closed in [100, 150] {
+        host.tick();
+        assert_eq!(sockets.iter().filter(|id| host.is_closed(**id)).count(), closed);
+    }
+
     // A shorter age counts for sockets that are open already.
     let mut host = Host::configured(&aged("12h"));
     let nick = open(&mut host, 1, &handshake(ALL[0]));
