@@ -400,7 +400,10 @@ fn a_hundred_edits_in_ten_seconds_leave_a_thousand_sockets_right() {
     let users = [NICK, MARY, ANN];
     let mut sockets: Vec<_> = (0..SOCKETS).map(|n| (users[n % 3], Socket::open(&place, &user(users[n % 3])))).collect();
     eventually("the gauge has what is open", || gauge(&place) == SOCKETS as u64);
-    let memory = || place.envoy.process().stat("server.memory_allocated");
+    let memory = || -> u64 {
+        let answer = place.envoy.process().ask("/memory").unwrap().json();
+        answer["allocated"].as_str().unwrap().parse().unwrap()
+    };
     let before = memory();
     // Each edit has another text, so that none is the same as an earlier one. Mary is removed in the last one.
     for edit in 0..100 {
