@@ -428,6 +428,23 @@ fn a_new_module_reaches_the_sockets_of_the_old_one() {
 }
 
 #[test]
+fn the_gauge_forgets_the_sockets_of_a_vm_that_has_ended() {
+    let mut old = Host::configured(&users(ALL));
+    open(&mut old, 1, &handshake(ALL[0]));
+    old.tick();
+    let mut new = Host::new();
+    new.share_with(&old);
+    configure(&mut new, 1, &users(ALL));
+    // The counters of a host are its own here. In Envoy they are those of the process.
+    let change = |new: &Host| new.metric("openclaw_trusted_proxy.open_sockets").unwrap().cast_signed();
+    for (seconds, expected) in [(9, 0), (3, -1), (60, -1)] {
+        new.advance(Duration::from_secs(seconds));
+        new.tick();
+        assert_eq!(change(&new), expected, "after {seconds} s more");
+    }
+}
+
+#[test]
 fn ten_thousand_sockets_fit_into_forty_mebibytes() {
     let mut policy = users(ALL);
     policy["gateway"]["controlUi"] = json!({"allowedOrigins": ["https://claw.example.com"]});
