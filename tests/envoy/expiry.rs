@@ -128,7 +128,7 @@ fn a_socket_ends_a_minute_after_its_own_token_and_at_its_age() {
     }
 
     // Both jwt_authn and the filter accept a token for 60 seconds more.
-    let ending = place.token(Some(-50));
+    let ending = place.token(Some(-40));
     let [mut closes, mut stays] = ["until", "free"].map(|listener| place.open(listener, &ending).unwrap());
     let mut reported = place.open("report", &ending).unwrap();
     let mut renewed = place.open("until", &place.token(Some(3600))).unwrap();

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::time::Duration;
 
 use harness::echo::Echo;
 use harness::envoy::{self, Envoy, Example, Ports, Process, Scratch, Source, eventually};
@@ -74,7 +73,6 @@ fn open_at(address: SocketAddr, user: &str) -> WebSocket<TcpStream> {
     let stream = wire::open(address).unwrap();
     let mut socket = websocket::open(stream, &[CLIENT, ("x-forwarded-user", user)]);
     socket.read().expect("the upstream says what it received");
-    socket.get_ref().set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     socket
 }
 

@@ -71,9 +71,17 @@ impl Client {
         Ok(Self { connection, _control: control })
     }
 
-    /// The next bytes on a stream, as [`Connection::read`].
-    pub fn read(&self, stream: &mut Stream) -> io::Result<Vec<u8>> {
-        self.connection.read(stream)
+    /// Sends bytes on a stream, and reads until these bytes come back.
+    pub fn exchange(&self, stream: &mut Stream, bytes: &[u8], answer: &[u8]) -> io::Result<()> {
+        self.connection.write(stream, bytes)?;
+        let mut buffer = Vec::new();
+        while !buffer.windows(answer.len()).any(|part| part == answer) {
+            match self.connection.read(stream)? {
+                more if more.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => buffer.extend(more),
+            }
+        }
+        Ok(())
     }
 
     pub fn move_to(&self, from: IpAddr) -> io::Result<()> {

@@ -26,7 +26,7 @@ pub struct Connection {
 pub struct Stream {
     receive: RecvStream,
     /// Dropped, it would end the client's direction.
-    _send: SendStream,
+    send: SendStream,
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -97,8 +97,16 @@ impl Connection {
             if end && sent.is_ok() {
                 drop(send.finish());
             }
-            Ok(Stream { receive, _send: send })
+            Ok(Stream { receive, send })
         })
+    }
+
+    /// Sends more bytes on a stream.
+    ///
+    /// # Errors
+    /// If the stream or the connection was reset.
+    pub fn write(&self, stream: &mut Stream, bytes: &[u8]) -> io::Result<()> {
+        self.runtime.block_on(async { timeout(self.patience, stream.send.write_all(bytes)).await })?.map_err(failed)
     }
 
     /// The next bytes on a stream; none at its end.
