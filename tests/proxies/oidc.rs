@@ -165,7 +165,7 @@ fn policy() -> String {
 fn a_socket_of_a_page_ends_with_the_token_of_its_login() {
     let mut policy: Value = serde_json::from_str(&policy()).unwrap();
     policy["filter"]["socketsUntil"] = json!("assertion");
-    let mut place = Place::new(&policy.to_string(), 20);
+    let mut place = Place::new(&policy.to_string(), 30);
     place.visit();
     place.sign_in("nick");
     place.look(
@@ -175,7 +175,7 @@ fn a_socket_of_a_page_ends_with_the_token_of_its_login() {
     let mut of_page =
         |expression: &str| place.chromium.ask(&json!({"op": "look", "probe": expression}))["found"].clone();
     eventually("the socket is open", || of_page("kept.readyState") == 1);
-    // The provider's token is good for 20 seconds, and the filter gives it a minute more.
+    // The provider's token is good for 30 seconds, and the filter gives it a minute more.
     let begun = Instant::now();
     while of_page("kept.readyState") == 1 {
         assert!(begun.elapsed() < Duration::from_secs(180), "the socket outlives the token");
