@@ -137,15 +137,18 @@ impl Sockets {
                 forget(socket);
                 return false;
             }
+            // If the clock was set back, the age counts from then on.
+            socket.life.opened = socket.life.opened.min(now);
             let is_due = socket.decided_by != judge.number;
-            if is_due || socket.is_over(judge, now) {
-                if left == 0 {
-                    // Until it is decided, the policy in force may also lack facts about it.
-                    some_wait = true;
-                    return true;
-                }
-                left = left.saturating_sub(1);
+            if !is_due && !socket.is_over(judge, now) {
+                return true;
             }
+            if left == 0 {
+                // Until it is decided, the policy in force may also lack facts about it.
+                some_wait = true;
+                return true;
+            }
+            left = left.saturating_sub(1);
             let stays = socket.stays(judge, is_due, now, &mut report);
             if !stays {
                 forget(socket);
@@ -187,8 +190,6 @@ impl Socket {
     /// Decides the socket, if it is due, and looks at its life. Closes it if it must not stay. The host's calls act for
     /// it.
     fn stays(&mut self, judge: &Judge<'_>, is_decided: bool, now: u64, report: impl FnMut(&Closing<'_>)) -> bool {
-        // If the clock was set back, the age counts from then on.
-        self.life.opened = self.life.opened.min(now);
         if is_decided {
             (self.decided_by, self.is_reported) = (judge.number, false);
             if let Some(policy) = judge.policy.filter(|policy| policy.sockets().until_assertion) {
