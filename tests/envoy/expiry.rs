@@ -6,10 +6,11 @@ use harness::echo::Echo;
 use harness::envoy::{Envoy, Source, eventually};
 use harness::jwt::{self, Key};
 use harness::parts;
-use harness::tungstenite::protocol::Role;
 use harness::tungstenite::{Message, WebSocket};
-use harness::wire::{self, Connection};
+use harness::wire;
 use serde_json::{Value, json};
+
+use crate::websocket::{is_open, open};
 
 const EXPIRED: &str = "trusted_proxy_assertion_expired";
 const MAX_AGE: &str = "trusted_proxy_socket_max_age";
@@ -81,19 +82,8 @@ impl Place {
     /// A socket, or the reason why it is refused.
     fn open(&self, listener: &str, token: &str) -> Result<Socket, String> {
         let authorization = format!("Bearer {token}");
-        let headers = [
-            ("host", "claw.example.com"),
-            ("connection", "Upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-            ("authorization", &authorization),
-        ];
-        let mut connection = Connection::open(self.envoy.address(listener)).unwrap();
-        connection.send(&wire::request("GET", "/", &headers)).unwrap();
-        assert_eq!(connection.response("GET").unwrap().status, 101);
-        let (stream, rest) = connection.into_parts();
-        let mut socket = WebSocket::from_partially_read(stream, rest, Role::Client, None);
+        let stream = wire::open(self.envoy.address(listener)).unwrap();
+        let mut socket = open(stream, &[("authorization", &authorization)]);
         match socket.read().unwrap() {
             Message::Text(_) => Ok(socket),
             Message::Close(Some(frame)) => Err(frame.reason.rsplit(": ").next().unwrap().to_owned()),
@@ -105,10 +95,6 @@ impl Place {
         let name = format!("wasmcustom.openclaw_trusted_proxy.sockets.result={result}.reason={reason}");
         self.envoy.process().stat(&name)
     }
-}
-
-fn is_open(socket: &mut Socket) -> bool {
-    socket.send(Message::text("hi")).is_ok() && matches!(socket.read(), Ok(Message::Text(text)) if text == "hi")
 }
 
 #[test]

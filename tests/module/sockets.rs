@@ -428,6 +428,31 @@ fn a_new_module_reaches_the_sockets_of_the_old_one() {
 }
 
 #[test]
+fn a_policy_that_is_too_long_to_share_closes_the_sockets_of_the_old_module() {
+    let mut old = Host::configured(&users(ALL));
+    let nick = open(&mut old, 1, &handshake(ALL[0]));
+    let mut new = Host::new();
+    new.share_with(&old);
+    let many: Vec<String> = (0..50_000).map(|n| format!("user-{n}@example.com")).collect();
+    let mut policy = users(ALL);
+    policy["gateway"]["auth"]["trustedProxy"]["allowUsers"]
+        .as_array_mut()
+        .unwrap()
+        .extend(many.into_iter().map(Value::from));
+    assert!(policy.to_string().len() > 1024 * 1024);
+    configure(&mut new, 1, &policy);
+    old.tick();
+    assert!(old.is_closed(nick));
+    assert_eq!(count(&old, "closed", "trusted_proxy_socket_unclear"), 1);
+    // The new module itself has no such limit.
+    let nick = open(&mut new, 1, &handshake(ALL[0]));
+    policy["filter"]["stripHeaders"] = json!(["x-nobody"]);
+    configure(&mut new, 1, &policy);
+    new.tick();
+    assert!(!new.is_closed(nick));
+}
+
+#[test]
 fn the_gauge_forgets_the_sockets_of_a_vm_that_has_ended() {
     let mut old = Host::configured(&users(ALL));
     open(&mut old, 1, &handshake(ALL[0]));
@@ -514,9 +539,20 @@ fn without_room_new_sockets_are_refused_and_open_ones_are_not_forgotten() {
     assert!(sockets.iter().all(|id| host.is_closed(*id)), "all of them were remembered");
     assert_eq!((count(&host, "closed", NOT_ALLOWED), gauge(&host)), (sockets.len() as u64, 0));
 
+    // In report mode it passes, and nothing is kept of it: the first policy that is enforced closes it.
+    let mut host = Host::new();
+    let mut report = users(ALL);
+    report["filter"] = json!({"mode": "report"});
+    let old = edit(&mut host, &report);
+    let too_large = handshake(ALL[0]).set("x-forwarded-for", "203.0.113.9, ".repeat(1300));
+    let unkept = open(&mut host, old, &too_large);
+    edit(&mut host, &users(ALL));
+    host.tick_root(old);
+    assert!(host.is_closed(unkept));
+    assert_eq!(count(&host, "closed", "trusted_proxy_socket_unclear"), 1);
+
     // A handshake that takes more than its share is refused by itself.
     let mut host = Host::configured(&users(ALL));
-    let too_large = handshake(ALL[0]).set("x-forwarded-for", "203.0.113.9, ".repeat(1300));
     assert_eq!(host.send(&too_large).property("openclaw_trusted_proxy.reason"), Some(LIMIT.as_bytes()));
     let long_values = (0..90).fold(handshake(ALL[0]), |request, n| request.header(&format!("x-{n}"), "v".repeat(600)));
     assert_eq!(host.send(&long_values).action, Action::Continue, "what no rule reads is left out");
