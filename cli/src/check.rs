@@ -1,9 +1,12 @@
 //! `check`: the errors in a configuration, and the findings of an audit.
 
+mod code;
 mod deployment;
 mod finding;
 mod gateway;
 mod placement;
+mod schema;
+mod starts;
 
 use std::io::Write as _;
 
@@ -150,6 +153,7 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
     gateway::add_release(configuration, &mut findings);
     gateway::add_gateways_own(configuration, &mut findings);
     deployment::add(configuration, envoy, &mut findings);
+    starts::add(configuration, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     findings
 }

@@ -1,7 +1,7 @@
 // Functions of the Gateway's package, to be called without starting it.
 //
 // The package's files are named after hashes. A function is found by its declaration below a `//#region src/gateway/…`
-// marker. A function that its file does not export is exported in memory, by a hook on module loading. Nothing is
+// marker (or that of another area). A function that its file does not export is exported in memory, by a hook on module loading. Nothing is
 // written. What the package imports, and is not installed beside it, is replaced by objects that accept everything: the
 // functions do not use it, and a wrong guess would be an error or a difference in what they decide.
 import fs from "node:fs";
@@ -9,22 +9,26 @@ import { isBuiltin, registerHooks } from "node:module";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
-/** The functions with these names in a folder of the package's files; those that it does not have are missing. */
-export async function load(dist, names) {
+/**
+ * The functions and constants with these names in a folder of the package's files; those that it does not have are
+ * missing. A package that is not installed beside it, and is `lent`, is taken from the folder `from`.
+ */
+export async function load(dist, names, { area = "src/gateway/", lent = [], from } = {}) {
   const found = new Map(); // file -> { name: the name that it has inside }
   for (const file of fs.readdirSync(dist).filter((name) => /\.m?js$/.test(name))) {
     const text = fs.readFileSync(path.join(dist, file), "utf8");
     for (const [, name] of text.matchAll(/\b\w+_exports\.([A-Za-z_]\w*)/g)) usedOfNamespaces.add(name);
-    if (!text.includes("//#region src/gateway/")) continue;
+    if (!text.includes(`//#region ${area}`)) continue;
     for (const name of names) {
-      const declared = new RegExp(`^(?:async )?function (${name}(?:\\$\\d+)?)\\(`, "m").exec(text);
+      const declared = new RegExp(`^(?:(?:async )?function|const) (${name}(?:\\$\\d+)?)(?:\\(| = )`, "m").exec(text);
       const region = declared && text.slice(0, declared.index).match(/\/\/#region (\S+)(?![\s\S]*\/\/#region)/)?.[1];
-      if (!region?.startsWith("src/gateway/")) continue;
+      if (!region?.startsWith(area)) continue;
       const place = path.join(dist, file), twice = [...found].find(([, other]) => name in other);
       if (twice) throw new Error(`${name} is in ${twice[0]} and in ${place}`);
       found.set(place, { ...found.get(place), [name]: declared[1] });
     }
   }
+  const resolve = (specifier, context, next) => resolveOrStub(specifier, context, next, lent, from);
   registerHooks({ resolve, load: (url, context, next) => loadWithExports(found, url, context, next) });
   const all = {};
   for (const [place, inside] of found) {
@@ -34,12 +38,13 @@ export async function load(dist, names) {
   return all;
 }
 
-function resolve(specifier, context, next) {
+function resolveOrStub(specifier, context, next, lent, from) {
   const isBare = !/^[./]|^file:/.test(specifier) && !isBuiltin(specifier);
   try {
     return next(specifier, context);
   } catch (error) {
     if (!isBare || !context.parentURL?.startsWith("file:")) throw error;
+    if (lent.includes(specifier)) return next(specifier, { ...context, parentURL: pathToFileURL(path.join(from, "_.mjs")).href });
     const names = importedNames(fs.readFileSync(fileURLToPath(context.parentURL), "utf8"), specifier);
     return { url: `stub:${specifier}?${names.join("&")}`, format: "module", shortCircuit: true };
   }

@@ -19,6 +19,7 @@ mod public_files;
 mod releases;
 mod rendered;
 mod schema;
+mod starts;
 mod verdicts;
 
 /// Bypasses the output capture of passing tests, to show what was compared.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::generate::{Case, Random, case};
 use crate::verdicts::{Compared, Gateway};
 
-const RELEASES: [&str; 13] = [
+pub const RELEASES: [&str; 13] = [
     "2026.4.2",
     "2026.4.26",
     "2026.4.29",

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
-use policy::config::{MOST_ERRORS, nearest};
+use policy::config::MOST_ERRORS;
 use policy::peer::Address;
 
+use super::code::trim;
 use super::finding::{Finding, Level};
 use crate::input::{Configuration, Kind, has_reference};
 use crate::json5::{Member, Node, Value};
@@ -23,7 +24,6 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
         Kind::OpenClaw => {
             report.start();
             report.templates(&["filter"]);
-            report.misspelled_keys();
         }
     }
     report.add_counts();
@@ -244,6 +244,21 @@ impl Report<'_> {
                 "write the address on which the Gateway is to listen, or set bind to \"lan\"",
             ));
         }
+        // `resolveHooksConfig` in its `src/gateway/hooks.ts`.
+        let hooks = self.configuration.document.member("hooks");
+        if hooks.and_then(|hooks| hooks.member("enabled")).is_some_and(|node| node.value == Value::Bool(true)) {
+            let text = |key: &str| hooks.and_then(|hooks| hooks.member(key)).and_then(Node::text).map(trim);
+            if text("token").is_none_or(str::is_empty) {
+                stops.push((
+                    "hooks.token",
+                    "is not set, and hooks.enabled needs it",
+                    "write a token for the senders of webhooks, or set hooks.enabled to false",
+                ));
+            }
+            if text("path").is_some_and(|path| !path.is_empty() && path.bytes().all(|byte| byte == b'/')) {
+                stops.push(("hooks.path", "is the root", "write a path such as \"/hooks\""));
+            }
+        }
         for (path, problem, remedy) in stops {
             self.add("check.does_not_start", Level::Error, path, problem, remedy);
         }
@@ -307,17 +322,6 @@ impl Report<'_> {
                 format!("has {what}, which the filter does not resolve"),
                 "write the value itself: only the Gateway resolves this, and only in its openclaw.json",
             );
-        }
-    }
-
-    /// A block that is not read because its key is misspelled. Keys within `gateway` are the filter's own finding.
-    fn misspelled_keys(&mut self) {
-        let keys: Vec<String> = self.configuration.document.members().iter().map(|member| member.key.clone()).collect();
-        for key in keys {
-            if let Some(meant) = nearest(&key, &["gateway", "filter"]).filter(|meant| *meant != key) {
-                let remedy = format!("did you mean \"{meant}\"?");
-                self.add("filter.unknown_key", Level::Warn, &key, "is not a key that is read here", remedy);
-            }
         }
     }
 }

@@ -36,20 +36,42 @@ pub fn ask(questions: impl Iterator<Item = Value>) -> Vec<Value> {
 /// If they cannot be run.
 pub fn ask_package(package: &Path, is_older: bool, questions: impl Iterator<Item = Value>) -> Vec<Value> {
     let scratch = Scratch::new("oracle");
-    let mut child = script("oracle.mjs")
-        .args(is_older.then_some("--older"))
-        .env("OPENCLAW_PKG", package)
-        .env("OPENCLAW_STATE_DIR", scratch.path())
-        .env("TMPDIR", scratch.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the Gateway's Node runs");
+    let mut command = script("oracle.mjs");
+    command.args(is_older.then_some("--older")).env("OPENCLAW_PKG", package).envs(temporary(&scratch));
     let questions: Vec<String> = questions.map(|question| question.to_string()).collect();
+    let answers = converse(command, &questions);
+    assert_eq!(answers.len(), questions.len(), "the Gateway's functions ended early: see above");
+    answers
+}
+
+/// What a package's own schema says about an openclaw.json, as `tests/gateway/schema.mjs` writes it, and what its
+/// validation says about each of these files: a list of paths with messages, empty if it is valid.
+///
+/// # Panics
+/// If it cannot be run.
+pub fn validate_all(package: &Path, files: &[Value]) -> (Value, Vec<Vec<(String, String)>>) {
+    let scratch = Scratch::new("schema");
+    let mut command = script("schema.mjs");
+    command.arg(package).arg(installed().0).envs(temporary(&scratch));
+    let files: Vec<String> = files.iter().map(Value::to_string).collect();
+    let mut answers = converse(command, &files).into_iter();
+    let schema = answers.next().expect("a schema");
+    let issues: Vec<_> = answers.map(|issues| serde_json::from_value(issues).expect("a list of issues")).collect();
+    assert_eq!(issues.len(), files.len(), "the Gateway's validation ended early: see above");
+    (schema, issues)
+}
+
+fn temporary(scratch: &Scratch) -> [(&'static str, &Path); 2] {
+    ["OPENCLAW_STATE_DIR", "TMPDIR"].map(|name| (name, scratch.path()))
+}
+
+/// Runs a script that reads one line for each question, and answers in lines of JSON.
+fn converse(mut command: Command, questions: &[String]) -> Vec<Value> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the Gateway's Node runs");
     let (mut input, output) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
     let answers: Vec<Value> = std::thread::scope(|scope| {
         scope.spawn(|| {
-            for question in &questions {
+            for question in questions {
                 // If the other side is gone, there are too few answers.
                 drop(writeln!(input, "{question}"));
             }
@@ -59,7 +81,6 @@ pub fn ask_package(package: &Path, is_older: bool, questions: impl Iterator<Item
         lines.map(|line| serde_json::from_str(&line).expect("JSON")).collect()
     });
     assert!(child.wait().is_ok_and(|status| status.success()), "the Gateway's functions could not be run: see above");
-    assert_eq!(answers.len(), questions.len(), "the Gateway's functions ended early: see above");
     answers
 }
 
