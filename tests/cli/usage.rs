@@ -295,7 +295,7 @@ fn ids(text: &str) -> std::collections::BTreeSet<String> {
 fn the_documentation_lists_every_check_of_the_tool() {
     let root = root();
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-    let files = ["check.rs", "check/deployment.rs", "check/placement.rs"];
+    let files = ["check.rs", "check/deployment.rs", "check/placement.rs", "check/schema.rs"];
     let known = ids(&files.map(|file| read(&format!("cli/src/{file}"))).concat());
     assert!(known.len() > 10, "{known:?}");
     assert_eq!(ids(&read("docs/cli.md")), known);
@@ -383,6 +383,8 @@ fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
         ),
         (openclaw("customBindHost: '10.0.0.2'").replace("\"lan\"", "'custom'"), envoy("10.0.0.2"), &["check.one_list"]),
         (openclaw("controlui: {}"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_key"]),
+        (openclaw("port: 0"), envoy("10.0.0.2"), &["check.one_list", "check.config_invalid"]),
+        (plugin("port: 0", r#"{"trustedProxies": ["10.0.0.1"]}"#), envoy("10.0.0.2"), &[]),
         (openclaw("").replace("\"lan\"", "'lann'"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_value"]),
     ];
     for (config, arguments, expected) in cases {

@@ -1,9 +1,10 @@
 // Functions of the Gateway's package, to be called without starting it.
 //
 // The package's files are named after hashes. A function is found by its declaration below a `//#region src/gateway/…`
-// marker (or that of another area). A function that its file does not export is exported in memory, by a hook on module loading. Nothing is
-// written. What the package imports, and is not installed beside it, is replaced by objects that accept everything: the
-// functions do not use it, and a wrong guess would be an error or a difference in what they decide.
+// marker (or that of another area). A function that its file does not export is exported in memory, by a hook on module
+// loading. Nothing is written. What the package imports, and is not installed beside it, is replaced by objects that
+// accept everything: the functions do not use it, and a wrong guess would be an error or a difference in what they
+// decide.
 import fs from "node:fs";
 import { isBuiltin, registerHooks } from "node:module";
 import path from "node:path";

@@ -128,14 +128,16 @@ fn the_gateway_refuses_what_is_a_finding_here() {
 #[test]
 fn the_gateway_does_not_start_with_what_check_says_it_does_not() {
     for (block, complaint) in [
-        (json!({"tailscale": {"mode": "funnel"}}), "tailscale funnel requires gateway auth mode=password"),
-        (json!({"tailscale": {"mode": "serve"}, "bind": "auto"}), "must resolve to loopback"),
-        (json!({"bind": "custom"}), "gateway.bind=custom requires gateway.customBindHost"),
-        (json!({"mode": "remote"}), "set gateway.mode=local"),
+        (json!({"gateway": {"tailscale": {"mode": "funnel"}}}), "tailscale funnel requires gateway auth mode=password"),
+        (json!({"gateway": {"tailscale": {"mode": "serve"}, "bind": "auto"}}), "must resolve to loopback"),
+        (json!({"gateway": {"bind": "custom"}}), "gateway.bind=custom requires gateway.customBindHost"),
+        (json!({"gateway": {"mode": "remote"}}), "set gateway.mode=local"),
+        (json!({"hooks": {"enabled": true}}), "hooks.enabled requires hooks.token"),
+        (json!({"hooks": {"enabled": true, "token": "x", "path": "/"}}), "hooks.path may not be '/'"),
     ] {
         let mut file = json!({"gateway": Gateway::minimal()});
         lay(&mut file["gateway"], &json!({"controlUi": {"allowedOrigins": ["https://claw.example.com"]}}));
-        lay(&mut file["gateway"], &block);
+        lay(&mut file, &block);
         let failed = std::panic::catch_unwind(|| Gateway::start(&file, &Options::default()));
         let said = failed.err().expect("the Gateway does not start").downcast::<String>().unwrap();
         assert!(said.contains(complaint), "{block}: {said}");

@@ -255,7 +255,7 @@ impl Report<'_> {
                     "write a token for the senders of webhooks, or set hooks.enabled to false",
                 ));
             }
-            if text("path").is_some_and(|path| !path.is_empty() && path.bytes().all(|byte| byte == b'/')) {
+            if text("path") == Some("/") {
                 stops.push(("hooks.path", "is the root", "write a path such as \"/hooks\""));
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! `schema.json` has what the packages themselves say, as JSON Schema without its texts: of all blocks the names, and
 //! the blocks `gateway` and `hooks` whole. `trimmed` means that a text is trimmed first, and `code` that the Gateway
-//! runs code of its own on the value, which [`super::code`] repeats. An older release is a JSON merge patch (RFC 7396) to
-//! the next newer one. `tests/gateway/starts.rs` compares all of it with the packages, and writes it.
+//! runs code of its own on the value, which [`super::code`] repeats. An older release is a JSON merge patch (RFC 7396)
+//! to the next newer one. `tests/gateway/starts.rs` compares all of it with the packages, and writes it.
 
 use std::collections::BTreeSet;
 
@@ -179,16 +179,12 @@ impl Look {
             (several, _) => {
                 let words: Vec<Json> = several.iter().filter_map(|one| sources(one)).flatten().collect();
                 let place = place.member("source", "source");
-                match source {
-                    Some(source) if !words.is_empty() => self.word(&words, source, &place),
-                    _ => self.refuse(
-                        INVALID,
-                        &place,
-                        "is missing",
-                        "Invalid input",
-                        &format!("write one of {}", quoted(&words)),
-                    ),
-                }
+                let what = match source {
+                    Some(source) => format!("is {}, and no source of secrets", kind(source)),
+                    None => "is missing".to_owned(),
+                };
+                let remedy = format!("write one of {}", quoted(&words));
+                self.refuse(INVALID, &place, &what, "Invalid input", &remedy);
             }
         }
     }
@@ -530,7 +526,7 @@ mod tests {
     fn all_code_and_all_patterns_of_the_schemas_are_known() {
         let (mut texts, mut objects, mut patterns) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let all = Schema::all();
-        assert!(all.len() > 10 && all[0].release == Release::NEWEST, "{}", all.len());
+        assert!(all.len() > 10 && all.first().is_some_and(|first| first.release == Release::NEWEST), "{}", all.len());
         assert!(all.is_sorted_by(|one, other| one.release > other.release));
         for schema in &all {
             collect(&schema.root, &Place::default(), &mut texts, &mut objects, &mut patterns);
@@ -582,7 +578,7 @@ mod tests {
             (
                 "auth: { password: { source: 'vualt', provider: 'x', id: 'x' } }",
                 "gateway.auth.password.source",
-                "is a text: Invalid input (allowed: \"env\", \"file\", \"exec\", \"store\")",
+                "is a text, and no source of secrets: Invalid input",
                 "write one of \"env\", \"file\", \"exec\" or \"store\"",
             ),
             (

@@ -1,12 +1,12 @@
-//! Whether the Gateway accepts its own file: what `openclaw config validate` refuses in the blocks `gateway` and `hooks`,
-//! and blocks that it does not have.
+//! Whether the Gateway accepts its own file: what `openclaw config validate` refuses in the blocks `gateway` and
+//! `hooks`, and blocks that it does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use policy::config::{MOST_ERRORS, Release};
 
 use super::finding::{Finding, Level};
-use super::schema::{Refusal, Schema};
+use super::schema::{Refusal, Schema, UNKNOWN_KEY};
 use crate::input::{Configuration, Kind};
 use crate::json5::Node;
 
@@ -19,7 +19,10 @@ pub fn add(configuration: &Configuration, findings: &mut Vec<Finding>) {
     let is_error = |finding: &&Finding| finding.level == Level::Error;
     let known: BTreeSet<String> = findings.iter().filter(is_error).map(|one| one.problem.place.clone()).collect();
     let mut more: BTreeMap<(&'static str, Level), (usize, usize)> = BTreeMap::new();
-    for (refusal, by, level) in judge(&Schema::all(), release, &configuration.document) {
+    let schemas = Schema::all();
+    let mut refusals = judge(&schemas, release, &configuration.document);
+    name_other_releases(&schemas, &configuration.document, &mut refusals);
+    for (refusal, by, level) in refusals {
         if known.contains(&refusal.path) {
             continue;
         }
@@ -83,6 +86,33 @@ fn judge(schemas: &[Schema], release: Release, document: &Node) -> Vec<(Refusal,
     }
 }
 
+/// Of a key that another release has, says which one.
+fn name_other_releases(schemas: &[Schema], document: &Node, refusals: &mut [(Refusal, Release, Level)]) {
+    if !refusals.iter().any(|(refusal, ..)| refusal.id == UNKNOWN_KEY) {
+        return;
+    }
+    let refused: Vec<(Release, BTreeSet<String>)> = schemas
+        .iter()
+        .map(|schema| {
+            let unknown = schema.refusals(document).into_iter().filter(|refusal| refusal.id == UNKNOWN_KEY);
+            (schema.release, unknown.map(|refusal| refusal.path).collect())
+        })
+        .collect();
+    for (refusal, by, _) in refusals.iter_mut().filter(|(refusal, ..)| refusal.id == UNKNOWN_KEY) {
+        // Below a key that is unknown itself, nothing is looked at.
+        let above = refusal.path.char_indices().filter(|(_, c)| ['.', '['].contains(c)).map(|(at, _)| at);
+        let paths: Vec<&str> = above.chain([refusal.path.len()]).filter_map(|end| refusal.path.get(..end)).collect();
+        let has = |(_, refused): &&(Release, BTreeSet<String>)| !paths.iter().any(|path| refused.contains(*path));
+        let mut newest_first = refused.iter().filter(has).map(|(release, _)| *release);
+        let Some(newest) = newest_first.next() else { continue };
+        refusal.remedy = if newest > *by {
+            format!("if you run the Gateway {newest}, which has this key, set filter.gatewayVersion to \"{newest}\"")
+        } else {
+            format!("remove it: the Gateway {newest} had this key, and later ones do not")
+        };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,5 +140,27 @@ mod tests {
         let old = |by: &str| [row("bind", by, Level::Error), row("portals", by, Level::Error)];
         assert_eq!(judged("2026.5.20"), old("2026.5.20"));
         assert_eq!(judged("2026.1.1"), old("2026.4.2"));
+    }
+
+    #[test]
+    fn of_a_key_that_another_release_has_the_remedy_names_it() {
+        let schemas = Schema::all();
+        let remedies = |release: &str| -> Vec<(String, String)> {
+            let text = "{ gateway: { portals: { ingres: 1 }, webchat: {}, nodez: {}, nodes: { denyCommands: [] } } }";
+            let document = parse(text, 0).unwrap();
+            let mut judged = judge(&schemas, Release::parse(release).unwrap(), &document);
+            name_other_releases(&schemas, &document, &mut judged);
+            judged.into_iter().map(|(refusal, ..)| (refusal.path, refusal.remedy)).collect()
+        };
+        let row = |path: &str, remedy: &str| (format!("gateway.{path}"), remedy.to_owned());
+        let wanted = [
+            row("portals.ingres", "did you mean \"ingress\"?"),
+            row("webchat", "remove it: the Gateway 2026.5.20 had this key, and later ones do not"),
+            row("nodez", "did you mean \"nodes\"?"),
+            row("nodes.denyCommands", "remove it: the Gateway 2026.7.35 had this key, and later ones do not"),
+        ];
+        assert_eq!(remedies("2026.9.6"), wanted);
+        let has = "if you run the Gateway 2026.9.6, which has this key, set filter.gatewayVersion to \"2026.9.6\"";
+        assert_eq!(remedies("2026.5.4"), [row("portals", has), row("nodez", "did you mean \"nodes\"?")]);
     }
 }
