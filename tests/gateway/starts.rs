@@ -107,7 +107,10 @@ fn compare(release: Release, package: &std::path::Path, count: usize) -> Value {
             let paths: Vec<String> =
                 if keys.is_empty() { vec![path.clone()] } else { keys.iter().map(|key| below(path, key)).collect() };
             for place in paths {
-                let errors: Vec<_> = ours.iter().filter(|error| are_related(&error.path, &place)).collect();
+                // Of two settings that exclude each other, either may be named.
+                let is_other = |error: &Error| place == "gateway.bind" && error.path == "gateway.tailscale.mode";
+                let is_there = |error: &&Error| are_related(&error.path, &place) || is_other(error);
+                let errors: Vec<_> = ours.iter().filter(is_there).collect();
                 if errors.is_empty() {
                     problems.push(format!("LAXER at {place}: {text}\n  {file}"));
                 }

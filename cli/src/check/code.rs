@@ -291,6 +291,8 @@ fn is_module(text: &str) -> bool {
 }
 
 fn is_public_origin(text: &str) -> bool {
+    // What every parser of URLs trims.
+    let text = text.trim_matches(|c: char| c <= ' ');
     let bare = text.strip_suffix('/').unwrap_or(text);
     let (Some(_), Some((scheme, _))) = (Origin::parse(bare.as_bytes()), bare.split_once("://")) else { return false };
     match &*scheme.to_ascii_lowercase() {

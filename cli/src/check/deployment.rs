@@ -227,20 +227,21 @@ impl Report<'_> {
         if tailscale == "funnel" {
             stops.push((
                 "gateway.tailscale.mode",
-                "is \"funnel\", which needs gateway.auth.mode \"password\"",
+                "is \"funnel\", and the Gateway does not start: tailscale funnel requires gateway auth mode=password",
                 "set it to \"off\": the authenticating proxy must be the only way in",
             ));
         } else if tailscale == "serve" && !is_loopback {
             stops.push((
                 "gateway.bind",
-                "is not loopback, which gateway.tailscale.mode \"serve\" needs",
+                "is not loopback, and the Gateway does not start: gateway.bind must resolve to loopback when \
+                 gateway.tailscale.mode=serve",
                 "set gateway.tailscale.mode to \"off\", or bind to \"loopback\"",
             ));
         }
         if bind == "custom" && host.is_none() {
             stops.push((
                 "gateway.customBindHost",
-                "is not an IPv4 address, which bind \"custom\" needs",
+                "is not an IPv4 address, and the Gateway does not start: gateway.bind=custom requires gateway.customBindHost",
                 "write the address on which the Gateway is to listen, or set bind to \"lan\"",
             ));
         }
@@ -251,12 +252,16 @@ impl Report<'_> {
             if text("token").is_none_or(str::is_empty) {
                 stops.push((
                     "hooks.token",
-                    "is not set, and hooks.enabled needs it",
+                    "is not set, and the Gateway does not start: hooks.enabled requires hooks.token",
                     "write a token for the senders of webhooks, or set hooks.enabled to false",
                 ));
             }
             if text("path") == Some("/") {
-                stops.push(("hooks.path", "is the root", "write a path such as \"/hooks\""));
+                stops.push((
+                    "hooks.path",
+                    "is the root, and the Gateway does not start: hooks.path may not be '/'",
+                    "write a path such as \"/hooks\"",
+                ));
             }
         }
         for (path, problem, remedy) in stops {
