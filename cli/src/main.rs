@@ -11,6 +11,7 @@ mod output;
 mod record;
 mod render;
 mod replay;
+mod wrapping;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -20,14 +20,17 @@ const HELP: &str = "\
 The log has one JSON object per line, with what the policy reads under \"recorded\".
 `render envoy FILE --record` prints an Envoy configuration that writes such a log, and
 docs/replay.md describes the format. Nothing is guessed: a line that lacks something that the
-policy reads is counted as not judged.
+policy reads is counted as not judged. Lines of other logs, such as Envoy's own, are skipped and
+counted. What `kubectl logs`, a container runtime (CRI), Docker or the journal put around a
+line is taken off.
 
 Examples:
   openclaw-trusted-proxy replay openclaw.json access.log
   openclaw-trusted-proxy replay openclaw.json access.log --against stricter.json
   kubectl logs deploy/envoy | openclaw-trusted-proxy replay openclaw.json - --json
 
-Exit codes: 0 every request was judged, 1 some lines could not be judged, 2 no answer.";
+Exit codes: 0 every request was judged, 1 some lines of the access log could not be judged,
+2 no answer, also if the log has no line of an access log.";
 
 /// The first bytes of gzip, zstd and xz files.
 const COMPRESSED: [&[u8]; 3] = [b"\x1F\x8B", b"\x28\xB5", b"\xFD\x37"];
@@ -109,6 +112,13 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     }
     let log = io::Cursor::new(head).chain(log);
     let tally = lines::tally(log, length, &judge, against.as_ref(), args.examples).map_err(unreadable)?;
+    if !tally.has_requests() {
+        return Err(Failure::new(
+            input::name_of(&args.log),
+            format!("has no line of an access log ({} of something else)", tally.skipped.count),
+            "give the log of an Envoy that `render envoy FILE --record` configured (docs/replay.md)",
+        ));
+    }
     let judges: Vec<_> = std::iter::once(&judge).chain(&against).collect();
     let tally = tally
         .map_names(|name| judges.iter().fold(name.to_owned(), |name, judge| judge.hidden.text(&name).into_owned()));

@@ -3,6 +3,7 @@
 mod decisions;
 mod envoy;
 mod install;
+mod logs;
 mod placements;
 mod recording;
 mod requests;

@@ -299,10 +299,12 @@ fn every_command_that_is_shown_is_run_by_a_test() {
 }
 
 /// Commands in sentences, of programs other than `make` and ours, and what runs them.
-const SAID: [(&str, &str); 6] = [
+const SAID: [(&str, &str); 8] = [
     ("cargo test ", "`make test` runs all tests"),
     ("envoy --mode validate", "harness::envoy::validate, as tests/cli/recording/render.rs does with every rendering"),
+    ("kubectl logs", "nothing: tests/cli/logs.rs has lines in its form"),
     ("openclaw config validate", "tests/gateway/migration.rs and tests/gateway/rendered/gateway.rs"),
+    ("openclaw connect", "nothing: tests/cli has its requests, and not the program"),
     ("openclaw security audit", "tests/gateway/audit.rs"),
     ("oras cp ", "nothing: the page says so"),
     ("promtool test rules", "tests/observability"),

@@ -1,6 +1,6 @@
 //! Reads a log in blocks of whole lines, judges them on all processors, and adds up the counts in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Judge;
 use super::tally::Tally;
+use crate::wrapping::{Parts, unwrap};
 
 /// The size of a block. A block grows until its last line is complete.
 const BLOCK: usize = 1 << 20;
@@ -45,9 +46,16 @@ pub fn tally(
                     let mut tally = Tally { most, ..Tally::default() };
                     let bytes = match &block {
                         Block::Lines(lines) => {
-                            lines
-                                .split_inclusive(|&byte| byte == b'\n')
-                                .for_each(|line| tally.line(line, judge, against));
+                            let mut parts = Parts::default();
+                            for line in lines.split_inclusive(|&byte| byte == b'\n') {
+                                match parts.join(line) {
+                                    Some(line) => tally.line(&line, judge, against),
+                                    None => tally.part(),
+                                }
+                            }
+                            if parts.is_open() {
+                                tally.endless();
+                            }
                             lines.len()
                         }
                         Block::TooLong => {
@@ -82,9 +90,44 @@ fn next(waiting: &Mutex<Receiver<(usize, Block)>>) -> Option<(usize, Block)> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
+/// Where a log can be cut: after a line, unless another one continues it.
+#[derive(Default)]
+struct Cuts {
+    /// How many bytes have been looked at.
+    seen: usize,
+    /// The last place to cut.
+    last: usize,
+    /// The streams that have the start of a line, but not its end.
+    open: BTreeSet<String>,
+}
+
+impl Cuts {
+    /// Looks at what was read since.
+    fn look(&mut self, pending: &[u8]) {
+        let new = pending.get(self.seen..).unwrap_or_default();
+        for line in new.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+            let unwrapped = unwrap(line);
+            if unwrapped.continues {
+                self.open.insert(unwrapped.stream.into_owned());
+            } else {
+                self.open.remove(&*unwrapped.stream);
+            }
+            self.seen = self.seen.saturating_add(line.len());
+            if self.open.is_empty() {
+                self.last = self.seen;
+            }
+        }
+        // Memory is bounded: a line that never ends is cut all the same.
+        if self.seen.saturating_sub(self.last) > LONGEST {
+            self.open.clear();
+            self.last = self.seen;
+        }
+    }
+}
+
 /// Cuts the log into blocks. If sending fails, there is no receiver any more.
 fn read(log: &mut impl Read, blocks: &SyncSender<(usize, Block)>) -> io::Result<()> {
-    let (mut pending, mut number, mut skipping) = (Vec::new(), 0_usize, false);
+    let (mut pending, mut number, mut skipping, mut cuts) = (Vec::new(), 0_usize, false, Cuts::default());
     let mut send = |block: Block| {
         let sent = blocks.send((number, block)).is_ok();
         number = number.saturating_add(1);
@@ -103,18 +146,18 @@ fn read(log: &mut impl Read, blocks: &SyncSender<(usize, Block)>) -> io::Result<
                 None => pending.clear(),
             }
         }
-        let whole = if end {
-            Some(pending.len())
-        } else {
-            pending.iter().rposition(|&byte| byte == b'\n').map(|at| at.saturating_add(1))
-        };
-        if let Some(whole) = whole.filter(|whole| *whole > 0) {
+        cuts.look(&pending);
+        let whole = if end { pending.len() } else { cuts.last };
+        if whole > 0 {
             let rest = pending.split_off(whole);
+            cuts.seen = cuts.seen.saturating_sub(whole);
+            cuts.last = 0;
             if !send(Block::Lines(std::mem::replace(&mut pending, rest))) {
                 return Ok(());
             }
-        } else if pending.len() > LONGEST {
+        } else if pending.len().saturating_sub(cuts.seen) > LONGEST {
             pending.clear();
+            cuts = Cuts::default();
             skipping = true;
             if !send(Block::TooLong) {
                 return Ok(());

@@ -44,6 +44,11 @@ fn write_text(tally: &Tally, against: Option<&Policy>, out: &mut Output) -> io::
     for (status, group) in &tally.unseen {
         write_group(out, group, &format!("never reached the filter: Envoy itself answered {}", visible(status)))?;
     }
+    if tally.skipped.count > 0 {
+        let first = tally.skipped.examples.first().map_or(0, |example| example.line);
+        let count = tally.skipped.count;
+        writeln!(out, "{count:>10}  skipped: not of an access log (first at line {first})")?;
+    }
     write_doubts(tally, out)?;
     if let Some(against) = against {
         write_changes(tally, out)?;
@@ -201,6 +206,7 @@ fn to_json(tally: &Tally, against: Option<&Policy>) -> Value {
         "decisions": decisions,
         "neverReachedTheFilter": unseen,
         "notJudged": unjudged,
+        "skipped": with(json!({}), &tally.skipped),
         "loggedOtherwise": with(json!({}), &tally.otherwise),
     });
     if let Some(against) = against {

@@ -89,8 +89,10 @@ pub struct Tally {
     pub lacking: BTreeMap<Unjudged, Group>,
     /// Lines without a record.
     pub unrecorded: Group,
-    /// Lines that are not JSON objects.
+    /// Lines that begin like JSON objects, and are none.
     pub broken: Group,
+    /// Lines of something else, such as Envoy's own log.
+    pub skipped: Group,
     /// How many examples are kept for each group.
     pub most: usize,
 }
@@ -121,6 +123,11 @@ struct Line<'a> {
     reason: Option<Text<'a>>,
     #[serde(default)]
     status: serde_json::Value,
+    /// With a message, this is a line of Envoy's own log.
+    #[serde(default, deserialize_with = "is_there")]
+    level: bool,
+    #[serde(default, alias = "msg", deserialize_with = "is_there")]
+    message: bool,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +136,11 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 /// Distinguishes a key with the value `null` from a missing key.
 fn present<'de: 'a, 'a, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text<'a>>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// Whether a key is there, with any value.
+fn is_there<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 /// Bytes as shown to people: other than printable ASCII is escaped, and long values are cut.
@@ -147,7 +159,12 @@ impl Closed {
 }
 
 impl Tally {
-    /// Whether every line was judged, except requests that never reached the filter.
+    /// Whether the log has a line that is meant as one of the access log.
+    pub fn has_requests(&self) -> bool {
+        !self.is_complete() || !self.verdicts.is_empty() || !self.unseen.is_empty()
+    }
+
+    /// Whether every line of the access log was judged, except requests that never reached the filter.
     pub fn is_complete(&self) -> bool {
         self.broken.count == 0 && self.unrecorded.count == 0 && self.lacking.is_empty()
     }
@@ -167,6 +184,7 @@ impl Tally {
         self.otherwise.take(other.otherwise, most, lines);
         self.unrecorded.take(other.unrecorded, most, lines);
         self.broken.take(other.broken, most, lines);
+        self.skipped.take(other.skipped, most, lines);
         self.compared = self.compared.saturating_add(other.compared);
         self.sockets = self.sockets.saturating_add(other.sockets);
         for (reason, closed) in other.closed {
@@ -203,6 +221,24 @@ impl Tally {
         self
     }
 
+    /// Counts a part of a line, whose end is yet to come.
+    pub fn part(&mut self) {
+        self.lines = self.lines.saturating_add(1);
+    }
+
+    /// Notes that the last line has no end.
+    pub fn endless(&mut self) {
+        let line = self.lines;
+        self.broken.add(self.most, || Example::note(line, "its end is missing".to_owned()));
+    }
+
+    /// Counts a line that is not one of an access log.
+    fn skipped(&mut self) {
+        let line = self.lines;
+        // The first one is always named.
+        self.skipped.add(self.most.max(1), || Example::note(line, String::new()));
+    }
+
     /// Counts a line that cannot be read: it is too long, or is not a JSON object.
     pub fn broken(&mut self, why: &str) {
         self.lines = self.lines.saturating_add(1);
@@ -217,7 +253,8 @@ impl Tally {
             return;
         }
         if !text.trim_ascii_start().starts_with(b"{") {
-            return self.broken("not an object");
+            self.lines = self.lines.saturating_add(1);
+            return self.skipped();
         }
         let line = match serde_json::from_slice::<Line<'_>>(text) {
             Ok(line) => line,
@@ -230,6 +267,8 @@ impl Tally {
         self.lines = self.lines.saturating_add(1);
         let (number, most) = (self.lines, self.most);
         match &line.recorded {
+            // A status is a request's.
+            None if line.level && line.message && line.status.is_null() => self.skipped(),
             None => self.unrecorded.add(most, || Example::note(number, String::new())),
             Some(None) => {
                 let status = line.status.to_string().trim_matches('"').to_owned();

@@ -367,7 +367,8 @@ fn the_recorder_in_the_docs_is_the_one_that_is_rendered() {
 fn every_command_in_the_docs_and_in_the_help_runs() {
     let folder = folder();
     fs::write(folder.path().join("stricter.json"), OPENCLAW).unwrap();
-    fs::write(folder.path().join("access.log"), "").unwrap();
+    // A log without a line of an access log is an error.
+    fs::write(folder.path().join("access.log"), "{\"recorded\":null,\"status\":400}\n").unwrap();
     let mut commands = Vec::new();
     for shown in ["docs/render.md", "docs/replay.md"] {
         commands.extend(document::commands(&page(shown)).into_iter().map(|command| command.line));

@@ -433,19 +433,24 @@ fn told(report: &Value) -> BTreeMap<String, ([Option<String>; 2], Option<String>
 fn a_compressed_log_is_distinguished_from_noise() {
     let folder = harness::envoy::Scratch::new("replay");
     fs::write(folder.path().join("policy.json"), config(json!({}), json!({})).to_string()).unwrap();
-    for (bytes, code, said) in [
-        (&b"\x1F\x8B\x08\0"[..], 2, "access.log: is compressed"),
-        (b"\x28\xB5\x2F\xFD", 2, "is compressed"),
-        (b"\xFD7zXZ", 2, "is compressed"),
-        (b"\x1F", 1, ""),
-        (b"\x8B\x1F\n", 1, ""),
-        (b"", 0, ""),
+    for (bytes, said) in [
+        (&b"\x1F\x8B\x08\0"[..], "access.log: is compressed"),
+        (b"\x28\xB5\x2F\xFD", "is compressed"),
+        (b"\xFD7zXZ", "is compressed"),
+        (b"\x1F", "access.log: has no line of an access log (1 of something else)"),
+        (b"\x8B\x1F\n", "has no line of an access log (1 of something else)"),
+        (b"", "has no line of an access log (0 of something else)"),
     ] {
         fs::write(folder.path().join("access.log"), bytes).unwrap();
         let ran = tool(folder.path(), &["replay", "policy.json", "access.log"]);
-        assert_eq!(ran.code, code, "{bytes:?}: {}{}", ran.stdout, ran.stderr);
-        assert!(ran.stderr.contains(said) && (code == 2) != ran.stdout.contains(" line"), "{bytes:?}: {}", ran.stderr);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{bytes:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{bytes:?}: {}", ran.stderr);
     }
+    // Noise among the lines of an access log is skipped.
+    let noise = [&b"\x8B\x1F\n"[..], b"{\"recorded\":null,\"status\":400}\n"].concat();
+    fs::write(folder.path().join("access.log"), noise).unwrap();
+    let text = tool(folder.path(), &["replay", "policy.json", "access.log"]).with(0);
+    assert!(text.contains("1  skipped: not of an access log (first at line 1)"), "{text}");
 }
 
 #[test]
@@ -476,14 +481,19 @@ fn nothing_is_guessed_where_the_log_lacks_something() {
         (line("[]"), "unreadable", ""),
         (json!({"recorded": null, "status": 400}).to_string(), "neverReachedTheFilter", "400"),
         (json!({"status": 200}).to_string(), "no record", ""),
-        ("[2026-11-23] GET / 200".to_owned(), "no JSON object", ""),
         ("{\"recorded\": ".to_owned(), "no JSON object", ""),
-        ("[]".to_owned(), "no JSON object", ""),
-        ("\u{fffd}\u{1b}[2J".to_owned(), "no JSON object", ""),
+        ("[2026-11-23] GET / 200".to_owned(), "skipped", ""),
+        ("[]".to_owned(), "skipped", ""),
+        ("\u{fffd}\u{1b}[2J".to_owned(), "skipped", ""),
     ];
     for (at, (text, why, field)) in lines.iter().enumerate() {
         write("one.jsonl", text);
         let whole = tool(folder.path(), &["replay", "policy.json", "one.jsonl", "--json"]);
+        if *why == "skipped" {
+            // Alone it is no access log. Among others it is counted, below.
+            assert_eq!(whole.json(2)["errors"][0]["path"], "one.jsonl", "{at}");
+            continue;
+        }
         let complete = ["admitted", "refused", "neverReachedTheFilter"].contains(why);
         let report = whole.json(i32::from(!complete));
         assert_eq!(report["lines"], 1);
@@ -513,10 +523,12 @@ fn nothing_is_guessed_where_the_log_lacks_something() {
         "without \"recorded\".present.x-edge",
         "answered 400",
         "not a JSON object",
+        "3  skipped: not of an access log (first at line 14)",
     ] {
         assert!(text.contains(shown), "{shown:?} in\n{text}");
     }
     assert!(!text.contains('\u{1b}'), "{text:?}");
+    write("one.jsonl", "{\"recorded\": ");
     let against = tool(folder.path(), &["replay", "policy.json", "one.jsonl", "--against", "state.json"]).with(1);
     assert!(against.contains("against the other policy: 0 of 0 change"), "{against}");
     write("one.jsonl", &lines[0].0);
@@ -585,15 +597,16 @@ fn secrets_claims_and_tunnels_are_judged_from_what_is_recorded_of_them() {
 
 #[test]
 fn lines_are_counted_in_order_across_blocks_and_processors() {
-    // Several blocks, with a broken line at a known place in each part, a last line without an end, and a line that is
-    // too long.
+    // Several blocks, with a broken line at a known place in each part, lines of something else, a last line without an
+    // end, and a line that is too long.
     let folder = harness::envoy::Scratch::new("replay");
     fs::write(folder.path().join("policy.json"), config(json!({}), json!({})).to_string()).unwrap();
     let padding = "x".repeat(1000);
     let mut log = String::new();
     for number in 1..=6000 {
         match number {
-            17 | 3001 | 5999 => log.push_str("broken\n"),
+            17 | 3001 | 5999 => log.push_str("{broken\n"),
+            40 | 4000 => log.push_str("something else\n"),
             2000 => log.push_str(&format!("{}\n", "y".repeat(9 << 20))),
             _ => log.push_str(&format!(
                 "{{\"recorded\":null,\"status\":{},\"padding\":\"{padding}\"}}\n",
@@ -612,6 +625,7 @@ fn lines_are_counted_in_order_across_blocks_and_processors() {
         .map(|one| one["line"].as_u64().unwrap())
         .collect();
     assert_eq!(broken, [17, 2000, 3001, 5999]);
+    assert_eq!((&report["skipped"]["count"], &report["skipped"]["examples"][1]["line"]), (&json!(2), &json!(4000)));
     let unseen = &report["neverReachedTheFilter"];
     assert_eq!(unseen[2]["examples"][0]["line"], 6001, "{unseen:#}");
     assert_eq!(unseen[0]["examples"].as_array().unwrap().len(), 9);
