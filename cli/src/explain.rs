@@ -173,6 +173,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let policy = configuration.policy()?.policy;
     let opened_under = opened_under.map(|input| input.read()).transpose()?;
     let (peer_text, peer) = read_peer(&args.peer, &policy);
+    if peer == Peer::Unknown && !args.as_seen {
+        check_peer(&args.peer)?;
+    }
     let sent = read_request(args)?;
     let mut notes = Vec::new();
     let front = (!args.as_seen).then(|| sent::Front::of(&configuration));
@@ -234,6 +237,18 @@ fn read_peer(text: &str, policy: &Policy) -> (String, Peer) {
         }
         (PeerAddress::Connection, None) => (text.to_owned(), Peer::from_connection(text.as_bytes())),
     }
+}
+
+/// Refuses a peer that Envoy never shows. What it shows of a Unix socket or an internal listener has no address.
+fn check_peer(text: &str) -> Result<(), Failure> {
+    if ["/", "@", "envoy://"].iter().any(|start| text.starts_with(start)) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "--peer",
+        format!("{text:?} is not an IP address, nor one with a port from 0 to 65535"),
+        "give the address of your proxy, such as 10.0.0.1, 10.0.0.1:4711, fd00::1 or [fd00::1]:4711",
+    ))
 }
 
 fn read_destination(text: &str) -> Result<Address, Failure> {

@@ -1,6 +1,6 @@
 //! Requests in other forms: the head of a request, a HAR entry, a curl command. Each is equivalent to using `-H`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{tool, tool_reading};
 
@@ -162,4 +162,26 @@ fn a_note_says_which_arguments_have_no_effect() {
     }
     let run = tool(&["explain", "policy.json", "--peer", "10.0.0.1"]);
     assert!(run.stdout.contains("give it with --assertion"), "{}", run.stdout);
+}
+
+#[test]
+fn a_name_that_came_in_another_encoding_is_explained() {
+    let config = json!({"gateway": {
+        "trustedProxies": ["10.0.0.1"],
+        "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user", "allowUsers": ["j\u{f6}rg"]}},
+    }, "filter": {}});
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-encoding.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    let fixes = |user: &[u8]| {
+        let head = [b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-User: ", user, b"\r\n\r\n"].concat();
+        let run = tool_reading(&["explain", path, "--peer", "10.0.0.1", "--request", "-", "--json"], &head);
+        let answer: Value = serde_json::from_str(&run.stdout).unwrap();
+        (answer["verdict"].as_str().unwrap().to_owned(), answer["fix"].to_string())
+    };
+    let (verdict, fix) = fixes("j\u{f6}rg".as_bytes());
+    assert_eq!(verdict, "refused");
+    assert!(fix.contains("has \\\"j\u{f6}rg\\\", but the name came as UTF-8"), "{fix}");
+    assert!(fix.contains("write \\\"j\u{c3}\u{b6}rg\\\""), "{fix}");
+    assert_eq!(fixes(b"j\xF6rg").0, "admitted");
 }

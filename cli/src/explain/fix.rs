@@ -139,7 +139,14 @@ pub fn fixes(
             let list = "gateway.auth.trustedProxy.allowUsers";
             let mut fixes = vec![format!("If \"{user}\" should have access, add exactly that to {}.", place(list))];
             let entries = configuration.at(&["gateway", "auth", "trustedProxy", "allowUsers"]);
-            if let Some(alike) = texts(entries).find(|entry| entry.trim().to_lowercase() == user.to_lowercase()) {
+            let as_utf8 = refusal.user.and_then(|user| std::str::from_utf8(user).ok()).filter(|user| !user.is_ascii());
+            if let Some(alike) = texts(entries).find(|entry| Some(entry.trim()) == as_utf8) {
+                fixes = vec![format!(
+                    "The list has \"{alike}\", but the name came as UTF-8, of which the Gateway reads each byte as one \
+                     character (Latin-1): for such a proxy, write \"{user}\" in {}.",
+                    place(list),
+                )];
+            } else if let Some(alike) = texts(entries).find(|entry| entry.trim().to_lowercase() == user.to_lowercase()) {
                 fixes.insert(0, format!("The list has \"{alike}\": users are compared byte for byte, so case matters."));
             }
             fixes
