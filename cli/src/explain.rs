@@ -1,6 +1,7 @@
 //! `explain`: what the filter does with one request, rule by rule.
 
 mod answer;
+mod caller;
 mod curl;
 mod fix;
 mod har;

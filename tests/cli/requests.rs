@@ -185,3 +185,55 @@ fn a_name_that_came_in_another_encoding_is_explained() {
     assert!(fix.contains("write \\\"j\u{c3}\u{b6}rg\\\""), "{fix}");
     assert_eq!(fixes(b"j\xF6rg").0, "admitted");
 }
+
+#[test]
+fn the_fix_fits_a_caller_that_nobody_signs_in_and_lets_it_pass() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-callers");
+    std::fs::create_dir_all(&folder).unwrap();
+    let policy = |name: &str, paths: Value| {
+        let config = json!({"gateway": {
+            "trustedProxies": ["10.0.0.1"],
+            "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}},
+            "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
+        }, "filter": {"anonymousPaths": paths}});
+        let path = folder.join(name);
+        std::fs::write(&path, config.to_string()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let closed = policy("closed.json", json!(["/other"]));
+    let cases: [(&str, &[&str], Value); 6] = [
+        ("a probe", &["--path", "/readyz"], json!(["/readyz"])),
+        ("a probe", &["--path", "/live", "-H", "user-agent: kube-probe/1.31"], json!(["/live"])),
+        ("`openclaw connect`", &["--path", "/j/abc"], json!(["/j/*", "ws:/__openclaw__/worker"])),
+        ("`openclaw connect`", &["--ws", "--path", "/__openclaw__/worker"], json!(["/j/*", "ws:/__openclaw__/worker"])),
+        ("a device", &["--ws", "--path", "/node"], json!(["ws:/node"])),
+        (
+            "a webhook",
+            &["--method", "POST", "--path", "/hooks/wake", "-H", "authorization: Bearer s3cr3t"],
+            json!(["/hooks/*"]),
+        ),
+    ];
+    for (who, request, paths) in cases {
+        // As a stranger, and through the proxy.
+        for peer in ["10.0.0.9", "10.0.0.1"] {
+            let explain = |policy: &str| {
+                let run = tool(&[&["explain", policy, "--json", "--peer", peer], request].concat());
+                assert!(!run.stdout.contains("s3cr3t"), "{}", run.stdout);
+                serde_json::from_str::<Value>(&run.stdout).unwrap()
+            };
+            let refused = explain(&closed);
+            let fix = refused["fix"].as_array().unwrap();
+            assert_eq!((&refused["verdict"], fix.len()), (&json!("refused"), 1), "{request:?}: {refused}");
+            let text = fix[0].as_str().unwrap();
+            assert!(text.starts_with(&format!("If this is {who}, ")), "{request:?}: {text}");
+            for path in paths.as_array().unwrap() {
+                assert!(text.contains(&path.to_string()), "{request:?}: {text}");
+            }
+            let open = policy("open.json", paths.clone());
+            assert_eq!(explain(&open)["verdict"], "anonymous", "{request:?}");
+        }
+    }
+    // A person at the same proxy is to be signed in.
+    let person = tool(&["explain", &closed, "--peer", "10.0.0.1", "-H", "x-forwarded-for: 192.0.2.1"]);
+    assert!(person.stdout.contains("once the user is signed in"), "{}", person.stdout);
+}

@@ -3,6 +3,7 @@
 use policy::origin::Origin;
 use policy::{Identity, Peer, Policy, Reason, Refusal, Request};
 
+use super::caller;
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
 
@@ -25,6 +26,10 @@ pub fn fixes(
     } else {
         "gateway.trustedProxies"
     };
+    let of_caller = caller::fixes(request, refusal.reason, &place("filter.anonymousPaths"));
+    if !of_caller.is_empty() {
+        return of_caller;
+    }
     match refusal.reason {
         Reason::NoRequest | Reason::ConfigMissing => Vec::new(),
         Reason::PeerUnknown => vec![
