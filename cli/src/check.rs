@@ -7,6 +7,7 @@ mod gateway;
 mod placement;
 mod schema;
 mod starts;
+mod witness;
 
 use std::io::Write as _;
 
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use crate::input::{self, Configuration, Input, Kind};
 use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
 use finding::{Finding, Level};
+use witness::Witnesses;
 
 const HELP: &str = "\
 FILE is an openclaw.json, or the plugin configuration that Envoy passes to the filter:
@@ -36,6 +38,7 @@ Examples:
     --envoy 10.0.0.2 --strict
   openclaw-trusted-proxy check openclaw.json --filter filter.json
   openclaw-trusted-proxy check policy.json --json
+  openclaw-trusted-proxy check policy.json --witness
   openclaw-trusted-proxy check - < openclaw.json
   openclaw-trusted-proxy check deploy
 
@@ -53,6 +56,9 @@ pub struct Args {
     /// Also exit with 1 on warnings and critical findings
     #[arg(long)]
     strict: bool,
+    /// Show requests that pass, for each user of allowUsers, as curl commands
+    #[arg(long)]
+    witness: bool,
 }
 
 /// Runs the subcommand.
@@ -69,10 +75,20 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let configuration = args.input.read()?;
     let findings = findings(&configuration, envoy);
     let outcome = outcome(&findings, args.strict);
+    let witnesses = if args.witness { Witnesses::search(&configuration) } else { None };
     if out.is_json() {
-        out.json(&to_json(&configuration, &findings, outcome))?;
+        let mut json = to_json(&configuration, &findings, outcome);
+        if let (true, Some(object)) = (args.witness, json.as_object_mut()) {
+            let witnesses = witnesses.map_or_else(|| json!([]), |witnesses| witnesses.to_json());
+            object.insert("witnesses".to_owned(), witnesses);
+        }
+        out.json(&json)?;
     } else {
         write_text(&configuration, &findings, outcome, out)?;
+        let lines = witnesses.iter().flat_map(Witnesses::lines);
+        for (at, line) in lines.enumerate() {
+            writeln!(out, "{}{}", if at == 0 { "\n" } else { "" }, visible(&line))?;
+        }
     }
     Ok(outcome)
 }
@@ -96,6 +112,14 @@ fn run_on_deployment(args: &Args, envoy: Option<Address>, out: &mut Output) -> R
             "remove it",
         ));
     }
+    if args.witness {
+        let remedy = "give the file of one policy";
+        return Err(Failure::new(
+            "--witness",
+            "cannot be used with a deployment, which can have many policies",
+            remedy,
+        ));
+    }
     let deployment = placement::Deployment::read(&args.input.file)?;
     let policies = deployment.policies();
     let mut all = Vec::new();
@@ -111,6 +135,12 @@ fn run_on_deployment(args: &Args, envoy: Option<Address>, out: &mut Output) -> R
             finding
         }));
     }
+    // Once for all of them.
+    let mut reminders = 0_usize;
+    all.retain(|finding: &Finding| {
+        reminders = reminders.saturating_add(usize::from(finding.id == Some(gateway::REMINDER)));
+        finding.id != Some(gateway::REMINDER) || reminders == 1
+    });
     deployment.add(&policies, &mut all);
     if all.is_empty() {
         return Err(Failure::new(name, "has no policy of this filter", "give the files or the folder of a deployment"));
@@ -149,11 +179,16 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
             findings.extend(problems.into_iter().filter(is_news).map(error));
         }
     }
+    for reminder in findings.iter_mut().filter(|finding| finding.id == Some(gateway::REMINDER)) {
+        "a reminder, which no setting removes: this file needs no change for it"
+            .clone_into(&mut reminder.problem.remedy);
+    }
     findings.extend(unresolved.into_iter().map(|problem| Finding::error(Some("check.unset_variable"), problem)));
     gateway::add_release(configuration, &mut findings);
     gateway::add_gateways_own(configuration, &mut findings);
     deployment::add(configuration, envoy, &mut findings);
     starts::add(configuration, &mut findings);
+    witness::add(configuration, &mut findings);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     findings
 }
@@ -204,7 +239,9 @@ fn write_findings(findings: &[Finding], outcome: Outcome, out: &mut Output) -> R
             Some(id) => format!("{} {id}", finding.level.word()),
             None => finding.level.word().to_owned(),
         };
-        out.problem(finding.level.style(), &label, &finding.problem)?;
+        // The audit's severity stays, but it is not shown as something to correct.
+        let style = if finding.id == Some(gateway::REMINDER) { Style::Strong } else { finding.level.style() };
+        out.problem(style, &label, &finding.problem)?;
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let total = [

@@ -28,7 +28,7 @@ const REAL_IP: &str = "x-real-ip";
 const SITES: [&str; 3] = ["sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"];
 
 /// The value of a header that was recorded as present only.
-const STAND_IN: &[u8] = b"recorded";
+pub const STAND_IN: &[u8] = b"recorded";
 /// The SHA-256 digest of [`STAND_IN`].
 const STAND_IN_DIGEST: &str = "3d96a458120e68868ccca6bad66be3fc8df4627a6b7372d69b98d3ba7688774d";
 

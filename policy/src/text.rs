@@ -48,7 +48,8 @@ pub(crate) fn trim_start(value: &[u8]) -> &[u8] {
 }
 
 /// Configured text without the characters at both ends that JavaScript's `trim` removes.
-pub(crate) fn trim_configured(text: &str) -> &str {
+#[must_use]
+pub fn trim_configured(text: &str) -> &str {
     // Unicode white space without U+0085, plus the byte order mark (ECMA-262, `WhiteSpace` and `LineTerminator`).
     text.trim_matches(|c: char| c == '\u{FEFF}' || (c.is_whitespace() && c != '\u{85}'))
 }

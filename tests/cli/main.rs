@@ -11,6 +11,7 @@ mod shown;
 mod sockets;
 mod transcripts;
 mod usage;
+mod witness;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

@@ -22,6 +22,7 @@ mod sockets;
 
 pub use audit::{Finding, Severity};
 pub use compile::{Compiled, compile};
+pub use proxies::read_proxy;
 pub use reader::{ConfigError, ConfigErrors, MOST_ERRORS, nearest};
 pub use releases::Release;
 pub use shapes::Key;

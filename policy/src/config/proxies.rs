@@ -92,6 +92,12 @@ pub(super) fn parse(entry: &str) -> Result<Entry, BadEntry> {
     Ok(Entry::Block(net))
 }
 
+/// Reads one entry of a list of proxies. `None` if it is not valid.
+#[must_use]
+pub fn read_proxy(entry: &str) -> Option<Entry> {
+    parse(entry).ok()
+}
+
 /// What a text that is not a canonical address looks like.
 fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
     let labels: Vec<&str> = address.split('.').collect();
