@@ -3,12 +3,15 @@
 mod code;
 mod deployment;
 mod finding;
+mod format;
 mod gateway;
+mod ids;
 mod placement;
 mod schema;
 mod starts;
 mod witness;
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 
 use policy::peer::Address;
@@ -17,6 +20,7 @@ use serde_json::{Value, json};
 use crate::input::{self, Configuration, Input, Kind};
 use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
 use finding::{Finding, Level};
+use format::Format;
 use witness::Witnesses;
 
 const HELP: &str = "\
@@ -29,8 +33,9 @@ Then every policy in them is checked, and whether the Gateway stays closed witho
 
 An error makes the filter reject the configuration, or makes the Gateway refuse to start
 or refuse what Envoy sends. Everything else is an audit finding. Where `openclaw
-security audit` has the same finding, the ids are the same. gateway.trusted_proxy_auth is
-always reported, as a reminder, and --strict ignores it. Secrets are never shown.
+security audit` has the same finding, the ids are the same. A reminder says what a
+setting means that cannot be answered by an edit, as gateway.trusted_proxy_auth, which is
+always there: --strict ignores reminders. Secrets are never shown.
 
 Examples:
   openclaw-trusted-proxy check openclaw.json
@@ -56,6 +61,9 @@ pub struct Args {
     /// Also exit with 1 on warnings and critical findings
     #[arg(long)]
     strict: bool,
+    /// How to print the findings
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", conflicts_with = "json")]
+    format: Format,
     /// Show requests that pass, for each user of allowUsers, as curl commands
     #[arg(long)]
     witness: bool,
@@ -63,6 +71,21 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    if args.format == Format::Json {
+        out.set_json();
+    }
+    run_in_format(args, out).inspect_err(|failure| {
+        // If this cannot be written either, the failure still is.
+        let _ = format::write_failure(args.format, failure, out);
+    })
+}
+
+fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
+    let witness =
+        args.witness.then_some("--witness").filter(|_| [Format::Sarif, Format::Github].contains(&args.format));
+    if let Some(option) = witness {
+        return Err(Failure::new(option, "cannot be printed in this format", "use --format text or json"));
+    }
     let envoy = match &args.envoy {
         None => None,
         Some(text) => Some(Address::parse(text.as_bytes()).ok_or_else(|| {
@@ -76,6 +99,10 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let findings = findings(&configuration, envoy);
     let outcome = outcome(&findings, args.strict);
     let witnesses = if args.witness { Witnesses::search(&configuration) } else { None };
+    let first = configuration.files().first().map_or("", |file| file.name.as_str());
+    if format::write(args.format, &[(first, &findings)], outcome, out)? {
+        return Ok(outcome);
+    }
     if out.is_json() {
         let mut json = to_json(&configuration, &findings, outcome);
         if let (true, Some(object)) = (args.witness, json.as_object_mut()) {
@@ -96,7 +123,7 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 fn outcome(findings: &[Finding], strict: bool) -> Outcome {
     let is_bad = |finding: &Finding| match finding.level {
         Level::Error => true,
-        Level::Critical | Level::Warn => strict && finding.id != Some(gateway::REMINDER),
+        Level::Critical | Level::Warn => strict && !finding.is_reminder,
         Level::Info => false,
     };
     if findings.iter().any(is_bad) { Outcome::Found } else { Outcome::Fine }
@@ -145,8 +172,11 @@ fn run_on_deployment(args: &Args, envoy: Option<Address>, out: &mut Output) -> R
     if all.is_empty() {
         return Err(Failure::new(name, "has no policy of this filter", "give the files or the folder of a deployment"));
     }
-    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    all.sort_by_key(Finding::rank);
     let outcome = outcome(&all, args.strict);
+    if format::write(args.format, &[(name.as_str(), &all)], outcome, out)? {
+        return Ok(outcome);
+    }
     if out.is_json() {
         let mut json = json!({
             "verdict": if outcome == Outcome::Fine { "fine" } else { "errors" },
@@ -175,13 +205,9 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
         Err(problems) => {
             // An error in a value with an unset variable is only a consequence: the variable itself is reported below.
             let is_news = |problem: &Problem| !unresolved.iter().any(|other| other.place == problem.place);
-            let error = |problem| Finding::error(gateway::id_of(&problem), problem);
+            let error = |problem| Finding::error(Some(gateway::id_of(&problem)), problem);
             findings.extend(problems.into_iter().filter(is_news).map(error));
         }
-    }
-    for reminder in findings.iter_mut().filter(|finding| finding.id == Some(gateway::REMINDER)) {
-        "a reminder, which no setting removes: this file needs no change for it"
-            .clone_into(&mut reminder.problem.remedy);
     }
     findings.extend(unresolved.into_iter().map(|problem| Finding::error(Some("check.unset_variable"), problem)));
     gateway::add_release(configuration, &mut findings);
@@ -189,7 +215,7 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
     deployment::add(configuration, envoy, &mut findings);
     starts::add(configuration, &mut findings);
     witness::add(configuration, &mut findings);
-    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    findings.sort_by_key(Finding::rank);
     findings
 }
 
@@ -234,21 +260,26 @@ fn write_text(
 }
 
 fn write_findings(findings: &[Finding], outcome: Outcome, out: &mut Output) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
     for finding in findings {
         let label = match finding.id {
-            Some(id) => format!("{} {id}", finding.level.word()),
-            None => finding.level.word().to_owned(),
+            Some(id) => format!("{} {id}", finding.word()),
+            None => finding.word().to_owned(),
         };
-        // The audit's severity stays, but it is not shown as something to correct.
-        let style = if finding.id == Some(gateway::REMINDER) { Style::Strong } else { finding.level.style() };
+        let style = if finding.is_reminder { Style::Strong } else { finding.level.style() };
         out.problem(style, &label, &finding.problem)?;
+        // Once for an id.
+        if let Some(row) = finding.id.and_then(ids::of).filter(|row| seen.insert(row.id)) {
+            writeln!(out, "   {}", out.paint(Style::Faint, format!("= see {}", row.address())))?;
+        }
     }
-    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let count = |word| findings.iter().filter(|finding| finding.word() == word).count();
     let total = [
-        (count(Level::Error), "error", "errors"),
-        (count(Level::Critical), "critical", "critical"),
-        (count(Level::Warn), "warning", "warnings"),
-        (count(Level::Info), "note", "notes"),
+        (count("error"), "error", "errors"),
+        (count("critical"), "critical", "critical"),
+        (count("warn"), "warning", "warnings"),
+        (count("info"), "note", "notes"),
+        (count("reminder"), "reminder", "reminders"),
     ];
     let total = total.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).join(", ");
     let style = if outcome == Outcome::Fine { Style::Good } else { Style::Bad };

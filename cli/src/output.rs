@@ -204,6 +204,11 @@ impl Output {
         self.json
     }
 
+    /// Makes the output one JSON object.
+    pub const fn set_json(&mut self) {
+        (self.json, self.coloured) = (true, false);
+    }
+
     /// A text in its colour, if colour is on.
     pub fn paint<T: fmt::Display>(&self, style: Style, text: T) -> Painted<T> {
         Painted { style: self.coloured.then_some(style), text }

@@ -2,9 +2,11 @@
 
 mod decisions;
 mod envoy;
+mod findings;
 mod install;
 mod logs;
 mod placements;
+mod quiet;
 mod recording;
 mod requests;
 mod shown;

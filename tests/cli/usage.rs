@@ -7,7 +7,6 @@ use std::path::Path;
 use harness::document;
 use serde_json::Value;
 
-use harness::envoy::root;
 use harness::tool::program;
 
 use crate::{command, files, run, shell, tool, tool_reading};
@@ -288,23 +287,6 @@ fn the_gateways_secrets_are_found_wherever_they_are_set_and_never_shown() {
         assert!(found.is_none_or(|place| run.stdout.contains(place)), "{what}");
         assert!(!run.stdout.contains("s3cr3t") && !run.stdout.contains("S3CR3T"), "{what}");
     }
-}
-
-/// The ids of this tool's own checks that appear in a text.
-fn ids(text: &str) -> std::collections::BTreeSet<String> {
-    let starts = text.match_indices("check.").map(|(at, _)| &text[at..]);
-    let word = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.')).collect();
-    starts.map(word).filter(|id: &String| id.len() > "check.rs".len()).collect()
-}
-
-#[test]
-fn the_documentation_lists_every_check_of_the_tool() {
-    let root = root();
-    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-    let files = ["check.rs", "check/deployment.rs", "check/placement.rs", "check/schema.rs", "check/witness.rs"];
-    let known = ids(&files.map(|file| read(&format!("cli/src/{file}"))).concat());
-    assert!(known.len() > 10, "{known:?}");
-    assert_eq!(ids(&read("docs/cli.md")), known);
 }
 
 /// A good `gateway` block, without its braces.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 
-use harness::document::{self, blocks, commands, page, prose, published, quoted};
+use harness::document::{self, blocks, commands, item_of_a_list, page, prose, published, quoted};
 use harness::envoy::root;
 use harness::manifests::{self, Schemas};
 use policy::answer::reply::Reply;
@@ -412,22 +412,6 @@ fn make(arguments: &[&str]) -> String {
 /// A policy with which a request can be read; the output depends only on the reason.
 fn some_policy() -> Policy {
     compile(&fs::read(root().join("envoy/policy.json")).unwrap()).unwrap().policy
-}
-
-/// A list item, wrapped at 118 columns. Code is not broken.
-fn item_of_a_list(text: &str) -> String {
-    let mut lines = vec!["-".to_owned()];
-    let mut in_code = false;
-    for word in text.split(' ') {
-        let last = lines.last_mut().unwrap();
-        if in_code || last.len() + 1 + word.len() <= 118 {
-            *last += &format!(" {word}");
-        } else {
-            lines.push(format!("  {word}"));
-        }
-        in_code ^= word.matches('`').count() % 2 == 1;
-    }
-    lines.join("\n") + "\n"
 }
 
 #[test]

@@ -190,23 +190,32 @@ impl Report<'_> {
     /// Where the Gateway listens, and who can then reach it.
     fn bind(&mut self) {
         let bind = self.at(&["gateway", "bind"]);
-        let is_loopback = bind.is_none_or(|node| node.text() == Some("loopback"));
-        let list = texts(self.at(&["gateway", "trustedProxies"]));
-        let is_local = |entry: &String| {
-            ["127.0.0.1", "::1"]
-                .iter()
-                .any(|local| Address::parse(local.as_bytes()).is_some_and(|local| holds(entry, &local)))
-        };
-        if self.configuration.kind == Kind::OpenClaw && is_loopback && !list.is_empty() && !list.iter().any(is_local) {
-            self.add(
-                "check.bind_loopback",
-                Level::Warn,
-                "gateway.bind",
-                "makes the Gateway listen on loopback only, but gateway.trustedProxies has no loopback address",
-                "if Envoy is on another host, set bind to \"lan\" and close the port to everyone else; if it is on this host, \
-                 list 127.0.0.1 and set allowLoopback",
-            );
+        let list = ["gateway", "trustedProxies"];
+        if self.configuration.kind != Kind::OpenClaw
+            || texts(self.at(&list)).is_empty()
+            || lists_local(self.configuration, &list)
+        {
+            return;
         }
+        // In a container the default is every address, and `--bind` of the command line wins over the file.
+        let (level, problem) = match bind.map(Node::text) {
+            None => (
+                Level::Info,
+                "is not set: unless the Gateway runs in a container or is started with --bind, it listens on loopback only",
+            ),
+            Some(Some("loopback")) => {
+                (Level::Warn, "makes the Gateway listen on loopback only, unless it is started with another --bind")
+            }
+            Some(_) => return,
+        };
+        self.add(
+            "check.bind_loopback",
+            level,
+            "gateway.bind",
+            format!("{problem}; gateway.trustedProxies has no loopback address"),
+            "if Envoy is on another host, set bind to \"lan\" and close the port to everyone else; if it is on this host, \
+             list 127.0.0.1 and set allowLoopback",
+        );
     }
 
     /// Settings that are valid one by one, but with which a Gateway does not start (`validateGatewayTailscaleBind` in
@@ -337,6 +346,16 @@ fn texts(list: Option<&Node>) -> Vec<String> {
         Some(Value::List(items)) => items.iter().filter_map(Node::text).map(|text| text.trim().to_owned()).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Whether a list of proxies has a loopback address that is in use.
+pub(super) fn lists_local(configuration: &Configuration, list: &[&str]) -> bool {
+    let is_local = |entry: &String| {
+        ["127.0.0.1", "::1"]
+            .iter()
+            .any(|local| Address::parse(local.as_bytes()).is_some_and(|local| holds(entry, &local)))
+    };
+    texts(configuration.at(list)).iter().any(is_local)
 }
 
 /// Whether a valid entry of a list of proxies covers an address.

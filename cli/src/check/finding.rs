@@ -1,8 +1,11 @@
 //! A finding of `check`.
 
+use std::cmp::Reverse;
+
 use policy::config::Severity;
 use serde_json::{Value, json};
 
+use super::ids;
 use crate::input::Configuration;
 use crate::output::{Problem, Style};
 
@@ -52,12 +55,15 @@ pub struct Finding {
     pub id: Option<&'static str>,
     pub level: Level,
     pub problem: Problem,
+    /// Whether it says what a chosen setting means, so that no edit answers it. It is shown last, `--strict` ignores
+    /// it, and the level is still the audit's.
+    pub is_reminder: bool,
 }
 
 impl Finding {
     /// An error: something that cannot work.
     pub const fn error(id: Option<&'static str>, problem: Problem) -> Self {
-        Self { id, level: Level::Error, problem }
+        Self { id, level: Level::Error, problem, is_reminder: false }
     }
 
     /// A finding about a path in the configuration. If the path does not exist, the excerpt shows what encloses it.
@@ -69,11 +75,24 @@ impl Finding {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { id: Some(id), level, problem: configuration.problem(path, problem, remedy) }
+        Self { id: Some(id), level, problem: configuration.problem(path, problem, remedy), is_reminder: false }
+    }
+
+    /// How it is shown: a reminder last, the others by their severity.
+    pub const fn rank(&self) -> (bool, Reverse<Level>) {
+        (self.is_reminder, Reverse(self.level))
+    }
+
+    /// The word before its id.
+    pub const fn word(&self) -> &'static str {
+        if self.is_reminder { "reminder" } else { self.level.word() }
     }
 
     pub fn to_json(&self) -> Value {
-        let mut value = json!({"id": self.id, "severity": self.level.word()});
+        let mut value = json!({"id": self.id, "severity": self.level.word(), "reminder": self.is_reminder});
+        if let (Some(row), Some(object)) = (self.id.and_then(ids::of), value.as_object_mut()) {
+            object.insert("docs".to_owned(), row.address().into());
+        }
         if let (Value::Object(all), Value::Object(problem)) = (&mut value, self.problem.to_json()) {
             all.extend(problem);
         }

@@ -2,6 +2,7 @@
 
 use policy::config::{Finding as Audit, Release};
 
+use super::deployment::lists_local;
 use super::finding::{Finding, Level};
 use crate::input::{Configuration, Kind};
 use crate::json5::{Node, Value};
@@ -10,11 +11,26 @@ use crate::output::Problem;
 /// The finding that is always reported.
 pub const REMINDER: &str = "gateway.trusted_proxy_auth";
 
+const ALLOW_LOOPBACK: &str = "gateway.trusted_proxy_allow_loopback";
+
+/// Findings that say what a chosen setting means. While it is used, nothing removes them.
+const REMINDERS: [&str; 9] = [
+    REMINDER,
+    "filter.anonymous_paths",
+    "filter.edge",
+    "filter.groups_header",
+    "filter.own_paths",
+    "filter.own_sockets",
+    "filter.peer_trust_certificate",
+    "filter.trusted_peers",
+    "filter.websocket_delegate",
+];
+
 /// The paths of audit findings whose text does not start with one.
 const PLACES: [(&str, &str); 20] = [
     (REMINDER, "gateway.auth.mode"),
     ("gateway.trusted_proxy_no_allowlist", "gateway.auth.trustedProxy.allowUsers"),
-    ("gateway.trusted_proxy_allow_loopback", "gateway.auth.trustedProxy.allowLoopback"),
+    (ALLOW_LOOPBACK, "gateway.auth.trustedProxy.allowLoopback"),
     ("gateway.control_ui.allowed_origins_wildcard", "gateway.controlUi.allowedOrigins"),
     ("gateway.control_ui.allowed_origins_required", "gateway.controlUi.allowedOrigins"),
     ("gateway.control_ui.host_header_origin_fallback", "gateway.controlUi.dangerouslyAllowHostHeaderOriginFallback"),
@@ -34,15 +50,13 @@ const PLACES: [(&str, &str); 20] = [
     ("filter.required_headers", "gateway.auth.trustedProxy.requiredHeaders"),
 ];
 
-/// The id that the Gateway's audit has for an error of the filter.
-pub fn id_of(problem: &Problem) -> Option<&'static str> {
+/// The id of an error of the filter: the one that the Gateway's audit has for it, if it has one.
+pub fn id_of(problem: &Problem) -> &'static str {
     match (problem.place.as_str(), problem.problem.as_str()) {
-        (_, text) if text.contains("mixed_trusted_proxy_token") => Some("mixed_trusted_proxy_token"),
-        ("gateway.trustedProxies", "names no proxy") => Some("gateway.trusted_proxy_no_proxies"),
-        ("gateway.auth.trustedProxy.userHeader", "is missing" | "is blank") => {
-            Some("gateway.trusted_proxy_no_user_header")
-        }
-        _ => None,
+        (_, text) if text.contains("mixed_trusted_proxy_token") => "mixed_trusted_proxy_token",
+        ("gateway.trustedProxies", "names no proxy") => "gateway.trusted_proxy_no_proxies",
+        ("gateway.auth.trustedProxy.userHeader", "is missing" | "is blank") => "gateway.trusted_proxy_no_user_header",
+        _ => "filter.config_invalid",
     }
 }
 
@@ -67,8 +81,21 @@ pub fn add_audit(configuration: &Configuration, audit: &[Audit], findings: &mut 
         let listed = PLACES.iter().find(|(other, _)| other == id).map(|(_, path)| *path);
         let path = own.or(listed).unwrap_or_default();
         let text = own.map_or(text.as_str(), |path| text.get(path.len()..).unwrap_or(text)).trim_start();
-        findings.push(Finding::new(configuration, id, (*severity).into(), path, text, ""));
+        let mut finding = Finding::new(configuration, id, (*severity).into(), path, text, "");
+        finding.is_reminder = REMINDERS.contains(id) || *id == ALLOW_LOOPBACK && lists_loopback(configuration);
+        let remedy = match *id {
+            REMINDER => "a reminder, which no setting removes: this file needs no change for it",
+            ALLOW_LOOPBACK if !finding.is_reminder => "no listed proxy is a loopback address: remove this",
+            _ => "",
+        };
+        remedy.clone_into(&mut finding.problem.remedy);
+        findings.push(finding);
     }
+}
+
+/// Whether a listed proxy, ours or the Gateway's, is a loopback address, so that `allowLoopback` is needed.
+fn lists_loopback(configuration: &Configuration) -> bool {
+    [["gateway", "trustedProxies"], ["filter", "trustedProxies"]].iter().any(|list| lists_local(configuration, list))
 }
 
 /// The release that last wrote an openclaw.json, if the filter's rules are those of another one.

@@ -393,7 +393,7 @@ fn finding(
     remedy: impl Into<String>,
 ) -> Finding {
     let problem = Problem { place: place.to_owned(), problem: problem.into(), remedy: remedy.into(), excerpt: None };
-    Finding { id: Some(id), level, problem }
+    Finding { id: Some(id), level, problem, is_reminder: false }
 }
 
 fn open_problem(header: &str) -> String {

@@ -537,14 +537,30 @@ impl Audit {
         }
     }
 
-    pub(super) fn note_required_headers<'h>(&mut self, required: impl Iterator<Item = &'h str>) {
-        /// Headers that Envoy writes into every request, so they are always present.
-        const ENVOYS_OWN: [&str; 3] = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
+    /// `user_header` is required anyway.
+    pub(super) fn note_required_headers<'h>(
+        &mut self,
+        required: impl Iterator<Item = &'h str>,
+        user_header: Option<&str>,
+    ) {
+        /// Headers that Envoy writes into every request, and those that every client sends.
+        const ALWAYS_THERE: [&str; 8] = [
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-request-id",
+            "host",
+            "user-agent",
+            "accept",
+            "accept-encoding",
+            "connection",
+        ];
+        let proves_nothing =
+            |name: &str| ALWAYS_THERE.into_iter().chain(user_header).any(|other| name.eq_ignore_ascii_case(other));
         let mut required = required.peekable();
         let text = if required.peek().is_none() {
             "requiredHeaders is empty: a process on a trusted address needs only the user header"
-        } else if required.all(|name| ENVOYS_OWN.iter().any(|own| own.eq_ignore_ascii_case(name))) {
-            "requiredHeaders names only headers that Envoy itself writes, and these prove nothing"
+        } else if required.all(proves_nothing) {
+            "requiredHeaders names only headers that are in every request, and these prove nothing: name one that your proxy alone sets"
         } else {
             return;
         };

@@ -116,7 +116,9 @@ pub(super) fn read_headers(
             );
         }
     }
-    audit.note_required_headers(required.iter().map(|(_, name)| name.as_str()));
+    if secrets.is_empty() {
+        audit.note_required_headers(required.iter().map(|(_, name)| name.as_str()), user.as_deref());
+    }
 
     let user = user?;
     let upstream_user = upstream.unwrap_or_else(|| user.clone());

@@ -634,6 +634,7 @@ pub fn doubtful() -> Vec<(Value, &'static str, Severity)> {
         (with(PROXIES, json!(["2001:db8::/32"])), "filter.broad_proxies", Warn),
         (without(REQUIRED), "filter.required_headers", Info),
         (with(REQUIRED, json!(["X-Forwarded-Proto", "x-request-id"])), "filter.required_headers", Info),
+        (with(REQUIRED, json!(["Host", "user-agent", "X-Forwarded-User"])), "filter.required_headers", Info),
         (with("gateway.auth.trustedProxy.allowUsers", json!(["nick@example.com", " x"])), "filter.never_matches", Warn),
         (with("gateway.auth.trustedProxy.allowUsers", json!(["\u{142}ukasz"])), "filter.never_matches", Warn),
         (with("gateway.auth.trustedProxy.allowUsers", json!([""])), "filter.never_matches", Warn),

@@ -169,3 +169,19 @@ pub fn published(test: &str, path: &str, wanted: impl Fn(&str) -> String) {
         );
     }
 }
+
+/// A list item, wrapped at 118 columns. Code is not broken.
+pub fn item_of_a_list(text: &str) -> String {
+    let mut lines = vec!["-".to_owned()];
+    let mut in_code = false;
+    for word in text.split(' ') {
+        let last = lines.last_mut().unwrap();
+        if in_code || last.len() + 1 + word.len() <= 118 {
+            *last += &format!(" {word}");
+        } else {
+            lines.push(format!("  {word}"));
+        }
+        in_code ^= word.matches('`').count() % 2 == 1;
+    }
+    lines.join("\n") + "\n"
+}
