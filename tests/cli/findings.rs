@@ -81,7 +81,10 @@ fn ids_in_the_code() -> BTreeSet<String> {
             let is_word = text.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.');
             let is_one = ["gateway.", "filter.", "check.", "mixed_"].iter().any(|start| text.starts_with(start));
             // A path in the configuration has no underscore.
-            if is_word && is_one && (text.contains('_') || ["filter.edge", "check.networks"].contains(&text)) {
+            if is_word
+                && is_one
+                && (text.contains('_') || ["filter.edge", "check.networks", "check.webhooks"].contains(&text))
+            {
                 ids.insert(text.to_owned());
             }
         }

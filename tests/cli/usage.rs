@@ -370,6 +370,11 @@ fn every_check_of_the_tool_reports_what_it_should_and_nothing_else() {
             &["check.one_list", "check.does_not_start"],
         ),
         (openclaw("customBindHost: '10.0.0.2'").replace("\"lan\"", "'custom'"), envoy("10.0.0.2"), &["check.one_list"]),
+        (
+            openclaw("x: 1").replace(", x: 1", "").replace("agents: {}", "hooks: { enabled: true, token: 't' }"),
+            envoy("10.0.0.2"),
+            &["check.one_list", "check.webhooks"],
+        ),
         (openclaw("controlui: {}"), envoy("10.0.0.2"), &["check.one_list", "filter.unknown_key"]),
         (openclaw("port: 0"), envoy("10.0.0.2"), &["check.one_list", "check.config_invalid"]),
         (plugin("port: 0", r#"{"trustedProxies": ["10.0.0.1"]}"#), envoy("10.0.0.2"), &[]),

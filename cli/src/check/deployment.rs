@@ -23,6 +23,7 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
         Kind::Plugin => report.plugin_is_plain_json(),
         Kind::OpenClaw => {
             report.start();
+            report.webhooks();
             report.templates(&["filter"]);
         }
     }
@@ -275,6 +276,26 @@ impl Report<'_> {
         }
         for (path, problem, remedy) in stops {
             self.add("check.does_not_start", Level::Error, path, problem, remedy);
+        }
+    }
+
+    /// Senders of webhooks are nobody's browser: the filter refuses them, unless their path needs no user.
+    fn webhooks(&mut self) {
+        let Some(hooks) = self.configuration.document.member("hooks") else { return };
+        if hooks.member("enabled").is_none_or(|node| node.value != Value::Bool(true)) {
+            return;
+        }
+        let path = hooks.member("path").and_then(Node::text).map(trim).filter(|path| !path.is_empty());
+        let path = format!("/{}", path.unwrap_or("hooks").trim_matches('/'));
+        let passes = |entry: &String| entry.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
+        if !texts(self.at(&["filter", "anonymousPaths"])).iter().any(passes) {
+            self.add(
+                "check.webhooks",
+                Level::Info,
+                "hooks.enabled",
+                format!("senders of webhooks ({path}/*) have no user, so the filter refuses them"),
+                format!("if they come through Envoy, add \"{path}/*\" to filter.anonymousPaths"),
+            );
         }
     }
 

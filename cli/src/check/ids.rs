@@ -179,6 +179,13 @@ pub const ALL: &[Id] = &[
         "Give the files of those peers too, or list in `trustedPeers` only what runs this filter.",
     ),
     row(
+        "check.webhooks",
+        "info",
+        "`hooks` is switched on. The senders of webhooks have no user, so the filter refuses them.",
+        "If they come through Envoy, add the path of `hooks.path` to `anonymousPaths` \
+         ([gateway.md](gateway.md#devices-and-webhooks)).",
+    ),
+    row(
         "filter.anonymous_paths",
         "warn, a reminder",
         "`anonymousPaths` adds paths that pass without an identity.",

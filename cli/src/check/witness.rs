@@ -292,8 +292,8 @@ impl<'a> Witnesses<'a> {
         let own = self.configuration.at(&["filter", "trustedProxies"]).is_some();
         let list = if own { ["filter", "trustedProxies"] } else { ["gateway", "trustedProxies"] };
         let nets: Vec<_> = self.list(&list).iter().filter_map(|entry| net(entry)).collect();
-        let mut all: Vec<_> =
-            nets.iter().flat_map(|net| [net.hosts().next().unwrap_or(net.addr()), net.broadcast()]).collect();
+        let mut all: Vec<_> = nets.iter().flat_map(|net| [first_host(net), net.broadcast()]).collect();
+        all.retain(can_connect);
         all.push(IpAddr::from([10, 0, 0, 1]));
         all.sort_by_key(IpAddr::is_loopback);
         all.truncate(4);
@@ -322,6 +322,17 @@ impl<'a> Witnesses<'a> {
             Finding::new(self.configuration, id, level, path, problem, remedy)
         };
         let can = |at: usize| self.found.iter().any(|found| found.ways.get(at).is_some_and(Option::is_some));
+        if self.gateway_trusts_nothing() {
+            let problem = "nobody can come in: no entry is an address from which Envoy can connect to the Gateway";
+            findings.push(new(
+                "check.nobody_can_come_in",
+                Level::Error,
+                THEIRS,
+                problem.to_owned(),
+                "list the address from which Envoy connects to the Gateway",
+            ));
+            return;
+        }
         let gateway_is_local = self.gateway_trusts_loopback_alone();
         if gateway_is_local || !(0..Way::ALL.len()).any(can) {
             let (path, problem, remedy) = self.nobody(gateway_is_local);
@@ -386,6 +397,13 @@ impl<'a> Witnesses<'a> {
         ip.is_loopback() || lists.iter().filter_map(|entry| net(entry)).any(|net| net.contains(ip))
     }
 
+    /// Whether no connection can come from any address in the Gateway's list.
+    fn gateway_trusts_nothing(&self) -> bool {
+        let list = self.list(&["gateway", "trustedProxies"]);
+        let nets: Vec<_> = list.iter().filter_map(|entry| net(entry)).collect();
+        !nets.is_empty() && !nets.iter().flat_map(|net| [first_host(net), net.broadcast()]).any(|ip| can_connect(&ip))
+    }
+
     /// Whether the Gateway can only trust an Envoy on its own host, and refuses it there.
     fn gateway_trusts_loopback_alone(&self) -> bool {
         let list = self.list(&["gateway", "trustedProxies"]);
@@ -412,9 +430,12 @@ impl<'a> Witnesses<'a> {
         let list = if own { OURS } else { THEIRS };
         match self.reason {
             None => {
-                let why = "no entry is a user that a proxy sends (trusted_proxy_user_not_allowed): entries are compared \
-                           literally, and patterns, lists and placeholders match nobody";
-                (USERS, text(why), "write one entry for each user; to allow all users, leave the list empty")
+                let first = self.found.iter().find_map(|found| Some((&found.user, odd_user(&found.user)?)));
+                let first = first.map_or_else(String::new, |(user, why)| {
+                    format!(". The first one, {:?}: {why}", self.configuration.hidden.text(user))
+                });
+                let why = format!("no entry is a user that a proxy sends (trusted_proxy_user_not_allowed){first}");
+                (USERS, text(&why), "write one entry for each user; to allow all users, leave the list empty")
             }
             Some(Reason::AttributionRequired) => {
                 // The Gateway's list, unless that one leaves somebody.
@@ -527,46 +548,72 @@ fn spellings(user: &str) -> Vec<Vec<u8>> {
 
 /// Why no proxy sends this user, if so.
 fn odd_user(user: &str) -> Option<&'static str> {
+    const EVERYBODY: [&str; 5] = ["all", "any", "anyone", "everybody", "everyone"];
     let parts: Vec<_> = user.split([',', ';']).map(str::trim).collect();
     // A distinguished name has commas, and so has a name such as "Doe, Jane".
     let is_name = |part: &&str| part.contains('=') || part.starts_with(char::is_uppercase) && !part.contains('@');
-    if user.chars().any(|c| u32::from(c) > 0xFF) {
+    if user.is_empty() {
+        Some("it is blank")
+    } else if user.chars().any(|c| u32::from(c) > 0xFF) {
         Some("no header can carry this name")
-    } else if user.contains('*') || user.starts_with(['@', '^']) {
-        Some("users are compared literally, and this is a pattern")
+    } else if user.chars().any(char::is_control) {
+        Some("no header can carry a control character")
     } else if is_placeholder(user) {
-        Some("this is a placeholder that was not replaced")
+        Some("it is a placeholder that was not replaced")
+    } else if user.contains(['*', '?', '^']) || user.starts_with(['@', '/']) || EVERYBODY.contains(&user) {
+        Some("it is a pattern, and users are compared literally")
     } else if (parts.len() > 1 && !parts.iter().all(is_name))
-        || (user.contains(char::is_whitespace) && user.matches('@').count() > 1)
+        || user.starts_with('[')
+        || (user.contains([' ', '\t', '|']) && user.matches('@').count() > 1)
     {
-        Some("this is a list: write one entry for each user")
+        Some("it is a list: write one entry for each user")
     } else {
         None
     }
 }
 
 fn is_placeholder(text: &str) -> bool {
-    const WORDS: [&str; 7] = ["changeme", "replaceme", "placeholder", "todo", "fixme", "youremail", "yourname"];
+    const WORDS: [&str; 8] =
+        ["changeme", "replaceme", "placeholder", "todo", "fixme", "youremail", "yourname", "yourdomain"];
+    const STARTS: [&str; 4] = ["your-", "your_", "replace_", "replace-"];
     let lower = text.to_ascii_lowercase();
-    let bare: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
+    let bare = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
+    let is_word = |text: &str| WORDS.contains(&bare(text).as_str()) || is_all('x', text);
     let is_wrapped = |mark: char| text.len() > 2 && text.starts_with(mark) && text.ends_with(mark);
+    // The name of a variable, such as CUSTOMER_EMAIL.
+    let is_variable =
+        text.contains('_') && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     text.starts_with('$')
-        || ["${", "$(", "{{", "<%", "__"]
-            .iter()
-            .any(|mark| text.starts_with(mark) || text.contains("${") || text.contains("{{"))
+        || ["${", "$(", "{{", "<%"].iter().any(|mark| text.contains(mark))
+        || text.starts_with("__")
         || (text.contains('<') && text.contains('>'))
         || is_wrapped('%')
         || is_wrapped('_')
-        || lower.starts_with("your-")
-        || lower.starts_with("your_")
-        || WORDS.contains(&bare.as_str())
-        || WORDS.iter().any(|word| lower.split('@').next().is_some_and(|name| name == *word))
+        || is_variable
+        || STARTS.iter().any(|start| lower.starts_with(start))
+        || is_word(&lower)
+        || lower.split('@').next().is_some_and(is_word)
+}
+
+/// Whether a text is this character alone, three times or more.
+fn is_all(one: char, text: &str) -> bool {
+    text.len() > 2 && text.chars().all(|c| c == one)
 }
 
 /// Whether no browser sends this origin.
 fn is_no_origin(origin: &str) -> bool {
     let host = origin.split_once("://").map_or(origin, |(_, host)| host);
     origin.contains(['*', ',', '$', '{', '<', '%']) || is_placeholder(host)
+}
+
+fn first_host(net: &IpNet) -> IpAddr {
+    net.hosts().next().unwrap_or(net.addr())
+}
+
+/// Whether a connection can come from this address.
+fn can_connect(ip: &IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
 }
 
 fn contains(set: &Cidrs, ip: IpAddr) -> bool {

@@ -228,6 +228,7 @@ fn check_auth(reader: &mut Reader, gateway: &Cursor<'_>, auth: &Cursor<'_>, trus
         Some(node) => reader.error(&mode, format!("is {}", node.kind()), WANTED),
         None => reader.error(&mode, "is missing", WANTED),
     }
+    let is_other = matches!(mode.node, Some(Node::String(text)) if text != shapes::AUTH_MODE);
     for token in [auth.member("token"), gateway.member("remote").member("token")] {
         let is_set = match token.node {
             Some(node @ Node::String(_)) => node.text().is_some(),
@@ -237,7 +238,11 @@ fn check_auth(reader: &mut Reader, gateway: &Cursor<'_>, auth: &Cursor<'_>, trus
         if is_set {
             reader.error(
                 &token,
-                "is set next to mode \"trusted-proxy\" (mixed_trusted_proxy_token)",
+                if is_other {
+                    "is set, and in mode \"trusted-proxy\" the Gateway does not start with it (mixed_trusted_proxy_token)"
+                } else {
+                    "is set next to mode \"trusted-proxy\" (mixed_trusted_proxy_token)"
+                },
                 "remove the token here and in the Gateway (also OPENCLAW_GATEWAY_TOKEN), or keep token authentication and do not use this filter",
             );
         }

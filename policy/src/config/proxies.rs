@@ -15,9 +15,10 @@ pub(super) struct BadEntry {
     pub(super) remedy: String,
 }
 
-/// Whether an entry covers a large network: wider than /16 (IPv4) or /48 (IPv6).
-pub(super) const fn is_broad(entry: &Entry) -> bool {
+/// Whether an entry covers a large network: wider than /16 (IPv4) or /48 (IPv6). Loopback is one host.
+pub(super) fn is_broad(entry: &Entry) -> bool {
     match entry {
+        _ if is_loopback(entry) => false,
         Entry::Exact(_) => false,
         Entry::Block(IpNet::V4(net)) => net.prefix_len() < 16,
         Entry::Block(IpNet::V6(net)) => net.prefix_len() < 48,
@@ -109,7 +110,13 @@ fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
     };
     let host_of_port = address.rsplit_once(':').filter(|(_, port)| is_decimal(port)).map(|(host, _)| host);
     let bracketed = |host: &str| host.starts_with('[') && host.ends_with(']');
-    if address.starts_with('[') && prefix.is_some() {
+    if address.starts_with('$') || ["{{", "${", "<"].iter().any(|start| address.contains(start)) {
+        "is a placeholder that was not replaced"
+    } else if address.ends_with(':') && prefix.is_some_and(|rest| rest.starts_with('/')) {
+        "is a URL"
+    } else if address.contains('#') {
+        "has a comment"
+    } else if address.starts_with('[') && prefix.is_some() {
         "has brackets around part of a CIDR block"
     } else if host_of_port.is_some_and(|host| bracketed(host) || host.parse::<std::net::Ipv4Addr>().is_ok()) {
         "is an address with a port"
@@ -117,7 +124,7 @@ fn name_of(address: &str, prefix: Option<&str>) -> &'static str {
         && address.split('-').all(|end| Address::parse(end.trim().as_bytes()).is_some() || is_decimal(&end.trim()))
     {
         "is a range"
-    } else if address.contains(',') || address.contains(' ') {
+    } else if address.contains([',', ' ']) && address.split([',', ' ']).any(|part| read_proxy(part).is_some()) {
         "is more than one address"
     } else if labels.iter().any(is_hex) {
         "has a hexadecimal part"
@@ -197,6 +204,13 @@ mod tests {
             ("[10.0.0.0]/8", "brackets"),
             ("10.0.0.*", "is a pattern"),
             ("proxy.internal", "is a name"),
+            ("a proxy", "is a name"),
+            ("{{ .Values.proxyCidr }}", "is a placeholder"),
+            ("$PROXY", "is a placeholder"),
+            ("<proxy>/32", "is a placeholder"),
+            ("10.0.0.1 # traefik", "has a comment"),
+            ("http://10.0.0.1", "is a URL"),
+            ("https://proxy.internal/", "is a URL"),
             ("localhost", "is a name"),
             ("10.0.0.0/33", "bad prefix length"),
             ("10.0.0.0/", "bad prefix length"),
