@@ -6,6 +6,7 @@ mod finding;
 mod format;
 mod gateway;
 mod ids;
+mod odd;
 mod placement;
 mod schema;
 mod starts;
