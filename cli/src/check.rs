@@ -2,26 +2,32 @@
 
 mod code;
 mod deployment;
+mod envoy;
 mod finding;
 mod format;
 mod gateway;
 mod ids;
+mod mesh;
 mod odd;
 mod placement;
+mod report;
 mod schema;
+mod several;
+mod shown;
 mod starts;
 mod witness;
 
-use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use policy::peer::Address;
 use serde_json::{Value, json};
 
-use crate::input::{self, Configuration, Input, Kind};
+use crate::input::{Configuration, Input};
 use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
-use finding::{Finding, Level};
+use finding::Finding;
 use format::Format;
+use shown::{add_findings, outcome, write_findings};
 use witness::Witnesses;
 
 const HELP: &str = "\
@@ -29,8 +35,10 @@ FILE is an openclaw.json, or the plugin configuration that Envoy passes to the f
 {\"gateway\": {...}, \"filter\": {...}}. In an openclaw.json, the block `gateway` is checked,
 with its includes and variables resolved as the Gateway resolves them.
 
-FILE can also be Envoy's bootstrap, Kubernetes manifests, or a folder with such files (.yaml).
-Then every policy in them is checked, and whether the Gateway stays closed without the filter.
+FILE can also be YAML, Envoy's bootstrap, Kubernetes manifests, or a folder with such files
+(.json, .json5, .yaml, .yml), and there can be several. Then every policy in them is checked,
+and what is around each: whether the Gateway stays closed without the filter, and what Envoy
+does before and after it.
 
 An error makes the filter reject the configuration, or makes the Gateway refuse to start
 or refuse what Envoy sends. Everything else is an audit finding. Where `openclaw
@@ -47,6 +55,7 @@ Examples:
   openclaw-trusted-proxy check policy.json --witness
   openclaw-trusted-proxy check - < openclaw.json
   openclaw-trusted-proxy check deploy
+  openclaw-trusted-proxy check openclaw.json deploy
 
 Exit codes: 0 no errors, 1 errors (with --strict, also warnings), 2 no answer.";
 
@@ -54,8 +63,20 @@ Exit codes: 0 no errors, 1 errors (with --strict, also warnings), 2 no answer.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Args {
-    #[command(flatten)]
-    input: Input,
+    /// Configurations, and folders with them; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The filter's settings for an openclaw.json: a file with the object that a plugin configuration has under
+    /// `filter`
+    #[arg(long, value_name = "FILE")]
+    filter: Option<PathBuf>,
+    /// A file with NAME=value lines from the Gateway's environment; may be repeated, and the first file that sets a
+    /// name wins
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Do not read this command's own environment, because the Gateway runs in a different one
+    #[arg(long)]
+    ignore_environment: bool,
     /// The address from which Envoy connects to the Gateway
     #[arg(long, value_name = "IP")]
     envoy: Option<String>,
@@ -70,6 +91,19 @@ pub struct Args {
     witness: bool,
 }
 
+impl Args {
+    /// How each file is read.
+    fn input(&self) -> Input {
+        Input {
+            file: self.files.first().cloned().unwrap_or_default(),
+            filter: self.filter.clone(),
+            env_file: self.env_file.clone(),
+            ignore_environment: self.ignore_environment,
+            filter_option: None,
+        }
+    }
+}
+
 /// Runs the subcommand.
 pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     if args.format == Format::Json {
@@ -82,10 +116,8 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 }
 
 fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
-    let witness =
-        args.witness.then_some("--witness").filter(|_| [Format::Sarif, Format::Github].contains(&args.format));
-    if let Some(option) = witness {
-        return Err(Failure::new(option, "cannot be printed in this format", "use --format text or json"));
+    if args.witness && [Format::Sarif, Format::Github].contains(&args.format) {
+        return Err(Failure::new("--witness", "cannot be printed in this format", "use --format text or json"));
     }
     let envoy = match &args.envoy {
         None => None,
@@ -93,15 +125,24 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             Failure::new("--envoy", format!("{text:?} is not an IP address"), "give an IP address, such as 10.0.0.2")
         })?),
     };
-    if placement::is_deployment(&args.input.file) {
-        return run_on_deployment(args, envoy, out);
-    }
-    let configuration = args.input.read()?;
+    let input = args.input();
+    let configuration = match args.files.as_slice() {
+        [file] if !file.is_dir() => input.read_plain()?,
+        _ => None,
+    };
+    let Some(configuration) = configuration else {
+        if args.witness {
+            let remedy = "give the file of one policy";
+            return Err(Failure::new("--witness", "cannot be used with many policies", remedy));
+        }
+        return several::run(&args.files, &input, (args.strict, args.format), &|found| findings(found, envoy), out);
+    };
     let findings = findings(&configuration, envoy);
     let outcome = outcome(&findings, args.strict);
     let witnesses = if args.witness { Witnesses::search(&configuration) } else { None };
     let first = configuration.files().first().map_or("", |file| file.name.as_str());
-    if format::write(args.format, &[(first, &findings)], outcome, out)? {
+    let placed: Vec<_> = findings.iter().map(|finding| (first, finding)).collect();
+    if format::write(args.format, &placed, outcome, &[], out)? {
         return Ok(outcome);
     }
     if out.is_json() {
@@ -117,82 +158,6 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         for (at, line) in lines.enumerate() {
             writeln!(out, "{}{}", if at == 0 { "\n" } else { "" }, visible(&line))?;
         }
-    }
-    Ok(outcome)
-}
-
-fn outcome(findings: &[Finding], strict: bool) -> Outcome {
-    let is_bad = |finding: &Finding| match finding.level {
-        Level::Error => true,
-        Level::Critical | Level::Warn => strict && !finding.is_reminder,
-        Level::Info => false,
-    };
-    if findings.iter().any(is_bad) { Outcome::Found } else { Outcome::Fine }
-}
-
-/// Checks every policy in a bootstrap or in manifests, and what is around it.
-fn run_on_deployment(args: &Args, envoy: Option<Address>, out: &mut Output) -> Result<Outcome, Failure> {
-    let name = input::name_of(&args.input.file);
-    if args.input.filter.is_some() {
-        return Err(Failure::new(
-            "--filter",
-            "cannot be used with a deployment, whose policies are whole",
-            "remove it",
-        ));
-    }
-    if args.witness {
-        let remedy = "give the file of one policy";
-        return Err(Failure::new(
-            "--witness",
-            "cannot be used with a deployment, which can have many policies",
-            remedy,
-        ));
-    }
-    let deployment = placement::Deployment::read(&args.input.file)?;
-    let policies = deployment.policies();
-    let mut all = Vec::new();
-    for placed in &policies {
-        let configuration = placed.configuration()?;
-        let found = findings(&configuration, envoy);
-        all.extend(found.into_iter().map(|mut finding| {
-            let path = std::mem::take(&mut finding.problem.place);
-            finding.problem.place =
-                if path.is_empty() { placed.place.clone() } else { format!("{}: {path}", placed.place) };
-            // Where the text stands in the file is not known.
-            finding.problem.excerpt = None;
-            finding
-        }));
-    }
-    // Once for all of them.
-    let mut reminders = 0_usize;
-    all.retain(|finding: &Finding| {
-        reminders = reminders.saturating_add(usize::from(finding.id == Some(gateway::REMINDER)));
-        finding.id != Some(gateway::REMINDER) || reminders == 1
-    });
-    deployment.add(&policies, &mut all);
-    if all.is_empty() {
-        return Err(Failure::new(name, "has no policy of this filter", "give the files or the folder of a deployment"));
-    }
-    all.sort_by_key(Finding::rank);
-    let outcome = outcome(&all, args.strict);
-    if format::write(args.format, &[(name.as_str(), &all)], outcome, out)? {
-        return Ok(outcome);
-    }
-    if out.is_json() {
-        let mut json = json!({
-            "verdict": if outcome == Outcome::Fine { "fine" } else { "errors" },
-            "kind": "deployment",
-            "files": deployment.files,
-            "environment": [],
-        });
-        add_findings(&mut json, &all);
-        out.json(&json)?;
-    } else {
-        let count = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
-        let (files, found) = (deployment.files.len(), policies.len());
-        let what = format!("{} in {}", count(found, "policy", "policies"), count(files, "file", "files"));
-        writeln!(out, "{}: {what}\n", out.paint(Style::Strong, name))?;
-        write_findings(&all, outcome, out)?;
     }
     Ok(outcome)
 }
@@ -223,23 +188,12 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
 fn to_json(configuration: &Configuration, findings: &[Finding], outcome: Outcome) -> Value {
     let mut json = json!({
         "verdict": if outcome == Outcome::Fine { "fine" } else { "errors" },
-        "kind": match configuration.kind {
-            Kind::OpenClaw => "openclaw",
-            Kind::Plugin => "plugin",
-        },
+        "kind": configuration.kind.word(),
         "files": configuration.files().iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
         "environment": configuration.environment.sources().collect::<Vec<_>>(),
     });
-    add_findings(&mut json, findings);
+    add_findings(&mut json, &findings.iter().collect::<Vec<_>>());
     json
-}
-
-fn add_findings(json: &mut Value, findings: &[Finding]) {
-    let of_level = |wanted: fn(Level) -> bool| -> Vec<Value> {
-        findings.iter().filter(|finding| wanted(finding.level)).map(Finding::to_json).collect()
-    };
-    json["errors"] = of_level(|level| level == Level::Error).into();
-    json["findings"] = of_level(|level| level != Level::Error).into();
 }
 
 fn write_text(
@@ -248,42 +202,11 @@ fn write_text(
     outcome: Outcome,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let what = match configuration.kind {
-        Kind::OpenClaw => "the Gateway's configuration",
-        Kind::Plugin => "the filter's configuration",
-    };
+    let what = configuration.kind.title();
     let mut files = configuration.files().iter().map(|file| visible(&file.name));
     let first = files.next().unwrap_or_default();
     let with: Vec<_> = files.chain(configuration.environment.files().map(visible)).collect();
     let with = if with.is_empty() { String::new() } else { format!(", with {}", with.join(", ")) };
     writeln!(out, "{}: {what}{with}\n", out.paint(Style::Strong, first))?;
     write_findings(findings, outcome, out)
-}
-
-fn write_findings(findings: &[Finding], outcome: Outcome, out: &mut Output) -> Result<(), Failure> {
-    let mut seen = BTreeSet::new();
-    for finding in findings {
-        let label = match finding.id {
-            Some(id) => format!("{} {id}", finding.word()),
-            None => finding.word().to_owned(),
-        };
-        let style = if finding.is_reminder { Style::Strong } else { finding.level.style() };
-        out.problem(style, &label, &finding.problem)?;
-        // Once for an id.
-        if let Some(row) = finding.id.and_then(ids::of).filter(|row| seen.insert(row.id)) {
-            writeln!(out, "   {}", out.paint(Style::Faint, format!("= see {}", row.address())))?;
-        }
-    }
-    let count = |word| findings.iter().filter(|finding| finding.word() == word).count();
-    let total = [
-        (count("error"), "error", "errors"),
-        (count("critical"), "critical", "critical"),
-        (count("warn"), "warning", "warnings"),
-        (count("info"), "note", "notes"),
-        (count("reminder"), "reminder", "reminders"),
-    ];
-    let total = total.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).join(", ");
-    let style = if outcome == Outcome::Fine { Style::Good } else { Style::Bad };
-    writeln!(out, "\n{}", out.paint(style, total))?;
-    Ok(())
 }

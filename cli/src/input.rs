@@ -1,7 +1,10 @@
 //! Reads a configuration: an `openclaw.json` with its includes and variables, or a plugin configuration.
 
+mod deployment;
+mod embedded;
 mod environment;
 mod excerpt;
+mod files;
 mod hidden;
 mod includes;
 
@@ -9,24 +12,34 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::OnceLock;
 
 use policy::config::{Compiled, MOST_ERRORS, compile};
 
+use deployment::is_configuration;
+use embedded::Places;
+
+pub use deployment::{Deployment, Document, Host, Names, Placed, full_name, is_deployment, is_manager, wasm_settings};
 pub use environment::{Environment, has_reference};
 pub use excerpt::is_secret;
 pub use hidden::Hidden;
 
-use crate::json5::{self, Member, Node, Span, Value};
+use crate::json5::{self, Member, Node, Span, SyntaxError, Value};
 use crate::output::{Excerpt, Failure, Problem};
+use crate::yaml;
 
 /// The largest file that is read, and the most that a file and its includes have together. A configuration with 100,000
 /// users has a few MB.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// What standard input had. A file is read again when it turns out to hold several policies.
+static STDIN: OnceLock<Vec<u8>> = OnceLock::new();
+
 /// A configuration and what belongs to it, as arguments.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Input {
-    /// An openclaw.json or a plugin configuration; - is standard input
+    /// An openclaw.json, a plugin configuration, or a file that has one policy in it; - is standard input
     pub file: PathBuf,
     /// The filter's settings for an openclaw.json: a file with the object that a plugin configuration has under
     /// `filter`
@@ -53,14 +66,40 @@ pub enum Kind {
     Plugin,
 }
 
+impl Kind {
+    /// Its name in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OpenClaw => "openclaw",
+            Self::Plugin => "plugin",
+        }
+    }
+
+    /// What it is, in a sentence.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::OpenClaw => "the Gateway's configuration",
+            Self::Plugin => "the filter's configuration",
+        }
+    }
+}
+
 /// A file that was read.
 #[derive(Debug, Clone)]
 pub struct SourceFile {
     /// The name that it was given.
     pub name: String,
-    text: String,
+    text: Rc<str>,
+    format: Format,
     /// Where secrets are in it.
-    secrets: OnceCell<Vec<std::ops::Range<usize>>>,
+    secrets: Rc<OnceCell<Vec<std::ops::Range<usize>>>>,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json5,
+    Yaml,
 }
 
 /// A configuration, and where everything in it is.
@@ -79,6 +118,8 @@ pub struct Configuration {
     /// Hides what variables became.
     pub hidden: Hidden,
     files: Vec<SourceFile>,
+    /// The text that Envoy passes to the filter, if that is known.
+    passed_on: Option<String>,
 }
 
 impl Input {
@@ -92,9 +133,112 @@ impl Input {
     /// # Errors
     /// If a file cannot be read, or is not a configuration.
     pub fn read(&self) -> Result<Configuration, Failure> {
+        let (documents, file) = self.documents()?;
+        match documents.as_slice() {
+            [document] if !is_deployment(document) => self.configuration(document.clone(), file),
+            _ => self.only_policy(&Deployment::of(file, documents)),
+        }
+    }
+
+    /// Reads the configuration, if the file is one itself, and not a file that holds one.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is not a configuration.
+    pub fn read_plain(&self) -> Result<Option<Configuration>, Failure> {
+        files::regular(&self.file)?;
+        let (mut documents, file) = self.documents()?;
+        match documents.pop() {
+            Some(document)
+                if documents.is_empty()
+                    && !is_deployment(&document)
+                    && (file.format == Format::Json5 || is_configuration(&document)) =>
+            {
+                self.configuration(document, file).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn documents(&self) -> Result<(Vec<Node>, SourceFile), Failure> {
+        let file = SourceFile::new(&self.file, read_text(&self.file)?);
+        Ok((parse_documents(&file, 0)?, file))
+    }
+
+    /// The policy of a file that has one.
+    fn only_policy(&self, deployment: &Deployment) -> Result<Configuration, Failure> {
+        match (deployment.policies.as_slice(), deployment.failures.as_slice()) {
+            ([placed], []) => self.placed(placed, deployment),
+            (_, [_, ..]) => Err(Failure::Input(deployment.failures.clone())),
+            ([], []) => Err(Failure::new(
+                name_of(&self.file),
+                "has no policy of this filter",
+                "give an openclaw.json, a plugin configuration, or a file that has one policy in it",
+            )),
+            (policies, []) => {
+                let all: Vec<_> = policies.iter().map(|placed| placed.place.as_str()).collect();
+                let problem = format!("has {} policies: {}", all.len(), all.join(", "));
+                Err(Failure::new(name_of(&self.file), problem, "give a file with one of them"))
+            }
+        }
+    }
+
+    /// A policy that was found in another file.
+    ///
+    /// # Errors
+    /// If it is not a configuration, or other files cannot be read.
+    pub fn placed(&self, placed: &Placed, deployment: &Deployment) -> Result<Configuration, Failure> {
+        let Some(file) = deployment.files.get(placed.holder.file).cloned() else {
+            return Err(Failure::new(placed.place.clone(), "is not there", ""));
+        };
+        let mut node = placed.node.clone();
+        node.move_spans(&|span| Span { file: 0, ..span });
+        if !matches!(node.value, Value::Object(_)) {
+            let remedy = "write the policy, {\"gateway\": {...}, \"filter\": {...}}";
+            let (problem, remedy, span) = match placed.text.as_deref().map(|text| json5::parse(text, 0)) {
+                Some(Err(SyntaxError { span, problem, remedy })) => {
+                    (format!("is not JSON: {problem}"), remedy, Places::of(&file.text, &node).find(span))
+                }
+                _ => ("is not an object".to_owned(), remedy, node.span),
+            };
+            return Err(Failure::Input(vec![Problem {
+                place: placed.place.clone(),
+                problem,
+                remedy: remedy.to_owned(),
+                excerpt: file.excerpt(span),
+            }]));
+        }
+        let mut configuration = if placed.kind == Kind::OpenClaw {
+            if let Some(span) = includes::find(&node) {
+                return Err(Failure::Input(vec![Problem {
+                    place: placed.place.clone(),
+                    problem: "includes a file, which is not looked for from here".to_owned(),
+                    remedy: "check the file itself, in its folder".to_owned(),
+                    excerpt: file.excerpt(span),
+                }]));
+            }
+            Self { file: PathBuf::from("-"), ..self.clone() }.configuration(node, file)?
+        } else {
+            if self.filter.is_some() {
+                return Err(self.has_filter());
+            }
+            Configuration::whole(node, file)
+        };
+        configuration.passed_on.clone_from(&placed.text);
+        Ok(configuration)
+    }
+
+    fn has_filter(&self) -> Failure {
+        Failure::new(
+            self.filter_option.unwrap_or("--filter"),
+            "cannot be used with a plugin configuration, which has the filter's settings itself",
+            "remove one of them",
+        )
+    }
+
+    /// Makes a configuration of a document.
+    fn configuration(&self, mut document: Node, file: SourceFile) -> Result<Configuration, Failure> {
         let path = self.file.as_path();
-        let mut files = Vec::new();
-        let mut document = read_document(path, &mut files)?;
+        let mut files = vec![file];
         let is = |key: &str| document.member(key).is_some();
         if !matches!(document.value, Value::Object(_)) {
             return Err(Failure::new(
@@ -126,24 +270,28 @@ impl Input {
             members.retain(|member| member.key == "gateway");
         }
         if let Some(path) = &self.filter {
-            let option = self.filter_option.unwrap_or("--filter");
             if kind == Kind::Plugin {
-                return Err(Failure::new(
-                    option,
-                    "cannot be used with a plugin configuration, which has the filter's settings itself",
-                    "remove one of them",
-                ));
+                return Err(self.has_filter());
             }
-            add_filter(&mut plugin, path, option, &mut files)?;
+            add_filter(&mut plugin, path, self.filter_option.unwrap_or("--filter"), &mut files)?;
         }
         let hidden = Hidden::new(replaced);
-        Ok(Configuration { kind, document, plugin, environment, unresolved, hidden, files })
+        // A file in YAML is not what the filter gets.
+        let as_it_is = files.first().filter(|file| kind == Kind::Plugin && file.format == Format::Json5);
+        let passed_on = as_it_is.map(|file| file.text.to_string());
+        Ok(Configuration { kind, document, plugin, environment, unresolved, hidden, files, passed_on })
     }
 }
 
 /// Adds the filter's settings next to the gateway block.
 fn add_filter(plugin: &mut Node, path: &Path, option: &str, files: &mut Vec<SourceFile>) -> Result<(), Failure> {
-    let mut filter = read_document(path, files)?;
+    let file = SourceFile::new(path, read_text(path)?);
+    let mut documents = parse_documents(&file, files.len())?;
+    files.push(file);
+    let mut filter = match documents.pop() {
+        Some(filter) if documents.is_empty() => filter,
+        _ => return Err(Failure::new(name_of(path), "is not one document", "give the filter's settings alone")),
+    };
     // A plugin configuration is accepted too, if it has only the filter's settings.
     if let [Member { key, node, .. }] = filter.members()
         && key == "filter"
@@ -165,16 +313,11 @@ fn add_filter(plugin: &mut Node, path: &Path, option: &str, files: &mut Vec<Sour
 
 impl Configuration {
     /// A plugin configuration that was found inside another file.
-    ///
-    /// # Errors
-    /// If it is not JSON.
-    pub fn of_plugin(name: &str, text: String) -> Result<Self, Failure> {
-        let document = json5::parse(&text, 0).map_err(|error| Failure::new(name, error.problem, error.remedy))?;
-        let (plugin, files) =
-            (document.clone(), vec![SourceFile { name: name.to_owned(), text, secrets: OnceCell::new() }]);
+    fn whole(document: Node, file: SourceFile) -> Self {
+        let (plugin, files) = (document.clone(), vec![file]);
         let (environment, unresolved) = (Environment::default(), Vec::new());
         let hidden = Hidden::new(Vec::new());
-        Ok(Self { kind: Kind::Plugin, document, plugin, environment, unresolved, hidden, files })
+        Self { kind: Kind::Plugin, document, plugin, environment, unresolved, hidden, files, passed_on: None }
     }
 
     /// The plugin configuration as JSON, as the filter gets it.
@@ -192,9 +335,15 @@ impl Configuration {
         &self.files
     }
 
-    /// The text of the file that was named as the configuration.
-    pub fn text(&self) -> &str {
-        self.files.first().map_or("", |file| &file.text)
+    /// The text that Envoy passes to the filter, if that is known.
+    pub fn passed_on(&self) -> Option<&str> {
+        self.passed_on.as_deref()
+    }
+
+    /// How a value is written in its file.
+    pub fn written(&self, node: &Node) -> &str {
+        let file = self.files.get(node.span.file);
+        file.and_then(|file| file.text.get(node.span.start..node.span.end)).unwrap_or_default()
     }
 
     /// Compiles it with the filter's own code.
@@ -248,8 +397,21 @@ impl Configuration {
         let places = [&self.plugin, &self.document].map(|root| find(root, root.span, path));
         let (span, _) = places.into_iter().min_by_key(|(_, rest)| rest.len()).filter(|(_, rest)| *rest != path)?;
         let file = self.files.get(span.file)?;
-        let secrets = file.secrets.get_or_init(|| excerpt::secrets(&file.text));
-        Some(excerpt::of(&file.name, &file.text, span, secrets, |line| self.hidden.parts(line)))
+        Some(excerpt::of(&file.name, &file.text, span, file.secrets(), |line| self.hidden.parts(line)))
+    }
+}
+
+impl SourceFile {
+    fn secrets(&self) -> &[std::ops::Range<usize>] {
+        self.secrets.get_or_init(|| match self.format {
+            Format::Json5 => excerpt::secrets(&self.text),
+            Format::Yaml => excerpt::secrets_of_yaml(&self.text),
+        })
+    }
+
+    /// The line in which a part of it starts.
+    pub fn excerpt(&self, span: Span) -> Option<Excerpt> {
+        Some(excerpt::of(&self.name, &self.text, span, self.secrets(), |_| Vec::new()))
     }
 }
 
@@ -291,19 +453,37 @@ fn find<'p>(node: &Node, place: Span, path: &'p str) -> (Span, &'p str) {
 
 /// Reads one JSON5 file.
 fn read_document(path: &Path, files: &mut Vec<SourceFile>) -> Result<Node, Failure> {
-    let name = name_of(path);
-    let text = read_text(path)?;
-    let parsed = json5::parse(&text, files.len());
-    let node = parsed.map_err(|error| {
-        Failure::Input(vec![Problem {
-            place: name.clone(),
-            problem: error.problem,
-            remedy: error.remedy.to_owned(),
-            excerpt: Some(excerpt::of(&name, &text, error.span, &excerpt::secrets(&text), |_| Vec::new())),
-        }])
-    })?;
-    files.push(SourceFile { name, text, secrets: OnceCell::new() });
+    let file = SourceFile { format: Format::Json5, ..SourceFile::new(path, read_text(path)?) };
+    let node = json5::parse(&file.text, files.len()).map_err(|error| syntax(&file, error))?;
+    files.push(file);
     Ok(node)
+}
+
+/// The documents of a file: one of JSON5, or any number of YAML.
+fn parse_documents(file: &SourceFile, number: usize) -> Result<Vec<Node>, Failure> {
+    let parsed = match file.format {
+        Format::Json5 => json5::parse(&file.text, number).map(|node| vec![node]),
+        Format::Yaml => yaml::parse(&file.text, number),
+    };
+    parsed.map_err(|error| syntax(file, error))
+}
+
+fn syntax(file: &SourceFile, error: SyntaxError) -> Failure {
+    let SyntaxError { span, problem, remedy } = error;
+    let excerpt = file.excerpt(span);
+    Failure::Input(vec![Problem { place: file.name.clone(), problem, remedy: remedy.to_owned(), excerpt }])
+}
+
+/// What a file is, by its name. Without a known ending, such as on standard input, what does not start as JSON5 does is
+/// YAML.
+fn format_of(path: &Path, text: &str) -> Format {
+    let is = |ending: &str| path.extension().is_some_and(|other| other == ending);
+    if is("yaml") || is("yml") {
+        return Format::Yaml;
+    }
+    let start = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
+    let is_json = is("json") || is("json5") || start.is_empty() || start.starts_with(['{', '[', '/', '"', '\'']);
+    if is_json { Format::Json5 } else { Format::Yaml }
 }
 
 /// Reads a text file, or standard input for `-`.
@@ -324,8 +504,13 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES.saturating_add(1);
-    let read = if is_stdin(path) {
-        io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    let read = if let (true, Some(known)) = (is_stdin(path), STDIN.get()) {
+        bytes.clone_from(known);
+        Ok(bytes.len())
+    } else if is_stdin(path) {
+        let read = io::stdin().lock().take(limit).read_to_end(&mut bytes);
+        let _ = STDIN.set(bytes.clone());
+        read
     } else {
         File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };

@@ -44,6 +44,9 @@ pub struct Member {
     pub node: Node,
 }
 
+/// What stands where nothing is.
+static NULL: Node = Node { span: Span { file: 0, start: 0, end: 0 }, value: Value::Null };
+
 /// Why a text is not JSON5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyntaxError {
@@ -53,7 +56,7 @@ pub struct SyntaxError {
 }
 
 /// The same depth as in the filter's own parser.
-const MAX_DEPTH: usize = 127;
+pub const MAX_DEPTH: usize = 127;
 
 impl Node {
     /// A member of an object, by its key.
@@ -66,6 +69,42 @@ impl Node {
         match &self.value {
             Value::Object(members) => members,
             _ => &[],
+        }
+    }
+
+    /// The items of a list; none if this is another kind of value.
+    pub fn items(&self) -> &[Node] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The value at a path of keys; null where there is none.
+    pub fn at(&self, path: &[&str]) -> &Node {
+        path.iter().fold(self, |node, key| node.member(key).unwrap_or(&NULL))
+    }
+
+    /// Whether there is a value. A null counts as none.
+    pub fn is_set(&self) -> bool {
+        self.value != Value::Null
+    }
+
+    /// Whether this is the boolean `true`.
+    pub fn is_true(&self) -> bool {
+        self.value == Value::Bool(true)
+    }
+
+    /// Changes the positions of this value and of all values in it.
+    pub fn move_spans(&mut self, to: &impl Fn(Span) -> Span) {
+        self.span = to(self.span);
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.move_spans(to)),
+            Value::Object(members) => members.iter_mut().for_each(|member| {
+                member.key_span = to(member.key_span);
+                member.node.move_spans(to);
+            }),
+            _ => {}
         }
     }
 

@@ -12,6 +12,7 @@ mod record;
 mod render;
 mod replay;
 mod wrapping;
+mod yaml;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

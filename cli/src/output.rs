@@ -32,6 +32,8 @@ impl From<Outcome> for ExitCode {
 pub enum Failure {
     /// One or more problems with the input, ready to be printed.
     Input(Vec<Problem>),
+    /// Problems with a part of the input. The answer about the others is written.
+    Partly(Vec<Problem>),
     /// The output cannot be written.
     Output(io::Error),
 }
@@ -228,7 +230,7 @@ impl Output {
     /// Writes why there is no answer to standard error; with `--json`, also to standard output.
     pub fn failure(&mut self, failure: &Failure) -> io::Result<()> {
         let problems = match failure {
-            Failure::Input(problems) => problems.clone(),
+            Failure::Input(problems) | Failure::Partly(problems) => problems.clone(),
             Failure::Output(error) => vec![Problem {
                 place: "standard output".to_owned(),
                 problem: format!("cannot be written: {error}"),

@@ -1,8 +1,10 @@
 //! The command-line tool, as a program: what it prints, how it ends, and that it decides as the filter does.
 
+mod around;
 mod decisions;
 mod envoy;
 mod findings;
+mod folder;
 mod install;
 mod logs;
 mod placements;
@@ -14,6 +16,7 @@ mod sockets;
 mod transcripts;
 mod usage;
 mod witness;
+mod yaml;
 
 use std::ffi::OsStr;
 use std::io::Write as _;

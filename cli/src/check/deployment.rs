@@ -10,6 +10,7 @@ use super::code::trim;
 use super::finding::{Finding, Level};
 use crate::input::{Configuration, Kind, has_reference};
 use crate::json5::{Member, Node, Value};
+use crate::yaml::is_old_boolean;
 
 /// Adds the findings.
 pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut Vec<Finding>) {
@@ -329,7 +330,8 @@ impl Report<'_> {
 
     /// The filter reads plain JSON, and resolves no variables or includes.
     fn plugin_is_plain_json(&mut self) {
-        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(self.configuration.text()) {
+        let text = self.configuration.passed_on().map(serde_json::from_str::<serde::de::IgnoredAny>);
+        if let Some(Err(error)) = text {
             self.add(
                 "check.not_plain_json",
                 Level::Warn,
@@ -339,6 +341,17 @@ impl Report<'_> {
             );
         }
         self.templates(&["gateway", "filter"]);
+        let mut words = Vec::new();
+        find_old_booleans(self.configuration, &self.configuration.plugin, "", &mut words);
+        for (path, word) in words {
+            self.add(
+                "check.yaml_boolean",
+                Level::Warn,
+                &path,
+                format!("is the word {word} without quotes: Envoy and kubectl take it for a boolean"),
+                format!("write \"{word}\" in quotes, or true or false"),
+            );
+        }
     }
 
     /// Variables and includes in places where they are not resolved.
@@ -384,6 +397,27 @@ fn holds(entry: &str, address: &Address) -> bool {
     let bare = entry.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(entry);
     Address::parse(bare.as_bytes()).is_some_and(|exact| exact.ip() == address.ip())
         || entry.parse::<IpNet>().is_ok_and(|net| net.contains(&address.ip()))
+}
+
+/// Plain words of YAML that its older readers take for booleans, with their paths.
+fn find_old_booleans(configuration: &Configuration, node: &Node, path: &str, found: &mut Vec<(String, String)>) {
+    match &node.value {
+        Value::String(word) if is_old_boolean(word) && configuration.written(node) == word => {
+            found.push((path.to_owned(), word.clone()));
+        }
+        Value::List(items) => {
+            for (at, item) in items.iter().enumerate() {
+                find_old_booleans(configuration, item, &format!("{path}[{at}]"), found);
+            }
+        }
+        Value::Object(members) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            for Member { key, node, .. } in members {
+                find_old_booleans(configuration, node, &format!("{path}{dot}{key}"), found);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Includes and variables, with their paths.

@@ -27,43 +27,36 @@ pub enum Format {
 /// Prints why there is no answer, for those formats that are read from standard output.
 pub fn write_failure(format: Format, failure: &Failure, out: &mut Output) -> io::Result<()> {
     let Failure::Input(problems) = failure else { return Ok(()) };
-    match format {
-        Format::Text | Format::Json => Ok(()),
-        Format::Sarif => {
-            let notification = |problem: &Problem| json!({"level": "error", "message": {"text": text(problem)}});
-            let notifications: Vec<_> = problems.iter().map(notification).collect();
-            out.json(&sarif(
-                &[],
-                &json!({
-                    "executionSuccessful": false, "exitCode": 2, "toolExecutionNotifications": notifications,
-                }),
-            ))
-        }
-        Format::Github => {
-            problems.iter().try_for_each(|problem| writeln!(out, "{}", annotation("error", &[], problem)))
-        }
-    }
+    write(format, &[], Outcome::Found, problems, out).map(|_| ())
 }
 
 /// Prints findings in a format for other programs, each with the file that it is about. `false` if it is none of them.
-pub fn write(format: Format, found: &[(&str, &[Finding])], outcome: Outcome, out: &mut Output) -> io::Result<bool> {
+///
+/// `failures` is why there is no answer about some files.
+pub fn write(
+    format: Format,
+    found: &[(&str, &Finding)],
+    outcome: Outcome,
+    failures: &[Problem],
+    out: &mut Output,
+) -> io::Result<bool> {
     match format {
         Format::Text | Format::Json => return Ok(false),
-        Format::Sarif => write_sarif(found, outcome, out)?,
-        Format::Github => write_github(found, out)?,
+        Format::Sarif => {
+            let results: Vec<_> = found.iter().map(|(file, finding)| result(file, finding)).collect();
+            let code = if failures.is_empty() { u8::from(outcome != Outcome::Fine) } else { 2 };
+            out.json(&sarif(&results, code, failures))?;
+        }
+        Format::Github => write_github(found, failures, out)?,
     }
     Ok(true)
 }
 
-fn write_sarif(found: &[(&str, &[Finding])], outcome: Outcome, out: &mut Output) -> io::Result<()> {
-    let results: Vec<_> =
-        found.iter().flat_map(|(file, findings)| findings.iter().map(move |finding| result(file, finding))).collect();
-    let code = if outcome == Outcome::Fine { 0 } else { 1 };
-    out.json(&sarif(&results, &json!({"executionSuccessful": true, "exitCode": code})))
-}
-
-fn write_github(found: &[(&str, &[Finding])], out: &mut Output) -> io::Result<()> {
-    for (file, finding) in found.iter().flat_map(|(file, findings)| findings.iter().map(move |one| (file, one))) {
+fn write_github(found: &[(&str, &Finding)], failures: &[Problem], out: &mut Output) -> io::Result<()> {
+    for problem in failures {
+        writeln!(out, "{}", annotation("error", &[], problem))?;
+    }
+    for (file, finding) in found {
         let level = match finding.level {
             _ if finding.is_reminder => "notice",
             Level::Error | Level::Critical => "error",
@@ -98,7 +91,14 @@ fn text(problem: &Problem) -> String {
     lines.join("\n")
 }
 
-fn sarif(results: &[Value], invocation: &Value) -> Value {
+fn sarif(results: &[Value], code: u8, failures: &[Problem]) -> Value {
+    let notification = |problem: &Problem| json!({"level": "error", "message": {"text": text(problem)}});
+    let notifications: Vec<_> = failures.iter().map(notification).collect();
+    let invocation = json!({
+        "executionSuccessful": failures.is_empty(),
+        "exitCode": code,
+        "toolExecutionNotifications": notifications,
+    });
     let rule = |row: &ids::Id| {
         json!({
             "id": row.id,

@@ -38,6 +38,14 @@ pub const ALL: &[Id] = &[
          host, list 127.0.0.1 and set `allowLoopback`.",
     ),
     row(
+        "check.changed_after",
+        "warn; info for a filter of unknown type",
+        "A filter between ours and the router can change headers after ours has checked them: Lua, \
+         `header_mutation`, `ext_authz`, `ext_proc`, another Wasm module, a filter of the cluster. Or `jwt_authn` \
+         runs after the filter that needs it.",
+        "Put the other filter before ours, so that ours is the last before the router.",
+    ),
+    row(
         "check.config_invalid",
         "error; warn for a release that is not known",
         "A value in an openclaw.json that the Gateway's own validation (`openclaw config validate`) refuses: of a wrong \
@@ -60,7 +68,8 @@ pub const ALL: &[Id] = &[
     row(
         "check.envoy_on_loopback",
         "error",
-        "Envoy connects from a loopback address, and `allowLoopback` is not true, so the Gateway refuses what Envoy sends.",
+        "Envoy connects from a loopback address, and `allowLoopback` is not true, so the Gateway refuses what Envoy \
+         sends.",
         "Set `allowLoopback` to true, or let Envoy connect from another host.",
     ),
     row(
@@ -69,6 +78,26 @@ pub const ALL: &[Id] = &[
         "It is not known from which address Envoy connects to the Gateway, so it is not known whether the Gateway \
          trusts it.",
         "Add `--envoy` with that address.",
+    ),
+    row(
+        "check.fail_open",
+        "critical",
+        "`failure_policy` or `failStrategy` is FAIL_OPEN, or `fail_open` or `failOpen` is true: everything passes \
+         if the filter cannot run.",
+        "Let it fail closed ([operations.md](operations.md#when-the-filter-traps)).",
+    ),
+    row(
+        "check.filter_off",
+        "critical; warn if Envoy removes the user header early",
+        "A route or virtual host switches the filter off or gives it another configuration, or the filter is \
+         `disabled` and nothing switches it on, or an upgrade has filters of its own.",
+        "Let every route to the Gateway run the filter with its one policy.",
+    ),
+    row(
+        "check.forwarded_for",
+        "warn",
+        "The filter is the edge (`filter.edge`), and Envoy does not add its peer to X-Forwarded-For.",
+        "Set `use_remote_address` to true, and leave `skip_xff_append` out.",
     ),
     row(
         "check.gateway_tls",
@@ -86,7 +115,8 @@ pub const ALL: &[Id] = &[
         "check.local_password",
         "info",
         "`gateway.auth.password` or `OPENCLAW_GATEWAY_PASSWORD` is set: callers that bypass the proxy can use it.",
-        "Keep the Gateway's port closed to everyone except Envoy and internal callers. Without such callers, remove it.",
+        "Keep the Gateway's port closed to everyone except Envoy and internal callers. Without such callers, remove \
+         it.",
     ),
     row(
         "check.networks",
@@ -101,6 +131,12 @@ pub const ALL: &[Id] = &[
         "List the origin of the page as the browser's address bar has it, such as `https://openclaw.example.com`.",
     ),
     row(
+        "check.no_websocket",
+        "warn",
+        "No route of the listener allows WebSockets, or a DestinationRule has `h2UpgradePolicy: UPGRADE`.",
+        "Add `upgrade_configs` with `websocket`, as `render` writes it.",
+    ),
+    row(
         "check.nobody_can_come_in",
         "error",
         "No request passes, whoever sends it.",
@@ -110,7 +146,8 @@ pub const ALL: &[Id] = &[
         "check.not_plain_json",
         "warn",
         "A plugin configuration in JSON5. The filter reads plain JSON.",
-        "Write plain JSON if Envoy passes the file on unchanged: no comments, no trailing commas, all keys in quotes.",
+        "Write plain JSON if Envoy passes the file on unchanged: no comments, no trailing commas, all keys in \
+         quotes.",
     ),
     row(
         "check.not_substituted",
@@ -121,8 +158,10 @@ pub const ALL: &[Id] = &[
     row(
         "check.one_list",
         "info",
-        "`gateway.trustedProxies` serves both hops: the Gateway looks for Envoy in it, and the filter for Envoy's peer.",
-        "Keep it if both have the same address. Otherwise put Envoy there, and your proxy in `filter.trustedProxies`.",
+        "`gateway.trustedProxies` serves both hops: the Gateway looks for Envoy in it, and the filter for Envoy's \
+         peer.",
+        "Keep it if both have the same address. Otherwise put Envoy there, and your proxy in \
+         `filter.trustedProxies`.",
     ),
     row(
         "check.open_without_filter",
@@ -140,10 +179,66 @@ pub const ALL: &[Id] = &[
         "Terminate TLS at the proxy, and list the https origin.",
     ),
     row(
-        "check.policy_not_found",
+        "check.paths",
         "warn",
+        "`normalize_path` or `merge_slashes` is off, `path_with_escaped_slashes_action` changes or refuses `%2F`, \
+         or `allow_chunked_length` is set: Envoy, the filter and the Gateway do not read the same path.",
+        "Write these settings as `envoy/envoy.yaml` has them.",
+    ),
+    row(
+        "check.peer_from_header",
+        "warn",
+        "`use_remote_address` is not true, or `xff_num_trusted_hops`, `original_ip_detection_extensions` or \
+         `clientIPDetection` is set: Envoy takes the peer from a header, and the filter refuses every such request. \
+         Or nothing in the listener sets the filter state of `filter.peerAddress`.",
+        "Let Envoy take the peer from the connection.",
+    ),
+    row(
+        "check.placeholder",
+        "warn",
+        "What an example leaves open: an image's digest of zeros, or a filter without its policy.",
+        "Write the digest of your image, and your policy.",
+    ),
+    row(
+        "check.plugin_everywhere",
+        "warn",
+        "A plugin without a selector in Istio's root namespace is on every workload of the mesh.",
+        "Give it a selector or `targetRefs`.",
+    ),
+    row(
+        "check.plugin_order",
+        "warn",
+        "Another plugin runs after the filter: with `phase: AUTHN` here, with another WasmPlugin or \
+         TrafficExtension of the workload in a later phase or with a lower priority, or as a later entry of the \
+         EnvoyExtensionPolicy. Istio runs a plugin without a priority last in its phase.",
+        "Make the filter the last that runs before the router.",
+    ),
+    row(
+        "check.policy_not_found",
+        "info",
         "Envoy reads the policy from a file that is not among those that were given.",
         "Give that file too, or the folder with both.",
+    ),
+    row(
+        "check.route_headers",
+        "warn; critical if it writes the user or removes the scopes",
+        "A route writes an identity header, or removes the user or the scopes, after the filter. Also in a \
+         VirtualService or an HTTPRoute.",
+        "Remove it from the route: only the filter writes these headers.",
+    ),
+    row(
+        "check.route_rewrites",
+        "warn",
+        "A route rewrites path or host behind the filter ([contract](contract.md#4-scopes), 4.6). Also `rewrite` in \
+         a VirtualService, and URLRewrite in an HTTPRoute.",
+        "Let the Gateway have the path that the filter decided about.",
+    ),
+    row(
+        "check.route_timeout",
+        "warn",
+        "A route has a timeout, or Envoy's default of 15 seconds: an agent may take longer. Routes for a single \
+         path are left out.",
+        "Set `timeout: 0s`, and an idle timeout instead.",
     ),
     row(
         "check.same_lists",
@@ -173,7 +268,7 @@ pub const ALL: &[Id] = &[
     ),
     row(
         "check.user_of_another_filter",
-        "warn",
+        "info",
         "A policy with `trustedPeers` takes the user as its peers send it. That is right only if they run this filter, \
          which is not in these files.",
         "Give the files of those peers too, or list in `trustedPeers` only what runs this filter.",
@@ -184,6 +279,12 @@ pub const ALL: &[Id] = &[
         "`hooks` is switched on. The senders of webhooks have no user, so the filter refuses them.",
         "If they come through Envoy, add the path of `hooks.path` to `anonymousPaths` \
          ([gateway.md](gateway.md#devices-and-webhooks)).",
+    ),
+    row(
+        "check.yaml_boolean",
+        "warn",
+        "A word such as `no` or `on` without quotes in YAML: kubectl and Envoy read it as a boolean.",
+        "Write it in quotes, or write true or false.",
     ),
     row(
         "filter.anonymous_paths",
@@ -207,7 +308,8 @@ pub const ALL: &[Id] = &[
     row(
         "filter.config_invalid",
         "error",
-        "A value that the filter does not accept. Envoy rejects the whole policy, and the one before it stays in force.",
+        "A value that the filter does not accept. Envoy rejects the whole policy, and the one before it stays in \
+         force.",
         "Write what the message says ([configuration.md](configuration.md)).",
     ),
     row(
@@ -245,7 +347,8 @@ pub const ALL: &[Id] = &[
     row(
         "filter.gateway_version",
         "warn, info",
-        "The rules are those of an older release, of two releases around one that was not tried, or of one before yours.",
+        "The rules are those of an older release, of two releases around one that was not tried, or of one before \
+         yours.",
         "Change `gatewayVersion` when you update the Gateway.",
     ),
     row(
@@ -381,7 +484,8 @@ pub const ALL: &[Id] = &[
     row(
         "filter.unknown_key",
         "error in an openclaw.json, warn elsewhere",
-        "The Gateway does not have this key at this place. All of its blocks are strict about that, except `gateway.tls`.",
+        "The Gateway does not have this key at this place. All of its blocks are strict about that, except \
+         `gateway.tls`.",
         "Write the key that was meant: the message names the nearest one, or the releases that have it.",
     ),
     row(

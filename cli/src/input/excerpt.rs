@@ -100,12 +100,48 @@ pub fn secrets(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// The same for YAML. There a plain value goes on to the end of the line, and a block or a long value below it. The
+/// data of a Kubernetes Secret are secrets, whatever their keys are.
+pub fn secrets_of_yaml(text: &str) -> Vec<Range<usize>> {
+    let has_secret = text.lines().any(|line| line.trim().trim_start_matches("- ") == "kind: Secret");
+    let is_secret = |key: &str| is_secret(key) || has_secret && ["data", "stringData"].contains(&key);
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let mut start = 0_usize;
+    // The indentation of the secret key that the lines below belong to.
+    let mut below: Option<usize> = None;
+    for line in text.split('\n') {
+        let content = line.trim_start_matches([' ', '-']);
+        let indentation = line.len().saturating_sub(content.len());
+        let is_blank = content.trim().is_empty();
+        if below.is_some_and(|secret| indentation <= secret && !is_blank) {
+            below = None;
+        }
+        let mut parts = secrets_of_line(line);
+        let key = content.split_once(':').map(|(key, _)| key.trim().trim_matches(['"', '\'']));
+        if below.is_some() {
+            parts = std::iter::once(indentation..line.len()).collect();
+        } else if key.is_some_and(is_secret) {
+            below = Some(indentation);
+            let colon = line.find(':').unwrap_or(line.len());
+            let value = line.get(colon.saturating_add(1)..).unwrap_or_default();
+            let at = line.len().saturating_sub(value.trim_start().len());
+            if !value.trim().is_empty() {
+                parts = std::iter::once(at..line.len()).collect();
+            }
+        }
+        let place = |part: Range<usize>| part.start.saturating_add(start)..part.end.saturating_add(start);
+        found.extend(parts.into_iter().filter(|part| !part.is_empty()).map(place));
+        start = start.saturating_add(line.len()).saturating_add(1);
+    }
+    found
+}
+
 fn secrets_of_line(line: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut from = 0;
     while let Some(colon) = line.get(from..).and_then(|rest| rest.find(':')).map(|at| at.saturating_add(from)) {
         from = colon.saturating_add(1);
-        let key = line.get(..colon).unwrap_or_default().trim_end().trim_end_matches(['"', '\'']);
+        let key = line.get(..colon).unwrap_or_default().trim_end().trim_end_matches(['"', '\'', '\\']);
         let key =
             key.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '$'))).next().unwrap_or_default();
         if !is_secret(key) {
@@ -116,7 +152,8 @@ fn secrets_of_line(line: &str) -> Vec<Range<usize>> {
         let value = line.get(start..).unwrap_or_default();
         let end = match value.chars().next() {
             // For an object or a list, hide the rest of the line.
-            Some('{' | '[') => line.len(),
+            // A backslash is in front of a quote, in JSON that is a text itself.
+            Some('{' | '[' | '\\') => line.len(),
             Some(quote @ ('"' | '\'')) => {
                 let inner = start.saturating_add(1);
                 let end = end_of_text(line.get(inner..).unwrap_or_default(), quote);

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{MAX_BYTES, SourceFile, is_stdin, name_of, read_document};
-use crate::json5::{Member, Node, Value};
+use crate::json5::{Member, Node, Span, Value};
 use crate::output::Failure;
 
 const INCLUDE: &str = "$include";
@@ -117,6 +117,13 @@ impl Resolver<'_> {
     fn error(&self, problem: &str, remedy: &str) -> Failure {
         Failure::new(self.chain.last().map(|file| name_of(file)).unwrap_or_default(), problem, remedy)
     }
+}
+
+/// Where the first include is.
+pub(super) fn find(node: &Node) -> Option<Span> {
+    let own = node.members().iter().find(|member| member.key == INCLUDE).map(|member| member.key_span);
+    let inner = || node.members().iter().map(|member| &member.node).chain(node.items()).find_map(find);
+    own.or_else(inner)
 }
 
 /// The file names of an include: one, or a list.
