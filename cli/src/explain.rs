@@ -1,11 +1,14 @@
 //! `explain`: what the filter does with one request, rule by rule.
 
 mod answer;
+mod answered;
 mod caller;
 mod curl;
 mod fix;
+mod front;
 mod har;
 mod http1;
+mod normal;
 mod secret;
 mod sent;
 mod socket;
@@ -19,14 +22,16 @@ use policy::{Identity, IdentitySource, Peer, PeerAddress, Policy, Request};
 use crate::input::{self, Input};
 use crate::output::{Failure, Outcome, Output};
 use answer::Answer;
-use sent::Sent;
+use front::Front;
+use sent::{Malformed, Sent};
 
 const HELP: &str = "\
 The request is what your proxy (Envoy's peer) sends. Give its address with --peer, and the
 headers with -H. Or give the whole request with --request, --har or --curl; then -H replaces
-headers of the same name. What Envoy changes before the filter runs (X-Forwarded-Proto,
-X-Request-Id, headers that it removes early; at the edge also the peer's address in
-X-Forwarded-For) is changed here too, unless you use --as-seen.
+headers of the same name. Envoy comes first, as envoy/envoy.yaml configures it: what it answers
+itself (such as 426 to HTTP/1.0) is the answer, and what it changes before the filter runs (the
+path, headers from hop to hop, X-Forwarded-Proto, X-Request-Id, headers that it removes early; at
+the edge also the peer's address in X-Forwarded-For) is changed here too, unless you use --as-seen.
 Values that may be secrets are shown as ***.
 
 Examples:
@@ -44,7 +49,7 @@ Examples:
   openclaw-trusted-proxy explain stricter.json --opened-under openclaw.json \\
     --peer 10.0.0.1 --ws --request request.http
 
-Exit codes: 0 the request passes, 1 it is refused, 2 no answer.
+Exit codes: 0 the request passes, 1 it is refused (also by Envoy), 2 no answer.
 With --opened-under: 0 the open socket stays, 1 it is closed, 2 no answer.";
 
 /// Explain the decision on one request: what each rule saw, the verdict, and what the upstream gets
@@ -91,7 +96,7 @@ pub struct Args {
     /// A curl command, as one argument
     #[arg(long, value_name = "COMMAND", help_heading = "The request")]
     curl: Option<String>,
-    /// The headers are what the filter sees: do not add what Envoy adds
+    /// The request is what the filter sees: leave out what Envoy answers, adds and changes
     #[arg(long, help_heading = "The request")]
     as_seen: bool,
 
@@ -179,8 +184,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     }
     let sent = read_request(args)?;
     let mut notes = Vec::new();
-    let front = (!args.as_seen).then(|| sent::Front::of(&configuration));
-    let headers = sent.as_the_filter_sees_it(peer, front.as_ref(), &mut notes);
+    let front = (!args.as_seen).then(|| Front::of(&configuration));
+    let headers = match front::seen(&sent, peer, front.as_ref(), &mut notes) {
+        Ok(headers) => headers,
+        Err(answered) => return answer::write_answered(&answered, &sent, &peer_text, out),
+    };
     let map = serialize(&headers);
     let Ok(mut request) = policy.read(peer, &map) else {
         // We serialized this map ourselves, so only its size can be wrong.
@@ -222,7 +230,11 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         Some(before) => Some(socket::judge(args, before, &configuration, &policy, &sent, &mut notes)?),
         None => None,
     };
-    Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).about(socket).write(out)
+    let answer = Answer::new(&configuration, &policy, &request, &peer_text, &sent, notes).about(socket);
+    match front.and_then(|_| front::routed(&sent)).filter(|_| answer.passes()) {
+        Some(answered) => answer::write_answered(&answered, &sent, &peer_text, out),
+        None => answer.write(out),
+    }
 }
 
 /// The peer as Envoy shows it. A bare address gets a port, because it came from a socket.
@@ -275,14 +287,33 @@ fn read_request(args: &Args) -> Result<Sent, Failure> {
     sent.headers.retain(|(name, _)| !own.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)));
     sent.headers.extend(own);
     if let Some(method) = &args.method {
+        sent::check_method(method).map_err(|error| error.at("--method"))?;
         sent.method.clone_from(method);
     }
     if let Some(path) = &args.path {
+        sent::check_path(&sent.method, path).map_err(|error| error.at("--path"))?;
         sent.path.clone_from(path);
     }
+    if args.as_seen
+        && let Some(flaw) = sent.wire.take().and_then(|wire| wire.flaw)
+    {
+        return Err(Malformed::new(flaw.because, flaw.remedy).at("the request"));
+    }
+    match &mut sent.wire {
+        // Envoy says what is wrong with it.
+        Some(wire) => {
+            let is_changed = !args.headers.is_empty() || args.method.is_some() || args.path.is_some() || args.ws;
+            wire.size = wire.size.filter(|_| !is_changed);
+            wire.is_url &= args.path.is_none();
+        }
+        None => sent.check().map_err(|error| error.at("the request"))?,
+    }
     sent.http2 |= args.http2;
-    sent.check().map_err(|error| error.at("the request"))?;
     if args.ws {
+        if sent.method != "GET" {
+            let problem = format!("is a handshake, which is a GET, and the method is {}", sent.method);
+            return Err(Failure::new("--ws", problem, "leave out --ws, or the method"));
+        }
         sent.make_websocket();
     }
     Ok(sent)
@@ -324,7 +355,7 @@ fn note_what_has_no_effect(args: &Args, policy: &Policy, request: &Request<'_>, 
     if args.certificate_uri_san.len() > 1 && policy.needs_certificate() {
         notes.push("only the first --certificate-uri-san counts: Envoy shows the filter no others".to_owned());
     }
-    if !policy::path::is_plain(request.path()) {
+    if args.as_seen && !policy::path::is_plain(request.path()) {
         notes.push(
             "the path is judged as it is; an Envoy with normalize_path and merge_slashes normalizes it first"
                 .to_owned(),

@@ -1,6 +1,7 @@
 //! The command-line tool, as a program: what it prints, how it ends, and that it decides as the filter does.
 
 mod around;
+mod answered;
 mod decisions;
 mod envoy;
 mod findings;

@@ -101,7 +101,7 @@ fn a_socket_that_cannot_be_open_is_an_error_that_says_why() {
     }
     let long = format!("x-forwarded-for: {}203.0.113.7", "junk,".repeat(4_000));
     let file = ["explain", good.to_str().unwrap(), "--opened-under", good.to_str().unwrap(), "--peer", "10.0.0.1"];
-    let more = ["--ws", "-H", "x-forwarded-user: nick", "--request", "-"];
+    let more = ["--as-seen", "--ws", "-H", "x-forwarded-user: nick", "--request", "-"];
     let run = tool_reading(&[&file[..], &more].concat(), format!("GET / HTTP/1.1\r\n{long}\r\n\r\n").as_bytes());
     assert!(run.code == 2 && run.stderr.contains("more headers than are kept of an open socket"), "{}", run.stderr);
 }

@@ -83,7 +83,7 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
     let outside = file("outside.json", b"{$include: '../../../../etc/hostname'}");
     let number = file("number.json", b"{gateway: {$include: 7}}");
     let har = file("empty.har", b"{}");
-    let folded = file("folded.http", b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n");
+    let flawed = file("flawed.http", b"GET / HTTP/1.1\r\nno colon\r\n\r\n");
     let policy = "openclaw.json";
     let curl = |command: &'static str| vec!["explain", policy, "--peer", "10.0.0.1", "--curl", command];
     let cases: Vec<(Vec<&str>, &str)> = vec![
@@ -123,7 +123,7 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
             vec!["explain", policy, "--peer", "10.0.0.1", "--request", "openclaw.json"],
             "does not start with a request line",
         ),
-        (vec!["explain", policy, "--peer", "10.0.0.1", "--request", &folded], "folded"),
+        (vec!["explain", policy, "--peer", "10.0.0.1", "--as-seen", "--request", &flawed], "has no colon"),
         (vec!["explain", "-", "--peer", "10.0.0.1", "--request", "-"], "both the policy and the request"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", &har], "has no log.entries"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "--har", "recording.har"], "2 entries to choose from"),

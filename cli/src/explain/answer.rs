@@ -7,6 +7,7 @@ use policy::answer::reply::Reply;
 use policy::{Edit, Kind, Mode, Policy, Refusal, Request, Step, Verdict};
 use serde_json::{Value, json};
 
+use super::answered::Answered;
 use super::sent::{Header, Sent};
 use super::socket::Socket;
 use super::{fix, secret};
@@ -140,6 +141,11 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// Whether the request goes on to the Gateway.
+    pub fn passes(&self) -> bool {
+        self.upstream.is_some()
+    }
+
     /// Writes the answer, and returns whether the request passes, or whether the open socket stays.
     pub fn write(&self, out: &mut Output) -> Result<Outcome, Failure> {
         if out.is_json() {
@@ -192,6 +198,7 @@ impl<'a> Answer<'a> {
                     "contentType": content_type(reply),
                 })
             }),
+            "envoy": Value::Null,
             "socket": self.socket.as_ref().map(Socket::to_json),
             "fix": self.fixes,
             "notes": self.notes,
@@ -317,6 +324,60 @@ impl Upstream {
             Edit::Remove { .. } => self.removed.push(name),
         }
     }
+}
+
+/// Writes what Envoy itself answers to a request.
+pub fn write_answered(answered: &Answered, sent: &Sent, peer: &str, out: &mut Output) -> Result<Outcome, Failure> {
+    let path = sent.path.split('?').next().unwrap_or_default();
+    // A URL may have a password.
+    let path = path.rsplit_once('@').filter(|_| !path.starts_with('/')).map_or(path, |(_, rest)| rest);
+    let path = secret::without_tokens(path);
+    let low_version = sent.wire.as_ref().and_then(|wire| wire.low_version.as_deref());
+    let protocol = if sent.http2 { "HTTP/2" } else { low_version.unwrap_or("HTTP/1.1") };
+    let (sentence, remedy) = (secret::without_tokens(&answered.sentence()), upper_first(&answered.remedy));
+    if out.is_json() {
+        out.json(&json!({
+            "verdict": "refused_by_envoy",
+            "reason": null,
+            "mode": null,
+            "user": null,
+            "scopes": null,
+            "scopesBecause": null,
+            "request": {
+                "peer": peer,
+                "method": sent.method,
+                "path": path,
+                "protocol": protocol,
+                "upgrade": sent.header("upgrade").is_some(),
+            },
+            "rules": [],
+            "upstream": null,
+            "client": {"status": answered.status, "closeCode": null, "closeReason": null, "contentType": null},
+            "envoy": {
+                "status": answered.status,
+                "details": answered.details,
+                "because": secret::without_tokens(&answered.because),
+                "afterFilter": answered.after_filter,
+            },
+            "socket": null,
+            "fix": [remedy],
+            "notes": [],
+        }))?;
+        return Ok(Outcome::Found);
+    }
+    let head = format!("{} {path} from {peer} over {protocol}", sent.method);
+    writeln!(out, "{}\n", out.paint(Style::Strong, visible(&head)))?;
+    writeln!(out, "{}", out.paint(Style::Bad, visible(&sentence)))?;
+    writeln!(out, "  In the access log, details is {}.", answered.details)?;
+    writeln!(out, "\n{}", out.paint(Style::Strong, "How to fix it:"))?;
+    writeln!(out, "  - {}", visible(&remedy))?;
+    Ok(Outcome::Found)
+}
+
+fn upper_first(text: &str) -> String {
+    let mut chars = text.chars();
+    let first: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
 }
 
 fn headers_of(request: &Request<'_>) -> Vec<Header> {

@@ -1,10 +1,6 @@
-//! A request as the peer sends it, and how Envoy changes it before the filter runs.
+//! A request as the peer sends it.
 
-use policy::Peer;
-use policy::names::SCOPES_HEADER;
-
-use crate::input::Configuration;
-use crate::json5::{Node, Value};
+use super::answered::Answered;
 use crate::output::Failure;
 
 /// A header's name and value.
@@ -20,6 +16,21 @@ pub struct Sent {
     /// In order, with each copy as its own entry. The host is one of them.
     pub headers: Vec<Header>,
     pub http2: bool,
+    /// How it is on the wire, if it is given like that. Then nothing is missing, such as the host.
+    pub wire: Option<Wire>,
+}
+
+/// What only the head of a request itself shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// The number of bytes, if they are as they were given.
+    pub size: Option<usize>,
+    /// Another version than HTTP/1.1.
+    pub low_version: Option<String>,
+    /// Whether the target is a URL.
+    pub is_url: bool,
+    /// What Envoy's parser answers to it.
+    pub flaw: Option<Answered>,
 }
 
 impl Default for Sent {
@@ -30,6 +41,7 @@ impl Default for Sent {
             scheme: "https".to_owned(),
             headers: Vec::new(),
             http2: false,
+            wire: None,
         }
     }
 }
@@ -52,9 +64,6 @@ impl Malformed {
     }
 }
 
-/// Headers whose copies Envoy joins into one value.
-const MERGED: [&str; 6] = ["x-forwarded-for", "x-forwarded-host", "origin", "authorization", "referer", "user-agent"];
-
 /// A valid key for a handshake: the one from the example in RFC 6455.
 const KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -62,6 +71,14 @@ impl Sent {
     /// The first value of a header.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+    }
+
+    /// How many bytes the head has.
+    pub fn size(&self) -> usize {
+        let line = [self.method.len(), self.path.len(), "  HTTP/1.1\r\n\r\n".len()];
+        let headers = self.headers.iter().flat_map(|(name, value)| [name.len(), value.len(), ": \r\n".len()]);
+        let given = self.wire.as_ref().and_then(|wire| wire.size);
+        given.unwrap_or_else(|| line.into_iter().chain(headers).sum())
     }
 
     /// Sets the scheme, the path and the host from a URL.
@@ -90,18 +107,9 @@ impl Sent {
 
     /// Rejects what no request on the wire can contain.
     pub fn check(&self) -> Result<(), Malformed> {
-        for (what, text) in [("method", &self.method), ("path", &self.path)] {
-            if text.is_empty() || text.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
-                return Err(Malformed::new(
-                    format!("the {what} is not valid"),
-                    "it must not be empty, or contain spaces or control characters",
-                ));
-            }
-        }
-        for (name, value) in &self.headers {
-            check_header(name, value)?;
-        }
-        Ok(())
+        check_line("method", &self.method)?;
+        check_line("path", &self.path)?;
+        self.headers.iter().try_for_each(|(name, value)| check_header(name, value))
     }
 
     /// Adds the headers of a WebSocket handshake where they are missing.
@@ -115,108 +123,38 @@ impl Sent {
             }
         }
     }
-
-    /// The header map that Envoy shows the filter. Changes by Envoy are added to `notes`; there are none without a
-    /// front.
-    pub fn as_the_filter_sees_it(&self, peer: Peer, front: Option<&Front>, notes: &mut Vec<String>) -> Vec<Header> {
-        let mut map: Vec<Header> = vec![
-            (":method".to_owned(), self.method.clone().into_bytes()),
-            (":path".to_owned(), self.path.clone().into_bytes()),
-            (":scheme".to_owned(), self.scheme.clone().into_bytes()),
-        ];
-        for (name, value) in &self.headers {
-            let name = name.to_ascii_lowercase();
-            let name = if name == "host" { ":authority".to_owned() } else { name };
-            let value = value.trim_ascii();
-            let merged = MERGED.contains(&name.as_str()).then(|| map.iter_mut().find(|(other, _)| *other == name));
-            match merged.flatten() {
-                Some((_, all)) => {
-                    if !all.is_empty() && !value.is_empty() {
-                        all.push(b',');
-                    }
-                    all.extend_from_slice(value);
-                }
-                None => map.push((name, value.to_vec())),
-            }
-        }
-        if let Some(front) = front {
-            change_as_envoy_does(&mut map, peer, &self.scheme, front, notes);
-        }
-        map
-    }
 }
 
-/// What is in front of Envoy, and what Envoy therefore does before the filter runs, in the configurations in `envoy/`.
-#[derive(Debug)]
-pub struct Front {
-    /// Clients connect to Envoy itself: it adds the peer to X-Forwarded-For.
-    is_edge: bool,
-    /// The headers that Envoy removes.
-    removed: Vec<String>,
-}
-
-impl Front {
-    /// As `render` writes it for this configuration.
-    pub fn of(configuration: &Configuration) -> Self {
-        let text =
-            |path: &[&str]| configuration.at(path).and_then(Node::text).map(|name| name.trim().to_ascii_lowercase());
-        let is_edge = configuration.at(&["filter", "edge"]).is_some_and(|node| node.value == Value::Bool(true));
-        let theirs = text(&["gateway", "auth", "trustedProxy", "userHeader"]);
-        let own = text(&["filter", "upstreamUserHeader"]);
-        let removed = if is_edge {
-            let groups = text(&["filter", "scopes", "groupsHeader"]).unwrap_or_else(|| "x-forwarded-groups".to_owned());
-            own.or(theirs).into_iter().chain([SCOPES_HEADER.to_owned(), groups]).collect()
-        } else {
-            own.into_iter().filter(|own| theirs.as_ref() != Some(own)).collect()
-        };
-        Self { is_edge, removed }
-    }
-}
-
-/// Changes a request as Envoy does with the configurations in `envoy/`.
-fn change_as_envoy_does(map: &mut Vec<Header>, peer: Peer, scheme: &str, front: &Front, notes: &mut Vec<String>) {
-    for name in &front.removed {
-        if map.iter().any(|(other, _)| other == name) {
-            map.retain(|(other, _)| other != name);
-            notes.push(format!("Envoy removes {name} before the filter runs (--as-seen turns this off)"));
-        }
-    }
-    let has_token = |map: &[Header]| {
-        let copies = map.iter().filter(|(name, _)| name == "connection");
-        copies
-            .flat_map(|(_, value)| value.split(|&byte| byte == b','))
-            .any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
-    };
-    if map.iter().any(|(name, _)| name == "upgrade") && !has_token(map) {
-        map.retain(|(name, _)| name != "upgrade");
-        notes.push("Envoy drops Upgrade, because Connection does not name it".to_owned());
-    }
-    if let (true, Peer::Known(address)) = (front.is_edge, peer) {
-        let ip = address.ip().to_string();
-        match map.iter_mut().find(|(name, _)| name == "x-forwarded-for") {
-            Some((_, chain)) => {
-                if !chain.is_empty() {
-                    chain.push(b',');
-                }
-                chain.extend_from_slice(ip.as_bytes());
-            }
-            None => map.push(("x-forwarded-for".to_owned(), ip.clone().into_bytes())),
-        }
-        notes.push(format!(
-            "Envoy adds the peer, {ip}, to X-Forwarded-For (use_remote_address; --as-seen turns this off)"
+fn check_line(what: &str, text: &str) -> Result<(), Malformed> {
+    if text.is_empty() || text.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
+        return Err(Malformed::new(
+            format!("the {what} is not valid"),
+            "it must not be empty, or contain spaces or control characters",
         ));
-        if address.is_loopback() {
-            notes.push(
-                "for a loopback peer, Envoy may write its own address instead, if it has one; that counts as a client"
-                    .to_owned(),
-            );
-        }
     }
-    for (name, value) in [("x-forwarded-proto", scheme), ("x-request-id", "00000000-0000-4000-8000-000000000000")] {
-        if !map.iter().any(|(other, _)| other == name) {
-            map.push((name.to_owned(), value.as_bytes().to_vec()));
-        }
+    Ok(())
+}
+
+/// Rejects what is no method.
+pub fn check_method(method: &str) -> Result<(), Malformed> {
+    if method.is_empty() || !method.bytes().all(is_token) {
+        return Err(Malformed::new(format!("{method:?} is not a method"), "write a method such as GET or POST"));
     }
+    Ok(())
+}
+
+/// Rejects what is no path. It does not show a query, because that may be a secret.
+pub fn check_path(method: &str, path: &str) -> Result<(), Malformed> {
+    check_line("path", path)?;
+    if path.starts_with('/') || path == "*" || method == "CONNECT" {
+        return Ok(());
+    }
+    let shown = path.split(['?', '#']).next().unwrap_or_default();
+    let remedy = match path.split_once("://").and_then(|(_, rest)| rest.split_once('/')) {
+        Some((_, path)) => format!("give the path of the URL, /{}", path.split(['?', '#']).next().unwrap_or_default()),
+        None => format!("write /{}", shown.trim_start_matches('/')),
+    };
+    Err(Malformed::new(format!("{shown:?} does not begin with a slash"), remedy))
 }
 
 /// Reads `Name: value`, and `Name;` for an empty value, as curl does.
@@ -238,9 +176,13 @@ pub fn parse_header(text: &str) -> Result<Header, Malformed> {
     Ok(header)
 }
 
+/// Whether a byte may be in a header name.
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// Does not show values, because they may be secrets.
 fn check_header(name: &str, value: &[u8]) -> Result<(), Malformed> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.starts_with(':') {
         return Err(Malformed::new(format!("{name:?} is not a header"), "use --method, --path and -H 'host: …'"));
     }

@@ -9,7 +9,8 @@ use policy::sockets::{Ended, Handshake, MOST_BYTES, Standing};
 use policy::{Mode, Policy};
 use serde_json::{Value, json};
 
-use super::sent::{Front, Sent};
+use super::front::{self, Front};
+use super::sent::Sent;
 use super::{Args, read_peer, secret};
 use crate::input::Configuration;
 use crate::output::{Failure, Output, Style, visible};
@@ -84,7 +85,8 @@ pub fn judge(
     let (_, peer) = read_peer(&args.peer, &old);
     let front = (!args.as_seen).then(|| Front::of(before));
     // Notes on what Envoy changes were made once.
-    let headers = sent.as_the_filter_sees_it(peer, front.as_ref(), &mut Vec::new());
+    let headers = front::seen(sent, peer, front.as_ref(), &mut Vec::new())
+        .map_err(|answered| Failure::new(OPTION, answered.sentence(), answered.remedy))?;
     let map = serialize(&headers);
     let too_large = || {
         let most = MOST_BYTES >> 10;
