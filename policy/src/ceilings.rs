@@ -17,6 +17,17 @@ pub struct Ceilings {
     default: Scopes,
 }
 
+/// Whose ceiling it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder<'g> {
+    /// The user's own.
+    User,
+    /// That of a group.
+    Group(&'g [u8]),
+    /// The default of everybody else.
+    Everybody,
+}
+
 /// A user's name in the form in which the Gateway finds that user's profile: in lower case. A name that is spelled
 /// differently is the same person there, and so has the same ceiling here.
 #[must_use]
@@ -52,6 +63,14 @@ impl Ceilings {
     pub(crate) fn groups_in<'g>(&self, header: &'g [u8]) -> impl Iterator<Item = &'g [u8]> + use<'g> {
         let separator = self.separator;
         header.split(move |&byte| byte == separator).map(trim).filter(|group| !group.is_empty())
+    }
+
+    /// Whose ceilings count for a user with this groups header. Together they are [`Ceilings::of`].
+    pub(crate) fn holders<'g>(&self, user: &[u8], groups: &'g [u8]) -> Vec<(Holder<'g>, Scopes)> {
+        let own = self.users.get(&folded_user(user)).map(|scopes| (Holder::User, *scopes));
+        let groups = self.groups_in(groups).filter_map(|group| Some((Holder::Group(group), *self.groups.get(group)?)));
+        let found: Vec<_> = own.into_iter().chain(groups).collect();
+        if found.is_empty() { vec![(Holder::Everybody, self.default)] } else { found }
     }
 
     /// The ceiling of a user with this groups header. It is the union of the user's own ceiling and those of the

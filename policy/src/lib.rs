@@ -63,6 +63,7 @@ mod cookies;
 mod decide;
 mod explain;
 mod grant;
+mod granted;
 pub mod headers;
 mod idna;
 mod metadata;
@@ -84,6 +85,7 @@ pub mod text;
 
 pub use admission::{Admission, Kind};
 pub use explain::Step;
+pub use granted::ScopeStep;
 pub use outcome::Verdict;
 pub use peer::Peer;
 pub use policy::{

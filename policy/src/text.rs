@@ -104,7 +104,8 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 }
 
 /// Bytes in quotes, for people. Escaped and cut like [`Escaped`], but spaces are kept.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
     let words = bytes.split(|&byte| byte == b' ').map(|bytes| Escaped { bytes, limit: SHOWN }.to_string());
     format!("\"{}\"", words.collect::<Vec<_>>().join(" "))
 }

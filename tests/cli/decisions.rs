@@ -133,6 +133,10 @@ fn check_steps(answer: &Value, what: &str) {
             assert!(!answer["fix"].as_array().unwrap().is_empty(), "{what}: no remedy");
         }
     }
+    // Each scope that the request has is explained, in its order.
+    let granted = answer["eachScope"].as_array().unwrap().iter().filter(|step| step["granted"] == true);
+    let granted: Vec<_> = granted.map(|step| step["scope"].as_str().unwrap()).collect();
+    assert_eq!(granted.join(","), answer["scopes"].as_str().unwrap_or_default(), "{what}");
     for (rule, word) in rules.iter().zip(&words) {
         assert_eq!(rule["saw"] == "", *word == "not reached", "{what}: {rule}");
     }

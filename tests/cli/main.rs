@@ -12,6 +12,7 @@ mod placements;
 mod quiet;
 mod recording;
 mod requests;
+mod scopes;
 mod shown;
 mod sockets;
 mod transcripts;

@@ -4,7 +4,8 @@ use std::convert::Infallible;
 use std::io::Write as _;
 
 use policy::answer::reply::Reply;
-use policy::{Edit, Kind, Mode, Policy, Refusal, Request, Step, Verdict};
+use policy::text::quoted;
+use policy::{Edit, Kind, Mode, Policy, Refusal, Request, ScopeStep, Step, Verdict};
 use serde_json::{Value, json};
 
 use super::answered::Answered;
@@ -29,6 +30,10 @@ pub struct Answer<'a> {
     user: Option<&'a [u8]>,
     scopes: Option<String>,
     scopes_because: Option<String>,
+    /// Each scope that the request has, or asks for in vain.
+    scope_steps: Vec<ScopeStep>,
+    /// The groups that were read, if the policy has ceilings.
+    groups: Option<Vec<&'a [u8]>>,
     /// The headers that the upstream gets, if the request goes on.
     upstream: Option<Upstream>,
     client: Option<Reply>,
@@ -70,6 +75,8 @@ impl<'a> Answer<'a> {
             user: None,
             scopes: None,
             scopes_because: None,
+            scope_steps: Vec::new(),
+            groups: None,
             upstream: None,
             client: None,
             fixes: Vec::new(),
@@ -85,6 +92,8 @@ impl<'a> Answer<'a> {
                 };
                 answer.scopes = admission.scopes().map(|scopes| text_of(scopes.header().as_bytes()));
                 answer.scopes_because = policy.explain_scopes(request, &admission);
+                answer.scope_steps = policy.scope_steps(request, &admission);
+                answer.groups = policy.groups_read(request).filter(|_| answer.user.is_some());
                 if enforces {
                     let Ok(()) = admission.stamp(policy, request, |edit| {
                         upstream.apply(edit);
@@ -128,7 +137,8 @@ impl<'a> Answer<'a> {
     /// Hides tokens, and what variables in the configuration became. The request itself is the caller's own.
     fn hide(&mut self, hidden: &Hidden) {
         let texts = self.steps.iter_mut().map(|step| &mut step.saw).chain(&mut self.fixes).chain(&mut self.notes);
-        for text in texts.chain(&mut self.scopes_because) {
+        let scopes = self.scope_steps.iter_mut().flat_map(|step| [&mut step.name, &mut step.because]);
+        for text in texts.chain(&mut self.scopes_because).chain(scopes) {
             *text = secret::without_tokens(&hidden.text(text));
         }
         self.reason = self.refusal.map(|refusal| hidden.text(&refusal.to_string()).into_owned());
@@ -171,6 +181,14 @@ impl<'a> Answer<'a> {
             "user": self.user.map(|user| secret::without_tokens(&text_of(user))),
             "scopes": self.scopes,
             "scopesBecause": self.scopes_because,
+            "eachScope": self.scope_steps.iter().map(|step| json!({
+                "scope": step.name,
+                "granted": step.granted,
+                "because": step.because,
+            })).collect::<Vec<_>>(),
+            "groups": self.groups.as_ref().map(|groups| {
+                groups.iter().map(|group| secret::without_tokens(&text_of(group))).collect::<Vec<_>>()
+            }),
             "request": {
                 "peer": self.peer,
                 "method": text_of(self.request.method()),
@@ -243,6 +261,7 @@ impl<'a> Answer<'a> {
         if let Some(because) = &self.scopes_because {
             writeln!(out, "scopes: {because}")?;
         }
+        self.write_scopes(out)?;
         if let Some(upstream) = &self.upstream {
             self.write_upstream(out, upstream)?;
         }
@@ -259,6 +278,26 @@ impl<'a> Answer<'a> {
                     writeln!(out, "  - {}", visible(line))?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// The groups that were read, and the scopes, those with the same cause on one line.
+    fn write_scopes(&self, out: &mut Output) -> Result<(), Failure> {
+        if let Some(groups) = self.groups.as_ref().filter(|groups| !groups.is_empty()) {
+            let names: Vec<_> = groups.iter().map(|group| secret::without_tokens(&quoted(group))).collect();
+            writeln!(out, "groups: {}", names.join(", "))?;
+        }
+        let mut lines: Vec<(bool, &str, Vec<&str>)> = Vec::new();
+        for ScopeStep { name, granted, because } in &self.scope_steps {
+            match lines.iter_mut().find(|(other, cause, _)| other == granted && cause == because) {
+                Some((.., names)) => names.push(name),
+                None => lines.push((*granted, because, vec![name])),
+            }
+        }
+        for (granted, because, names) in lines {
+            let (sign, style) = if granted { ("+", Style::Good) } else { ("-", Style::Bad) };
+            writeln!(out, "  {} {}: {because}", out.paint(style, sign), names.join(", "))?;
         }
         Ok(())
     }
@@ -343,6 +382,8 @@ pub fn write_answered(answered: &Answered, sent: &Sent, peer: &str, out: &mut Ou
             "user": null,
             "scopes": null,
             "scopesBecause": null,
+            "eachScope": [],
+            "groups": null,
             "request": {
                 "peer": peer,
                 "method": sent.method,

@@ -62,7 +62,10 @@ pub(crate) fn saw(policy: &Policy, request: &Request<'_>) -> String {
         (Some(value), _) if named(policy, request).is_none() => {
             format!("{header}: {} is not userPrefix and a user", quoted(value))
         }
-        (Some(user), _) => format!("{header}: {}", quoted(user)),
+        (Some(value), _) => match named(policy, request).filter(|user| *user != value) {
+            Some(user) => format!("{header}: {}, without userPrefix {}", quoted(value), quoted(user)),
+            None => format!("{header}: {}", quoted(value)),
+        },
         (None, true) => format!("{header} is blank"),
         (None, false) => format!("{header} is missing"),
     }
