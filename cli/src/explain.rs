@@ -3,6 +3,7 @@
 mod answer;
 mod answered;
 mod caller;
+mod connection;
 mod curl;
 mod fix;
 mod front;
@@ -137,10 +138,11 @@ impl Args {
 
     /// Adds what Envoy knows of the connection, as far as the policy reads it.
     fn add_connection<'a>(&'a self, policy: &Policy, request: &mut Request<'a>) -> Result<(), Failure> {
-        request.destination = match &self.destination {
-            Some(text) if policy.needs_destination() => Some(read_destination(text)?),
-            _ => None,
-        };
+        let destination = self.destination.as_deref().map(read_destination).transpose()?;
+        request.destination = destination.filter(|_| policy.needs_destination());
+        if !self.as_seen {
+            connection::check(self, policy)?;
+        }
         if policy.assertion_path().is_some() {
             request.assertion = self.assertion.as_deref().map(str::as_bytes);
             let is_true = |path: &[u8]| {
@@ -155,8 +157,10 @@ impl Args {
 }
 
 fn read_filter_state(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
 }
 
 /// Runs the subcommand.
@@ -266,7 +270,13 @@ fn check_peer(text: &str) -> Result<(), Failure> {
 
 fn read_destination(text: &str) -> Result<Address, Failure> {
     let address = Address::parse(text.as_bytes()).or_else(|| socket_address(text.as_bytes()));
-    address.ok_or_else(|| Failure::new("--destination", format!("{text:?} is not an IP address"), "give an IP address"))
+    address.ok_or_else(|| {
+        Failure::new(
+            "--destination",
+            format!("{text:?} is not an IP address"),
+            "give the address on which Envoy accepted the connection, such as 10.0.0.2 or 10.0.0.2:443",
+        )
+    })
 }
 
 /// The request from its source, with the arguments applied on top.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use harness::document;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use harness::tool::program;
 
@@ -86,6 +86,16 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
     let flawed = file("flawed.http", b"GET / HTTP/1.1\r\nno colon\r\n\r\n");
     let policy = "openclaw.json";
     let curl = |command: &'static str| vec!["explain", policy, "--peer", "10.0.0.1", "--curl", command];
+    let login = json!({
+        "gateway": {"trustedProxies": ["10.0.0.1"], "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user"}}},
+        "filter": {
+            "assertion": {"metadata": ["jwt", "email"], "as": "match", "requireTrue": [["jwt", "email_verified"]]},
+            "trustedPeers": ["spiffe://a/b"], "peerTrust": "certificate", "peerIdentity": [{"filterState": "mesh.peer"}],
+        },
+    });
+    let login = file("login.json", login.to_string().as_bytes());
+    let explain = |more: &[&'static str]| [&["explain", policy, "--peer", "10.0.0.1"], more].concat();
+    let on_login = |more: &[&'static str]| [&["explain", login.as_str(), "--peer", "10.0.0.1"], more].concat();
     let cases: Vec<(Vec<&str>, &str)> = vec![
         (vec![], "Usage"),
         (vec!["chek"], "unrecognized subcommand"),
@@ -112,6 +122,32 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (vec!["explain", policy, "--peer", "[::1]"], "such as 10.0.0.1, 10.0.0.1:4711, fd00::1 or [fd00::1]:4711"),
         (vec!["explain", policy, "--peer", "127.0.0.1:99999"], "a port from 0 to 65535"),
         (vec!["explain", policy, "--peer", "10.0.0.0/24"], "\"10.0.0.0/24\" is not an IP address"),
+        (explain(&["--destination", "not-an-ip"]), "--destination: \"not-an-ip\" is not an IP address"),
+        (explain(&["--destination", ""]), "--destination: \"\" is not an IP address"),
+        (explain(&["--certificate-uri-san", "not a uri"]), "--certificate-uri-san: \"not a uri\" is not a URI"),
+        (explain(&["--certificate-uri-san", "spiffe:"]), "\"spiffe:\" is not a URI"),
+        (
+            explain(&["--certificate-uri-san", "proxy.example.com"]),
+            "is another kind of name, and the filter reads only URI SANs",
+        ),
+        (explain(&["--certificate-uri-san", "spiffe://a/b", "--certificate-uri-san", "x"]), "\"x\" is not a URI"),
+        (explain(&["--assertion", "eyJhbGciOiJub25lIn0.s3cr3t.s3cr3t"]), "--assertion: is a token"),
+        (explain(&["--true-claim", ""]), "--true-claim: \"\" is not a claim of the policy"),
+        (on_login(&["--true-claim", "verified"]), "filter.assertion.requireTrue has email_verified"),
+        (explain(&["--filter-state", "key"]), "write KEY=VALUE"),
+        (explain(&["--filter-state", "=value"]), "write KEY=VALUE"),
+        (on_login(&["--filter-state", "mesh.per=spiffe://a/b"]), "filter.peerIdentity has mesh.peer"),
+        (explain(&["--path", "noslash"]), "--path: \"noslash\" does not begin with a slash\n   = write /noslash"),
+        (explain(&["--path", "https://claw.example.com/a?s3cr3t"]), "give the path of the URL, /a"),
+        (explain(&["--path", ""]), "--path: the path is not valid"),
+        (explain(&["--path", "?a"]), "does not begin with a slash"),
+        (explain(&["--method", ""]), "--method: \"\" is not a method"),
+        (explain(&["--method", "G T"]), "--method: \"G T\" is not a method"),
+        (explain(&["--ws", "--method", "POST"]), "--ws: is a handshake, which is a GET, and the method is POST"),
+        (explain(&["--ws", "--curl", "curl https://a/ -d x"]), "--ws: is a handshake, which is a GET"),
+        (explain(&["-H", ": b"]), "-H: \": b\" is not a header"),
+        (explain(&["-H", ""]), "-H: a header has no colon"),
+        (explain(&["-H", "j\u{f6}rg: b"]), "is not a header name"),
         (vec!["explain", "wrong.json5", "--peer", "10.0.0.1"], "has host bits set"),
         (vec!["explain", "split.json5", "--peer", "10.0.0.1"], "CLAW_PROXY, which is not set"),
         (vec!["explain", policy, "--peer", "10.0.0.1", "-H", "no colon"], "has no colon"),
