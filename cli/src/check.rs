@@ -10,11 +10,13 @@ mod ids;
 mod mesh;
 mod odd;
 mod placement;
+mod proxy;
 mod report;
 mod schema;
 mod several;
 mod shown;
 mod starts;
+mod underscores;
 mod witness;
 
 use std::io::Write as _;
@@ -24,7 +26,9 @@ use policy::peer::Address;
 use serde_json::{Value, json};
 
 use crate::input::{Configuration, Input};
+use crate::named;
 use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
+use crate::proxies::Proxy;
 use finding::Finding;
 use format::Format;
 use shown::{add_findings, outcome, write_findings};
@@ -53,6 +57,7 @@ Examples:
   openclaw-trusted-proxy check openclaw.json --filter filter.json
   openclaw-trusted-proxy check policy.json --json
   openclaw-trusted-proxy check policy.json --witness
+  openclaw-trusted-proxy check policy.json --proxy oauth2-proxy
   openclaw-trusted-proxy check - < openclaw.json
   openclaw-trusted-proxy check deploy
   openclaw-trusted-proxy check openclaw.json deploy
@@ -80,6 +85,9 @@ pub struct Args {
     /// The address from which Envoy connects to the Gateway
     #[arg(long, value_name = "IP")]
     envoy: Option<String>,
+    /// The identity proxy that connects to Envoy: check that the policy fits what it sends
+    #[arg(long, value_name = "NAME", value_parser = named::proxy())]
+    proxy: Option<&'static Proxy>,
     /// Also exit with 1 on warnings and critical findings
     #[arg(long)]
     strict: bool,
@@ -135,9 +143,15 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             let remedy = "give the file of one policy";
             return Err(Failure::new("--witness", "cannot be used with many policies", remedy));
         }
-        return several::run(&args.files, &input, (args.strict, args.format), &|found| findings(found, envoy), out);
+        return several::run(
+            &args.files,
+            &input,
+            (args.strict, args.format),
+            &|found| findings(found, envoy, args.proxy),
+            out,
+        );
     };
-    let findings = findings(&configuration, envoy);
+    let findings = findings(&configuration, envoy, args.proxy);
     let outcome = outcome(&findings, args.strict);
     let witnesses = if args.witness { Witnesses::search(&configuration) } else { None };
     let first = configuration.files().first().map_or("", |file| file.name.as_str());
@@ -147,6 +161,7 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     }
     if out.is_json() {
         let mut json = to_json(&configuration, &findings, outcome);
+        add_proxy(&mut json, args.proxy);
         if let (true, Some(object)) = (args.witness, json.as_object_mut()) {
             let witnesses = witnesses.map_or_else(|| json!([]), |witnesses| witnesses.to_json());
             object.insert("witnesses".to_owned(), witnesses);
@@ -163,7 +178,7 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 }
 
 /// All findings, the most severe first; within one severity, in the order in which they were found.
-fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Finding> {
+fn findings(configuration: &Configuration, envoy: Option<Address>, proxy: Option<&'static Proxy>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let unresolved = configuration.unresolved_problems();
     match configuration.compile() {
@@ -181,6 +196,10 @@ fn findings(configuration: &Configuration, envoy: Option<Address>) -> Vec<Findin
     deployment::add(configuration, envoy, &mut findings);
     starts::add(configuration, &mut findings);
     witness::add(configuration, &mut findings);
+    underscores::add(configuration, &mut findings);
+    if let Some(proxy) = proxy {
+        proxy::add(configuration, proxy, &mut findings);
+    }
     findings.sort_by_key(Finding::rank);
     findings
 }
@@ -194,6 +213,14 @@ fn to_json(configuration: &Configuration, findings: &[Finding], outcome: Outcome
     });
     add_findings(&mut json, &findings.iter().collect::<Vec<_>>());
     json
+}
+
+/// The proxy that was named, and where what is known of it is from.
+fn add_proxy(json: &mut Value, proxy: Option<&Proxy>) {
+    if let Some(Proxy { name, title, note, encoding, sources, .. }) = proxy {
+        let encoding = encoding.name();
+        json["proxy"] = json!({"name": name, "title": title, "note": note, "encoding": encoding, "sources": sources});
+    }
 }
 
 fn write_text(

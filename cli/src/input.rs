@@ -312,6 +312,15 @@ fn add_filter(plugin: &mut Node, path: &Path, option: &str, files: &mut Vec<Sour
 }
 
 impl Configuration {
+    /// A plugin configuration that is in no file.
+    ///
+    /// # Errors
+    /// If it is not JSON.
+    pub fn of_plugin(name: &str, text: String) -> Result<Self, Failure> {
+        let document = json5::parse(&text, 0).map_err(|error| Failure::new(name, error.problem, error.remedy))?;
+        Ok(Self::whole(document, SourceFile::new(Path::new(name), text)))
+    }
+
     /// A plugin configuration that was found inside another file.
     fn whole(document: Node, file: SourceFile) -> Self {
         let (plugin, files) = (document.clone(), vec![file]);
@@ -351,7 +360,15 @@ impl Configuration {
     /// # Errors
     /// All errors in it, each with its location in the source.
     pub fn compile(&self) -> Result<Compiled, Vec<Problem>> {
-        compile(self.plugin_json().as_bytes()).map_err(|errors| {
+        self.compile_as(&self.plugin_json())
+    }
+
+    /// Compiles it after it was changed to this JSON.
+    ///
+    /// # Errors
+    /// All errors in it, each with its location in the source.
+    pub fn compile_as(&self, json: &str) -> Result<Compiled, Vec<Problem>> {
+        compile(json.as_bytes()).map_err(|errors| {
             let problem = |error: &policy::config::ConfigError| {
                 self.problem(&error.path, error.problem.clone(), error.remedy.clone())
             };

@@ -5,12 +5,15 @@ mod check;
 mod explain;
 mod input;
 mod json5;
+mod named;
 #[cfg(all(test, feature = "gateway"))]
 mod npm;
 mod output;
+mod proxies;
 mod record;
 mod render;
 mod replay;
+mod underscores;
 mod wrapping;
 mod yaml;
 

@@ -7,6 +7,7 @@ mod closed;
 mod envoy;
 mod gateway;
 mod manifest;
+mod named;
 mod policy;
 mod template;
 mod yaml;
@@ -16,10 +17,13 @@ use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::input::{self, Hidden, Input};
+use crate::input::{self, Configuration, Hidden, Input};
+use crate::named::{Front, proxy_or_address};
 use crate::output::{Failure, Outcome, Output, Problem, visible};
+use crate::proxies::Proxy;
+use named::Missing;
 use policy::Plugin;
 
 const HELP: &str = "\
@@ -27,6 +31,7 @@ Examples:
   openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1 --out deploy
   openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1 \\
     --cert /tls/cert.pem --key /tls/key.pem --hsts 300 --record
+  openclaw-trusted-proxy render envoy openclaw.json --proxy 10.0.0.1 --proxy oauth2-proxy
   openclaw-trusted-proxy render istio openclaw.json --placement sidecar
   openclaw-trusted-proxy render gateway openclaw.json --envoy 10.0.0.2
 
@@ -58,7 +63,7 @@ enum Target {
 #[derive(Debug, clap::Args)]
 struct Source {
     #[command(flatten)]
-    input: Input,
+    given: Given,
     /// Write to this folder instead of standard output
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -67,15 +72,90 @@ struct Source {
     force: bool,
 }
 
+/// The configuration, which may be left out if `--proxy` names an identity proxy and its address.
+#[derive(Debug, clap::Args)]
+struct Given {
+    /// An openclaw.json or a plugin configuration; - is standard input. Without it, --proxy must give the name and the
+    /// address of an identity proxy
+    file: Option<PathBuf>,
+    /// The filter's settings for an openclaw.json: a file with the object that a plugin configuration has under
+    /// `filter`
+    #[arg(long, value_name = "FILE", requires = "file")]
+    filter: Option<PathBuf>,
+    /// A file with NAME=value lines from the Gateway's environment; may be repeated, and the first file that sets a
+    /// name wins
+    #[arg(long, value_name = "FILE", requires = "file")]
+    env_file: Vec<PathBuf>,
+    /// Do not read this command's own environment, because the Gateway runs in a different one
+    #[arg(long)]
+    ignore_environment: bool,
+}
+
+impl Given {
+    /// What it is called, and what is in it.
+    fn read(&self, proxies: Option<&Proxies>) -> Result<(String, Configuration), Failure> {
+        if let Some(file) = &self.file {
+            let input = Input {
+                file: file.clone(),
+                filter: self.filter.clone(),
+                env_file: self.env_file.clone(),
+                ignore_environment: self.ignore_environment,
+                ..Input::default()
+            };
+            return Ok((input::name_of(file), input.read()?));
+        }
+        let proxy = proxies.map(Proxies::named).transpose()?.flatten();
+        let (Some(proxy), Some(proxies)) = (proxy, proxies) else {
+            return Err(Failure::new("FILE", "is missing", "give an openclaw.json or a plugin configuration"));
+        };
+        if proxies.addresses().is_empty() {
+            let problem = format!("names {}, but no address", proxy.name);
+            return Err(Failure::new("--proxy", problem, "add --proxy IP, the address from which it connects"));
+        }
+        let name = format!("what {} sends", proxy.title);
+        let configuration = Configuration::of_plugin(&name, r#"{"gateway": {}, "filter": {}}"#.to_owned())?;
+        Ok((name, configuration))
+    }
+}
+
 /// Proxies that connect to Envoy.
 #[derive(Debug, clap::Args)]
 struct Proxies {
-    /// The address or CIDR block of a proxy that connects to this Envoy (filter.trustedProxies); may be repeated
-    #[arg(long, value_name = "IP")]
-    proxy: Vec<String>,
+    /// The address or CIDR block of a proxy that connects to this Envoy (filter.trustedProxies), or the name of an
+    /// identity proxy, whose headers fill in what the configuration lacks; may be repeated
+    #[arg(long, value_name = "IP|NAME", value_parser = proxy_or_address)]
+    proxy: Vec<Front>,
     /// The header in which that proxy names the user [default: gateway.auth.trustedProxy.userHeader]
     #[arg(long, value_name = "NAME")]
     user_header: Option<String>,
+}
+
+impl Proxies {
+    /// The addresses among `--proxy`.
+    fn addresses(&self) -> Vec<String> {
+        let address = |front: &Front| match front {
+            Front::Address(address) => Some(address.clone()),
+            Front::Named(_) => None,
+        };
+        self.proxy.iter().filter_map(address).collect()
+    }
+
+    /// The identity proxy that `--proxy` names.
+    fn named(&self) -> Result<Option<&'static Proxy>, Failure> {
+        let name = |front: &Front| match front {
+            Front::Named(proxy) => Some(*proxy),
+            Front::Address(_) => None,
+        };
+        let mut named = self.proxy.iter().filter_map(name);
+        match (named.next(), named.next()) {
+            (Some(one), Some(other)) if one.name != other.name => Err(Failure::new(
+                "--proxy",
+                format!("names both {} and {}", one.name, other.name),
+                "name the one that connects to this Envoy",
+            )),
+            (first, _) => Ok(first),
+        }
+    }
 }
 
 /// A file that was rendered.
@@ -102,7 +182,26 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         Target::EnvoyGateway(args) => &args.source,
         Target::Gateway(args) => &args.source,
     };
-    let plugin = match Plugin::read(&source.input)? {
+    let proxies = match &args.target {
+        Target::Envoy(args) => Some(&args.proxies),
+        Target::Istio(args) => Some(args.proxies()),
+        Target::EnvoyGateway(args) => Some(args.proxies()),
+        Target::Gateway(_) => None,
+    };
+    let proxy = proxies.map(Proxies::named).transpose()?.flatten();
+    let (made_from, configuration) = source.given.read(proxies)?;
+    let missing = proxy.zip(proxies).map(|(proxy, front)| Missing {
+        proxy,
+        addresses: front.addresses(),
+        user_header: front.user_header.as_deref(),
+        is_all: source.given.file.is_none(),
+    });
+    let fill = |whole: &mut Value, todo: &mut Vec<String>| {
+        if let Some(missing) = missing {
+            missing.fill(whole, todo);
+        }
+    };
+    let plugin = match Plugin::read(configuration, fill) {
         Ok(plugin) => plugin,
         Err(problems) => return found(&problems, out),
     };
@@ -120,7 +219,6 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             NotRendered::Failure(failure) => return Err(failure),
         },
     };
-    let made_from = input::name_of(&source.input.file);
     let files = rendering.with_heads(&visible(&made_from));
     if let Some(folder) = &source.out {
         write(folder, &files, source.force)?;

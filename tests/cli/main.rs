@@ -1,13 +1,14 @@
 //! The command-line tool, as a program: what it prints, how it ends, and that it decides as the filter does.
 
-mod around;
 mod answered;
+mod around;
 mod decisions;
 mod envoy;
 mod findings;
 mod folder;
 mod install;
 mod logs;
+mod named_proxies;
 mod placements;
 mod quiet;
 mod recording;

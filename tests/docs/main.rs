@@ -6,5 +6,6 @@ mod compatibility;
 mod contract;
 mod dashboard;
 mod prose;
+mod proxies;
 mod readme;
 mod security;

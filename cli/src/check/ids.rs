@@ -112,6 +112,12 @@ pub const ALL: &[Id] = &[
         "If you run that release, set `filter.gatewayVersion` to it.",
     ),
     row(
+        "check.header_with_underscores",
+        "info; error where Envoy rejects or drops such headers",
+        "A header that the policy reads has an underscore. Envoy lets such headers through only if it is told to.",
+        "Set `headers_with_underscores_action: ALLOW`, as `render` writes it. The filter removes other spellings.",
+    ),
+    row(
         "check.local_password",
         "info",
         "`gateway.auth.password` or `OPENCLAW_GATEWAY_PASSWORD` is set: callers that bypass the proxy can use it.",
@@ -218,6 +224,62 @@ pub const ALL: &[Id] = &[
         "info",
         "Envoy reads the policy from a file that is not among those that were given.",
         "Give that file too, or the folder with both.",
+    ),
+    row(
+        "check.proxy_assertion",
+        "info",
+        "The proxy signs who the user is, and nothing verifies it.",
+        "Verify it with `filter.assertion` ([assertions.md](assertions.md)).",
+    ),
+    row(
+        "check.proxy_edge",
+        "warn",
+        "`filter.edge` is true: there is no proxy in front of Envoy.",
+        "Remove `filter.edge`, or do not name a proxy.",
+    ),
+    row(
+        "check.proxy_encoding",
+        "error where the value is not a name; otherwise warn",
+        "A header holds a token, JSON or a certificate, not a name. Or users beyond ASCII, or groups in quotes, are \
+         not written as the proxy writes them.",
+        "Name another header. Write users and groups as the proxy sends them ([proxies.md](proxies.md)).",
+    ),
+    row(
+        "check.proxy_groups_header",
+        "error; warn where the proxy can use other names",
+        "The proxy does not list groups in `groupsHeader`, or sends none.",
+        "Name the header that the message names.",
+    ),
+    row(
+        "check.proxy_groups_separator",
+        "error; warn where the proxy can use another one",
+        "`groupsSeparator` is not what the proxy writes between groups.",
+        "Set it to the character that the message names.",
+    ),
+    row(
+        "check.proxy_passes",
+        "info",
+        "The proxy lets a client's own headers pass under some settings.",
+        "Check these settings in the proxy's configuration ([proxies.md](proxies.md)).",
+    ),
+    row(
+        "check.proxy_prefix",
+        "error where every user is refused; otherwise warn",
+        "`userPrefix` is not what the proxy writes before each user, or an entry of `allowUsers` or `scopes.users` \
+         has the prefix.",
+        "Set `userPrefix`, and write the users without it.",
+    ),
+    row(
+        "check.proxy_required_header",
+        "warn; info where the proxy can be told to write it",
+        "A client's own copy of a header in `requiredHeaders` passes, so its presence proves nothing.",
+        "Name a header that the proxy overwrites, or give `requiredValues` a secret.",
+    ),
+    row(
+        "check.proxy_user_header",
+        "error; warn where the proxy can use other names; info for the Gateway's own header",
+        "The proxy does not name the user in `userHeader`.",
+        "Name the header that the message names ([proxies.md](proxies.md)).",
     ),
     row(
         "check.route_headers",

@@ -361,15 +361,22 @@ fn gateways(deployment: &Deployment, policy: &Node) -> BTreeSet<String> {
 
 /// Whether a ClientTrafficPolicy for the Gateways of a policy removes a header early.
 pub fn envoy_gateway_removes(deployment: &Deployment, policy: usize, header: &str) -> bool {
+    envoy_gateway_has(deployment, policy, |headers| {
+        let mut removed = headers.at(&["earlyRequestHeaders", "remove"]).items().iter().filter_map(Node::text);
+        removed.any(|name| name.eq_ignore_ascii_case(header))
+    })
+}
+
+/// Whether each of the Gateways of a policy has a ClientTrafficPolicy whose `headers` are so.
+pub fn envoy_gateway_has(deployment: &Deployment, policy: usize, are_so: impl Fn(&Node) -> bool) -> bool {
     let Some(policy) = deployment.documents.get(policy).map(|document| &document.node) else { return false };
     let gateways = gateways(deployment, policy);
-    let removes = |node: &&Node| {
-        let removed = node.at(&["spec", "headers", "earlyRequestHeaders", "remove"]).items().iter();
+    let has = |node: &&Node| {
         node.at(&["kind"]).text() == Some("ClientTrafficPolicy")
             && node.at(&["metadata", "namespace"]).text() == policy.at(&["metadata", "namespace"]).text()
-            && removed.filter_map(Node::text).any(|name| name.eq_ignore_ascii_case(header))
+            && are_so(node.at(&["spec", "headers"]))
     };
-    let removing = deployment.documents.iter().map(|document| &document.node).filter(removes).flat_map(targets);
-    let removing: BTreeSet<String> = removing.filter(|(kind, _)| kind == "Gateway").map(|(_, name)| name).collect();
-    !gateways.is_empty() && gateways.is_subset(&removing)
+    let having = deployment.documents.iter().map(|document| &document.node).filter(has).flat_map(targets);
+    let having: BTreeSet<String> = having.filter(|(kind, _)| kind == "Gateway").map(|(_, name)| name).collect();
+    !gateways.is_empty() && gateways.is_subset(&having)
 }

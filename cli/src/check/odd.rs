@@ -14,7 +14,11 @@ pub fn odd_user(user: &str) -> Option<&'static str> {
         Some("no header can carry a control character")
     } else if is_placeholder(user) {
         Some("it is a placeholder that was not replaced")
-    } else if user.contains(['*', '?', '^']) || user.starts_with(['@', '/']) || EVERYBODY.contains(&user) {
+    } else if user.contains(['*', '^'])
+        || user.contains('?') && !user.starts_with("=?")
+        || user.starts_with(['@', '/'])
+        || EVERYBODY.contains(&user)
+    {
         Some("it is a pattern, and users are compared literally")
     } else if (parts.len() > 1 && !parts.iter().all(is_name))
         || user.starts_with('[')

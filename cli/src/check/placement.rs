@@ -10,7 +10,9 @@ use super::envoy::{self, Manager};
 use super::finding::{Finding, Level};
 use super::mesh;
 use super::report::{Report, Spot, removes, spot};
+use super::underscores::ID as UNDERSCORES;
 use crate::input::{Deployment, Host, Placed};
+use crate::underscores::of as with_underscores;
 
 const OPEN: &str = "check.open_without_filter";
 
@@ -36,6 +38,14 @@ pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
                 "if the filter cannot run, everything passes unchecked",
                 "write FAIL_RELOAD (in Envoy Gateway, failOpen: false)",
             );
+        }
+        if let Host::EnvoyGateway(policy) = placed.host
+            && !mesh::envoy_gateway_has(deployment, policy, |headers| {
+                headers.at(&["withUnderscoresAction"]).text() == Some("Allow")
+            })
+        {
+            let action = "has a ClientTrafficPolicy without headers.withUnderscoresAction: Allow";
+            add_underscores(placed, placed.spot("gateway.auth.trustedProxy", "userHeader"), action, &mut report);
         }
         let header = placed.user();
         let at = Spot { place: &placed.place, span: placed.node.span };
@@ -105,6 +115,14 @@ fn add_managers(managers: &[Manager<'_>], report: &mut Report<'_>) {
                 "check the folder that has both, so that they can be compared",
             );
         }
+        let options = manager.value.at(&["common_http_protocol_options"]);
+        let action = options.at(&["headers_with_underscores_action"]).text();
+        if let Some(action) = action.filter(|action| *action != "ALLOW") {
+            for placed in &manager.policies {
+                let at = spot(&manager.place, options, "headers_with_underscores_action");
+                add_underscores(placed, at, &format!("has headers_with_underscores_action: {action}"), report);
+            }
+        }
         let mut open = BTreeSet::new();
         let is_beside = manager.policies.is_empty();
         for guarded in managers.iter().filter(|other| !is_beside || !other.clusters.is_disjoint(&manager.clusters)) {
@@ -165,6 +183,15 @@ fn add_shared_names(managers: &[Manager<'_>], report: &mut Report<'_>) {
             }
             seen.push((placed, &manager.place));
         }
+    }
+}
+
+/// Headers of a policy that do not reach the filter.
+fn add_underscores(placed: &Placed, at: Spot<'_>, what: &str, report: &mut Report<'_>) {
+    for header in with_underscores(&placed.value) {
+        let problem = format!("{what}: no request with {header} reaches the filter");
+        let remedy = "allow such headers, as `render` does: the filter removes other spellings itself";
+        report.add(UNDERSCORES, Level::Error, at, problem, remedy);
     }
 }
 

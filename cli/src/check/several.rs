@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::finding::{Finding, Level};
 use super::format::{self, Format};
 use super::shown::{add_findings, counts, outcome, write_finding};
-use super::{gateway, placement};
-use crate::input::{Configuration, Deployment, Input, Kind, name_of};
+use super::{gateway, placement, underscores};
+use crate::input::{Configuration, Deployment, Host, Input, Kind, name_of};
 use crate::output::{Failure, Outcome, Output, Problem, Style, visible};
 
 /// A policy that was checked.
@@ -58,7 +58,11 @@ pub fn run(
         takes_filter |= placed.kind == Kind::OpenClaw;
         match input.placed(placed, &deployment) {
             Ok(configuration) => {
-                let findings = placed_at(&placed.place, findings(&configuration));
+                let mut findings = placed_at(&placed.place, findings(&configuration));
+                if !matches!(placed.host, Host::None) {
+                    // What Envoy does with underscores is known here.
+                    findings.retain(|finding| finding.id != Some(underscores::ID));
+                }
                 let (place, file) = (placed.place.clone(), placed.holder.file);
                 checked.push(Checked { place, file, kind: placed.kind, findings });
             }

@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     pub(super) source: Source,
     #[command(flatten)]
-    proxies: Proxies,
+    pub(super) proxies: Proxies,
     /// The address on which Envoy listens
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10000")]
     listen: String,
@@ -87,7 +87,8 @@ enum Forwarded {
 /// Renders both files.
 pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
     let mut todo = Vec::new();
-    plugin.add_proxies(&args.proxies.proxy, &mut todo);
+    plugin.add_proxies(&args.proxies.addresses(), &mut todo);
+    todo.append(&mut plugin.todo);
     let state = plugin.filter.get("peerAddress").and_then(|peer| peer.get("filterState")).and_then(Value::as_str);
     let state = state.unwrap_or(PEER).to_owned();
     plugin.set(
@@ -101,7 +102,8 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     let mut inputs = vec![Inputs::of(&plugin.json(), &policy)];
     let mut others = Vec::new();
     for file in &args.record_for {
-        let other = Plugin::read(&Input { file: file.clone(), ..Input::default() })?.map_err(NotRendered::Policy)?;
+        let other = Plugin::read(Input { file: file.clone(), ..Input::default() }.read()?, |_, _| {})
+            .map_err(NotRendered::Policy)?;
         let policy = other.policy().map_err(|reason| reason.without_values(&other.hidden))?;
         inputs.push(Inputs::of(&other.json(), &policy));
         others.push(other.hidden);
@@ -113,8 +115,9 @@ pub fn render(args: &Args, mut plugin: Plugin) -> Result<Rendering, NotRendered>
         (None, None) => PathBuf::from("/etc/envoy"),
     };
     let record = args.record.then_some(inputs.as_slice());
-    let bootstrap = bootstrap(args, &folder, &state, (front, &closed), record)
-        .map_err(|failure| others.iter().fold(failure.into(), NotRendered::without_values))?;
+    let bootstrap =
+        bootstrap(args, &folder, &state, (front, &closed), record, plugin.header_with_underscores().as_deref())
+            .map_err(|failure| others.iter().fold(failure.into(), NotRendered::without_values))?;
     let mut filter = Template::new("envoy/filter.yaml", FILTER);
     filter.replace_lines("# The filter and its policy", "resources:", HEAD_OF_FILTER)?;
     filter.replace("dist/openclaw-trusted-proxy.wasm", &quoted(&args.module.to_string_lossy()))?;
@@ -175,6 +178,7 @@ fn bootstrap(
     state: &str,
     (front, closed): (Front, &Closed),
     record: Option<&[Inputs]>,
+    header_with_underscores: Option<&str>,
 ) -> Result<String, Failure> {
     let (listen, admin) = (socket("--listen", &args.listen)?, socket("--admin", &args.admin)?);
     let (host, port) = upstream(&args.upstream)?;
@@ -220,6 +224,9 @@ fn bootstrap(
         )?;
     }
     remove_early(&mut file, front, closed)?;
+    if let Some(header) = header_with_underscores {
+        allow_underscores(&mut file, header)?;
+    }
     if let Some(inputs) = record {
         add_recorder(&mut file, inputs)?;
     }
@@ -227,6 +234,18 @@ fn bootstrap(
         with_tls.add(&mut file, &path(cert), &path(key), args.hsts)?;
     }
     Ok(file.into_text())
+}
+
+/// Lets headers with underscores through, for one that the policy reads.
+fn allow_underscores(file: &mut Template, header: &str) -> Result<(), Failure> {
+    file.replace_lines(
+        "                # x_forwarded_user must never be mistaken",
+        "                common_http_protocol_options:",
+        &format!(
+            "                # The policy reads {header}. The filter removes other spellings of it, and of all other headers\n                # that name a user, so that none is mistaken for another.\n"
+        ),
+    )?;
+    file.replace("headers_with_underscores_action: REJECT_REQUEST", "headers_with_underscores_action: ALLOW")
 }
 
 /// The headers that Envoy removes before any filter runs, and the one that the access log shows for admitted requests.

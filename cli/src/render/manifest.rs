@@ -72,6 +72,7 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     let front = args.common.front(&plugin, args.placement == Placement::Sidecar);
     let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
     put_early_removal(&mut file, args.placement, front, &closed)?;
+    todo.append(&mut plugin.todo);
     if args.placement == Placement::Sidecar && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
         // The ingress gateway's Envoy would turn a 101 with a close frame into a 502.
         plugin.set("webSocketRefusal", json!("http"));
@@ -100,6 +101,11 @@ pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Renderin
     let front = args.common.front(&plugin, false);
     let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
     file.replace("[x-openclaw-user, x-openclaw-scopes, x-forwarded-groups]", &closed.names())?;
+    todo.append(&mut plugin.todo);
+    if plugin.header_with_underscores().is_some() {
+        // The filter removes other spellings of every header that names a user.
+        file.replace("withUnderscoresAction: RejectRequest", "withUnderscoresAction: Allow")?;
+    }
     if front == Front::Proxy {
         file.replace("No client has a reason to send it, nor scopes or groups. Then only", "Then only")?;
         todo.push(
@@ -174,7 +180,7 @@ fn put_policy(
     let gateway = format!("{space}gateway:\n{}", block(&plugin.gateway, inner));
     file.replace_lines("# The `gateway` block of openclaw.json", &format!("{space}filter:\n"), &gateway)?;
     if plugin.has_filter || !common.proxies.proxy.is_empty() {
-        plugin.add_proxies(&common.proxies.proxy, &mut Vec::new());
+        plugin.add_proxies(&common.proxies.addresses(), &mut Vec::new());
         plugin.set("peerAddress", peer.clone());
         plugin.refuse_cross_site();
         plugin.policy()?;
@@ -182,6 +188,18 @@ fn put_policy(
         file.replace_rest(&format!("{space}filter:\n"), &filter)?;
     }
     Ok(())
+}
+
+impl Istio {
+    pub(super) const fn proxies(&self) -> &Proxies {
+        &self.common.proxies
+    }
+}
+
+impl EnvoyGateway {
+    pub(super) const fn proxies(&self) -> &Proxies {
+        &self.common.proxies
+    }
 }
 
 impl Common {

@@ -5,8 +5,9 @@ use policy::config::{Key, compile, keys};
 use serde_json::{Map, Value, json};
 
 use super::NotRendered;
-use crate::input::{Hidden, Input};
-use crate::output::{Failure, Problem};
+use crate::input::{Configuration, Hidden};
+use crate::output::Problem;
+use crate::underscores::of as underscores;
 
 /// A plugin configuration that compiles.
 pub struct Plugin {
@@ -18,6 +19,8 @@ pub struct Plugin {
     pub has_filter: bool,
     /// Hides in messages what variables became.
     pub hidden: Hidden,
+    /// What remains to be done for the identity proxy in front.
+    pub todo: Vec<String>,
 }
 
 /// Keys that the filter rejects or does not read, and that are often secret.
@@ -52,23 +55,28 @@ fn read_part<'k>(value: &'k Value, path: &mut Vec<&'k str>) -> Value {
 }
 
 impl Plugin {
-    /// Reads the operator's configuration. The inner error has the problems in it, as `check` reports them.
-    pub fn read(input: &Input) -> Result<Result<Self, Vec<Problem>>, Failure> {
-        let configuration = input.read()?;
+    /// Takes the operator's configuration. `fill` adds what is missing in it, and what then remains to be done.
+    ///
+    /// # Errors
+    /// The problems in it, as `check` reports them.
+    pub fn read(
+        configuration: Configuration,
+        fill: impl FnOnce(&mut Value, &mut Vec<String>),
+    ) -> Result<Self, Vec<Problem>> {
         let unresolved = configuration.unresolved_problems();
         if !unresolved.is_empty() {
-            return Ok(Err(unresolved));
+            return Err(unresolved);
         }
-        if let Err(problems) = configuration.compile() {
-            return Ok(Err(problems));
-        }
-        let whole: Value = serde_json::from_str(&configuration.plugin_json()).unwrap_or_default();
+        let mut whole: Value = serde_json::from_str(&configuration.plugin_json()).unwrap_or_default();
+        let mut todo = Vec::new();
+        fill(&mut whole, &mut todo);
+        configuration.compile_as(&whole.to_string())?;
         let object = |value: &Value| value.as_object().cloned().unwrap_or_default();
         let part = |key| whole.get(key).cloned().unwrap_or_default();
         let gateway = object(&read_part(&part("gateway"), &mut vec!["gateway"]));
         let filter = object(&part("filter"));
         let has_filter = !filter.is_empty();
-        Ok(Ok(Self { gateway, filter, has_filter, hidden: configuration.hidden }))
+        Ok(Self { gateway, filter, has_filter, hidden: configuration.hidden, todo })
     }
 
     /// The whole: `{"gateway": …, "filter": …}`.
@@ -98,6 +106,11 @@ impl Plugin {
         if let Some(Value::Object(trusted)) = trusted {
             trusted.insert("userHeader".to_owned(), json!(name));
         }
+    }
+
+    /// A header with an underscore that the policy reads, if there is one.
+    pub fn header_with_underscores(&self) -> Option<String> {
+        underscores(&self.json()).into_iter().next()
     }
 
     /// Refuses requests that other web sites make, unless the operator says otherwise.
