@@ -9,6 +9,7 @@ mod fix;
 mod front;
 mod har;
 mod http1;
+mod log;
 mod normal;
 mod secret;
 mod sent;
@@ -47,6 +48,8 @@ Examples:
     -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
   openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
     --curl \"curl https://claw.example.com/ -H 'x-forwarded-user: nick'\"
+  openclaw-trusted-proxy explain openclaw.json --log access.log \\
+    --request-id 3f1c0d4e-9a4b-4d3e-8a52-4b1f0c7d2a11
   openclaw-trusted-proxy explain stricter.json --opened-under openclaw.json \\
     --peer 10.0.0.1 --ws --request request.http
 
@@ -68,8 +71,8 @@ pub struct Args {
 
     /// The peer that opened the connection to Envoy: IP, or IP:PORT as Envoy shows it (port 0 means that the address
     /// is from a header)
-    #[arg(long, value_name = "IP[:PORT]", help_heading = "The request")]
-    peer: String,
+    #[arg(long, value_name = "IP[:PORT]", required_unless_present = "log", help_heading = "The request")]
+    peer: Option<String>,
     /// A header; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "The request")]
     headers: Vec<String>,
@@ -101,6 +104,25 @@ pub struct Args {
     #[arg(long, help_heading = "The request")]
     as_seen: bool,
 
+    /// An access log with what the policy reads, as `replay` reads it; - is standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "recorded",
+        conflicts_with_all = [
+            "peer", "headers", "method", "path", "ws", "http2", "request", "har", "curl", "as_seen", "opened_under",
+            "assertion", "certificate_uri_san", "true_claim", "filter_state", "destination",
+        ],
+        help_heading = "A request in a log"
+    )]
+    log: Option<PathBuf>,
+    /// The ID of the request in the log: x-request-id
+    #[arg(long, value_name = "ID", requires = "log", group = "recorded", help_heading = "A request in a log")]
+    request_id: Option<String>,
+    /// The number of the line in the log
+    #[arg(long, value_name = "N", requires = "log", group = "recorded", help_heading = "A request in a log")]
+    line: Option<u64>,
+
     /// The identity that Envoy verified (filter.assertion)
     #[arg(long, value_name = "VALUE", help_heading = "The connection")]
     assertion: Option<String>,
@@ -119,6 +141,10 @@ pub struct Args {
 }
 
 impl Args {
+    fn peer(&self) -> &str {
+        self.peer.as_deref().unwrap_or_default()
+    }
+
     /// The identity of the peer that is given for a source.
     fn identity(&self, source: &IdentitySource) -> Option<&str> {
         match source {
@@ -179,12 +205,18 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             "read one of them from a file",
         ));
     }
+    if args.input.is_stdin() && args.log.as_deref().is_some_and(input::is_stdin) {
+        return Err(Failure::new("-", "is given for both the policy and the log", "read one of them from a file"));
+    }
     let configuration = args.input.read()?;
+    if let Some(log) = &args.log {
+        return log::run(args, &configuration, log, out);
+    }
     let policy = configuration.policy()?.policy;
     let opened_under = opened_under.map(|input| input.read()).transpose()?;
-    let (peer_text, peer) = read_peer(&args.peer, &policy);
+    let (peer_text, peer) = read_peer(args.peer(), &policy);
     if peer == Peer::Unknown && !args.as_seen {
-        check_peer(&args.peer)?;
+        check_peer(args.peer())?;
     }
     let sent = read_request(args)?;
     let mut notes = Vec::new();

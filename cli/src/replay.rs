@@ -6,13 +6,13 @@ mod tally;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use policy::Policy;
 use policy::config::compile;
 use serde_json::Value;
 
-use crate::input::{self, Hidden, Input};
+use crate::input::{self, Configuration, Hidden, Input};
 use crate::output::{Failure, Outcome, Output};
 use crate::record::{self, Inputs};
 
@@ -56,14 +56,18 @@ pub struct Args {
 
 /// A policy, and what it reads.
 pub struct Judge {
-    policy: Policy,
-    inputs: Inputs,
+    pub policy: Policy,
+    pub inputs: Inputs,
     hidden: Hidden,
 }
 
 impl Judge {
     fn read(input: &Input) -> Result<Self, Failure> {
-        let configuration = input.read()?;
+        Self::of(&input.read()?)
+    }
+
+    /// The policy of a configuration. Its secrets count as right if they were recorded as present.
+    pub fn of(configuration: &Configuration) -> Result<Self, Failure> {
         let mut policy = configuration.policy()?.policy;
         let json: Value = serde_json::from_str(&configuration.plugin_json()).unwrap_or_default();
         if policy.secret_headers().next().is_some() {
@@ -72,8 +76,31 @@ impl Judge {
             policy = compile(json.to_string().as_bytes()).map_or(policy, |compiled| compiled.policy);
         }
         let inputs = Inputs::of(&json, &policy);
-        Ok(Self { policy, inputs, hidden: configuration.hidden })
+        Ok(Self { policy, inputs, hidden: configuration.hidden.clone() })
     }
+}
+
+/// Opens a log, which must not be compressed. Also returns its length in bytes, or 0 if that is not known.
+pub fn open(path: &Path) -> Result<(impl Read + Send + use<>, u64), Failure> {
+    let unreadable = |error| input::unreadable(path, &error);
+    let (mut log, length): (Box<dyn Read + Send>, u64) = if input::is_stdin(path) {
+        (Box::new(io::stdin()), 0)
+    } else {
+        let file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_or(0, |data| data.len());
+        (Box::new(file), length)
+    };
+    // A rotated log is often compressed: without this check, each line of noise would count as not judged.
+    let mut head = Vec::new();
+    log.by_ref().take(2).read_to_end(&mut head).map_err(unreadable)?;
+    if COMPRESSED.contains(&head.as_slice()) {
+        return Err(Failure::new(
+            input::name_of(path),
+            "is compressed",
+            "decompress it first, and read it from standard input: zcat LOG | openclaw-trusted-proxy …, with - as the log",
+        ));
+    }
+    Ok((io::Cursor::new(head).chain(log), length))
 }
 
 /// Runs the subcommand.
@@ -91,26 +118,8 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
         }
         None => None,
     };
+    let (log, length) = open(&args.log)?;
     let unreadable = |error| input::unreadable(&args.log, &error);
-    let (mut log, length): (Box<dyn Read + Send>, u64) = if log_is_stdin {
-        (Box::new(io::stdin()), 0)
-    } else {
-        let file = File::open(&args.log).map_err(unreadable)?;
-        let length = file.metadata().map_or(0, |data| data.len());
-        (Box::new(file), length)
-    };
-    // A rotated log is often compressed: without this check, each line of noise would count as not judged.
-    let mut head = Vec::new();
-    log.by_ref().take(2).read_to_end(&mut head).map_err(unreadable)?;
-    if COMPRESSED.contains(&head.as_slice()) {
-        let place = input::name_of(&args.log);
-        return Err(Failure::new(
-            place,
-            "is compressed",
-            "decompress it first: zcat LOG | openclaw-trusted-proxy replay POLICY -",
-        ));
-    }
-    let log = io::Cursor::new(head).chain(log);
     let tally = lines::tally(log, length, &judge, against.as_ref(), args.examples).map_err(unreadable)?;
     if !tally.has_requests() {
         return Err(Failure::new(

@@ -151,6 +151,11 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// The code for which the request is refused, or would be.
+    pub fn refused_for(&self) -> Option<String> {
+        self.reason.clone().filter(|_| matches!(self.verdict, "refused" | "would_refuse"))
+    }
+
     /// Whether the request goes on to the Gateway.
     pub fn passes(&self) -> bool {
         self.upstream.is_some()
@@ -406,7 +411,8 @@ pub fn write_answered(answered: &Answered, sent: &Sent, peer: &str, out: &mut Ou
         }))?;
         return Ok(Outcome::Found);
     }
-    let head = format!("{} {path} from {peer} over {protocol}", sent.method);
+    let what = format!("{} {path}", sent.method);
+    let head = format!("{} from {peer} over {protocol}", what.trim_end());
     writeln!(out, "{}\n", out.paint(Style::Strong, visible(&head)))?;
     writeln!(out, "{}", out.paint(Style::Bad, visible(&sentence)))?;
     writeln!(out, "  In the access log, details is {}.", answered.details)?;

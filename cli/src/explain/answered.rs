@@ -1,12 +1,14 @@
 //! What Envoy answers itself, before the filter runs.
 
+use std::borrow::Cow;
+
 /// An answer of Envoy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
     /// The status; `None` if Envoy ends the stream without one, as over HTTP/2.
     pub status: Option<u16>,
     /// What Envoy's access log has in `details`.
-    pub details: &'static str,
+    pub details: Cow<'static, str>,
     pub because: String,
     pub remedy: String,
     /// Whether the filter has admitted the request before that.
@@ -16,7 +18,7 @@ pub struct Answered {
 impl Answered {
     pub fn new(status: u16, details: &'static str, because: impl Into<String>, remedy: impl Into<String>) -> Self {
         let (because, remedy) = (because.into(), remedy.into());
-        Self { status: Some(status), details, because, remedy, after_filter: false }
+        Self { status: Some(status), details: details.into(), because, remedy, after_filter: false }
     }
 
     /// A 400 to what Envoy's parser of HTTP/1.1 does not accept.
@@ -26,7 +28,7 @@ impl Answered {
 
     /// Over HTTP/2, Envoy resets the stream instead.
     pub fn over_http2(self, details: &'static str) -> Self {
-        Self { status: None, details, ..self }
+        Self { status: None, details: details.into(), ..self }
     }
 
     /// What Envoy does, in one sentence.

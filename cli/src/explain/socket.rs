@@ -82,7 +82,7 @@ pub fn judge(
 ) -> Result<Socket, Failure> {
     const OPTION: &str = "--opened-under";
     let old = before.policy()?.policy;
-    let (_, peer) = read_peer(&args.peer, &old);
+    let (_, peer) = read_peer(args.peer(), &old);
     let front = (!args.as_seen).then(|| Front::of(before));
     // Notes on what Envoy changes were made once.
     let headers = front::seen(sent, peer, front.as_ref(), &mut Vec::new())
@@ -114,7 +114,7 @@ pub fn judge(
     let standing = old.standing(&opened, &decision);
     let handshake =
         Headers::parse(&map).ok().and_then(|headers| Handshake::keep(&old, &headers)).ok_or_else(too_large)?;
-    let (_, peer) = read_peer(&args.peer, policy);
+    let (_, peer) = read_peer(args.peer(), policy);
     let mut again = policy.read(peer, handshake.map()).map_err(|_| too_large())?;
     args.add_connection(policy, &mut again)?;
     let ended = policy.recheck(&standing, &handshake, &again).err();

@@ -81,10 +81,22 @@ fn rendered_listeners_decide_every_vector_and_replay_repeats_each_decision_from_
     });
     assert_eq!(wrong, Vec::<String>::new(), "the rendered configuration decides otherwise");
 
-    let (mut judged, mut passed, mut otherwise) = (0, 0, Vec::new());
+    let (mut judged, mut passed, mut otherwise, mut explained) = (0, 0, Vec::new(), 0);
     for (index, (_, all)) in configs.iter().enumerate() {
         let name = format!("config-{index}");
-        site.log(&name, all.len());
+        let lines = site.log(&name, all.len());
+        for (at, line) in lines.iter().enumerate().filter(|(at, _)| at % 5 == index % 5) {
+            // Report mode writes a reason too.
+            let answer = site.explain(&name, &["--line", &(at + 1).to_string()]);
+            let refused = ["refused", "would_refuse"].iter().any(|verdict| answer["verdict"] == *verdict);
+            let reason = if refused { &answer["reason"] } else { &Value::Null };
+            let says_otherwise = answer["notes"].to_string().contains("another policy was in force");
+            assert_eq!(says_otherwise, *reason != line["reason"], "{name}: {line} {answer:#}");
+            if let Some(id) = line["request_id"].as_str() {
+                assert_eq!(site.explain(&name, &["--request-id", id]), answer, "{name}: {line}");
+            }
+            explained += usize::from(!says_otherwise);
+        }
         let report = site.replay(&name, &[], 0);
         assert_eq!(report["lines"], all.len(), "{name}");
         for example in report["loggedOtherwise"]["examples"].as_array().unwrap() {
@@ -107,6 +119,7 @@ fn rendered_listeners_decide_every_vector_and_replay_repeats_each_decision_from_
         passed += expected.get("").copied().unwrap_or_default();
     }
     assert!(judged >= 1200, "only {judged} lines");
+    assert!(explained >= 200, "only {explained} lines");
     assert_eq!(site.echo.requests() as u64, passed, "what is refused does not reach the upstream");
     // The one thing that a log cannot tell, and that is judged more strictly: a required header of which Node reads
     // the first copy alone, and whose value begins with bytes that are not UTF-8.

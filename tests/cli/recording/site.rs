@@ -188,6 +188,13 @@ impl Running {
         all
     }
 
+    /// What `explain` says of a request in a listener's log.
+    pub fn explain(&self, name: &str, which: &[&str]) -> Value {
+        let (config, log) = (format!("{name}.json"), format!("{name}.jsonl"));
+        let ran = tool(self.folder(), &[&["explain", &config, "--log", &log, "--json"], which].concat());
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{which:?}: {error} {}", ran.stderr))
+    }
+
     /// The report of `replay` on a listener's log.
     pub fn replay(&self, name: &str, arguments: &[&str], code: i32) -> Value {
         let (config, log) = (format!("{name}.json"), format!("{name}.jsonl"));
