@@ -2,6 +2,7 @@
 
 mod answer;
 mod answered;
+mod browser;
 mod caller;
 mod connection;
 mod curl;
@@ -48,6 +49,7 @@ Examples:
     -H 'x-forwarded-for: 203.0.113.7' -H 'x-forwarded-user: nick@example.com'
   openclaw-trusted-proxy explain openclaw.json --peer 10.0.0.1 \\
     --curl \"curl https://claw.example.com/ -H 'x-forwarded-user: nick'\"
+  openclaw-trusted-proxy explain openclaw.json --browser https://claw.example.com/
   openclaw-trusted-proxy explain openclaw.json --log access.log \\
     --request-id 3f1c0d4e-9a4b-4d3e-8a52-4b1f0c7d2a11
   openclaw-trusted-proxy explain stricter.json --opened-under openclaw.json \\
@@ -71,7 +73,7 @@ pub struct Args {
 
     /// The peer that opened the connection to Envoy: IP, or IP:PORT as Envoy shows it (port 0 means that the address
     /// is from a header)
-    #[arg(long, value_name = "IP[:PORT]", required_unless_present = "log", help_heading = "The request")]
+    #[arg(long, value_name = "IP[:PORT]", required_unless_present_any = ["log", "browser"], help_heading = "The request")]
     peer: Option<String>,
     /// A header; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", help_heading = "The request")]
@@ -122,6 +124,21 @@ pub struct Args {
     /// The number of the line in the log
     #[arg(long, value_name = "N", requires = "log", group = "recorded", help_heading = "A request in a log")]
     line: Option<u64>,
+
+    /// The address of the Control UI: try the page, a script of it, and the socket, for a user who is signed in
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with_all = [
+            "log", "headers", "method", "path", "ws", "http2", "request", "har", "curl", "as_seen", "opened_under",
+            "assertion", "certificate_uri_san", "true_claim", "filter_state", "destination",
+        ],
+        help_heading = "A browser"
+    )]
+    browser: Option<String>,
+    /// The user [default: the first of allowUsers]
+    #[arg(long, value_name = "NAME", requires = "browser", help_heading = "A browser")]
+    user: Option<String>,
 
     /// The identity that Envoy verified (filter.assertion)
     #[arg(long, value_name = "VALUE", help_heading = "The connection")]
@@ -211,6 +228,9 @@ pub fn run(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     let configuration = args.input.read()?;
     if let Some(log) = &args.log {
         return log::run(args, &configuration, log, out);
+    }
+    if let Some(url) = &args.browser {
+        return browser::run(args, &configuration, url, out);
     }
     let policy = configuration.policy()?.policy;
     let opened_under = opened_under.map(|input| input.read()).transpose()?;

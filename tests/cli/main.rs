@@ -2,6 +2,7 @@
 
 mod answered;
 mod around;
+mod browser;
 mod decisions;
 mod envoy;
 mod findings;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use policy::answer::reply::Reply;
 use policy::text::quoted;
-use policy::{Edit, Kind, Mode, Policy, Refusal, Request, ScopeStep, Step, Verdict};
+use policy::{Edit, Kind, Mode, Policy, Reason, Refusal, Request, ScopeStep, Step, Verdict};
 use serde_json::{Value, json};
 
 use super::answered::Answered;
@@ -50,7 +50,48 @@ struct Upstream {
     removed: Vec<String>,
 }
 
+/// An answer in short.
+pub struct Summary {
+    pub verdict: &'static str,
+    pub reason: Option<String>,
+    /// The same, if it is the filter's.
+    pub cause: Option<Reason>,
+    /// Whether the request is let through. In report mode, what would be refused is not.
+    pub passes: bool,
+    /// Verdict and reason.
+    pub text: String,
+    pub fixes: Vec<String>,
+}
+
+impl Summary {
+    /// What Envoy itself answers.
+    pub fn of_envoy(answered: &Answered) -> Self {
+        Self {
+            verdict: "refused_by_envoy",
+            reason: None,
+            cause: None,
+            passes: false,
+            text: answered.sentence(),
+            fixes: vec![upper_first(&answered.remedy)],
+        }
+    }
+}
+
 impl<'a> Answer<'a> {
+    /// The answer in short.
+    pub fn summary(self) -> Summary {
+        let passes = !matches!(self.verdict, "refused" | "would_refuse");
+        let verdict = self.verdict.replace('_', " ");
+        Summary {
+            verdict: self.verdict,
+            cause: self.refusal.map(|refusal| refusal.reason),
+            passes,
+            text: self.reason.as_ref().map_or_else(|| verdict.clone(), |reason| format!("{verdict}: {reason}")),
+            reason: self.reason,
+            fixes: self.fixes,
+        }
+    }
+
     /// Decides with the policy.
     pub fn new(
         configuration: &Configuration,
