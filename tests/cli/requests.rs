@@ -184,6 +184,19 @@ fn a_name_that_came_in_another_encoding_is_explained() {
     assert!(fix.contains("has \\\"j\u{f6}rg\\\", but the name came as UTF-8"), "{fix}");
     assert!(fix.contains("write \\\"j\u{c3}\u{b6}rg\\\""), "{fix}");
     assert_eq!(fixes(b"j\xF6rg").0, "admitted");
+    // The other way round: the entry is what UTF-8 reads as, and the name came as Latin-1.
+    let other = config.to_string().replace("j\u{f6}rg", "j\u{c3}\u{b6}rg");
+    std::fs::write(path, other).unwrap();
+    let (verdict, fix) = fixes(b"j\xF6rg");
+    assert_eq!(verdict, "refused");
+    assert!(
+        fix.contains("has \\\"j\u{c3}\u{b6}rg\\\", which is \\\"j\u{f6}rg\\\" for a proxy that sends UTF-8"),
+        "{fix}"
+    );
+    assert!(fix.contains("This name came as Latin-1: for such a proxy, write \\\"j\u{f6}rg\\\""), "{fix}");
+    assert_eq!(fixes("j\u{f6}rg".as_bytes()).0, "admitted");
+    // Another name has neither advice.
+    assert!(!fixes(b"j\xF6rn").1.contains("Latin-1"));
 }
 
 #[test]
@@ -201,8 +214,19 @@ fn the_fix_fits_a_caller_that_nobody_signs_in_and_lets_it_pass() {
         path.to_str().unwrap().to_owned()
     };
     let closed = policy("closed.json", json!(["/other"]));
-    let cases: [(&str, &[&str], Value); 6] = [
+    let cases: [(&str, &[&str], Value); 9] = [
         ("a probe", &["--path", "/readyz"], json!(["/readyz"])),
+        (
+            "a probe",
+            &["--path", "/up", "-H", "user-agent: Mozilla/5.0+(compatible; UptimeRobot/2.0; http://x/)"],
+            json!(["/up"]),
+        ),
+        (
+            "a cloud worker",
+            &["--path", "/__openclaw__/worker-bootstrap/artifacts/0a", "-H", "authorization: Bearer s3cr3t"],
+            json!(["/__openclaw__/worker-bootstrap/*"]),
+        ),
+        ("a webhook", &["--path", "/hooks/agent", "-H", "x-openclaw-token: s3cr3t"], json!(["/hooks/*"])),
         ("a probe", &["--path", "/live", "-H", "user-agent: kube-probe/1.31"], json!(["/live"])),
         ("`openclaw connect`", &["--path", "/j/abc"], json!(["/j/*", "ws:/__openclaw__/worker"])),
         ("`openclaw connect`", &["--ws", "--path", "/__openclaw__/worker"], json!(["/j/*", "ws:/__openclaw__/worker"])),
@@ -236,4 +260,100 @@ fn the_fix_fits_a_caller_that_nobody_signs_in_and_lets_it_pass() {
     // A person at the same proxy is to be signed in.
     let person = tool(&["explain", &closed, "--peer", "10.0.0.1", "-H", "x-forwarded-for: 192.0.2.1"]);
     assert!(person.stdout.contains("once the user is signed in"), "{}", person.stdout);
+}
+
+/// A policy as an openclaw.json, or with a filter as a plugin configuration.
+fn other_policy(name: &str, more: &Value) -> String {
+    let mut config = json!({"gateway": {
+        "trustedProxies": ["10.0.0.1"],
+        "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user", "allowUsers": ["nick"]}},
+        "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
+    }});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cli-caller-{name}.json"));
+    std::fs::write(&path, config.to_string()).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_fix_of_a_webhook_has_the_path_of_this_gateway() {
+    let on = json!({"enabled": true, "token": "s3cr3t", "path": "/in/"});
+    let off = json!({"path": "/in"});
+    let bearer = ["-H", "authorization: Bearer s3cr3t"];
+    for (hooks, path, more, expected, not) in [
+        (&on, "/in/wake", &bearer[..], &["add \"/in/*\" to"][..], "hooks.enabled"),
+        (
+            &on,
+            "/in/wake",
+            &["--method", "POST"],
+            &["add \"/in/*\" to", "It has no token: have the sender"],
+            "hooks.enabled",
+        ),
+        (&on, "/hooks/wake", &bearer, &["If this is a program with a token of its own"], "webhook"),
+        (&on, "/inside", &bearer, &["If this is a program with a token of its own"], "webhook"),
+        (&off, "/in/wake", &bearer, &["add \"/in/*\" to", "hooks.enabled is not true in this file"], "no token"),
+    ] {
+        let policy = other_policy("hooks", &json!({"hooks": hooks}));
+        let base = ["explain", &policy, "--peer", "10.0.0.1", "-H", "x-forwarded-for: 192.0.2.1", "--path", path];
+        let run = tool(&[&base[..], more].concat());
+        assert!(run.code == 1 && expected.iter().all(|text| run.stdout.contains(text)), "{path}: {}", run.stdout);
+        assert!(!run.stdout.contains(not) && !run.stdout.contains("s3cr3t"), "{path}: {}", run.stdout);
+    }
+}
+
+#[test]
+fn the_fix_fits_a_program_that_has_no_user() {
+    let plain = other_policy("plain", &json!({"filter": {}}));
+    let assertion = json!({"metadata": ["jwt", "email"], "as": "match"});
+    let verified = other_policy("verified", &json!({"filter": {"assertion": assertion}}));
+    let identity = json!({"metadata": ["jwt", "email"], "as": "identity"});
+    let only = other_policy("only", &json!({"filter": {"assertion": identity}}));
+    let token = "cf-access-jwt-assertion: eyJhbGciOiJub25lIn0.s3cr3t.s3cr3t";
+    const SIGNED_IN: &str = "once the user is signed in";
+    const SERVICE: &str = "a service token of Cloudflare Access has no e-mail";
+    const DELEGATE: &str = "set webSocketRefusal to \"delegate\"";
+    const PROGRAM: &str = "If this is a program with a token of its own";
+    for (policy, more, expected, not) in [
+        (&plain, &["-H", token][..], &[SERVICE, "Devices and webhooks"][..], SIGNED_IN),
+        (&plain, &["-H", "cf-access-client-id: x.access"], &[SERVICE], SIGNED_IN),
+        (&plain, &["--ws", "-H", token], &[SERVICE, DELEGATE], SIGNED_IN),
+        (&only, &["-H", token], &[SERVICE], "Run jwt_authn"),
+        // A person has an e-mail, in another header than the one that is configured.
+        (
+            &plain,
+            &["-H", token, "-H", "cf-access-authenticated-user-email: nick"],
+            &[SIGNED_IN, "The request has cf-access-authenticated-user-email"],
+            SERVICE,
+        ),
+        (
+            &plain,
+            &["-H", "x-goog-iap-jwt-assertion: x"],
+            &["a token that your proxy signs is not the user here"],
+            SIGNED_IN,
+        ),
+        (&verified, &["--assertion", "nick"], &["Envoy verified an identity", "set as to \"identity\""], SIGNED_IN),
+        (&plain, &["-H", "authorization: Bearer s3cr3t"], &[PROGRAM], SIGNED_IN),
+        (&plain, &["-H", "authorization: Basic s3cr3t"], &[SIGNED_IN], PROGRAM),
+        (&plain, &["-H", "authorization: Bearer s3cr3t", "-H", "cookie: a=s3cr3t"], &[SIGNED_IN], PROGRAM),
+        // A browser's handshake has an Origin, a device's has none.
+        (&plain, &["--ws"], &[DELEGATE, SIGNED_IN], PROGRAM),
+        (&plain, &["--ws", "-H", "origin: https://claw.example.com"], &[SIGNED_IN], DELEGATE),
+        (&plain, &["-H", "user-agent: kube-probe/1.31"], &["point it at /healthz"], SIGNED_IN),
+        // A user who is not allowed is a person.
+        (&plain, &["-H", "x-user: eve", "-H", token], &["add exactly that to"], SERVICE),
+    ] {
+        let base = ["explain", policy, "--peer", "10.0.0.1", "-H", "x-forwarded-for: 192.0.2.1"];
+        let run = tool(&[&base[..], more].concat());
+        assert!(
+            run.code == 1 && expected.iter().all(|text| run.stdout.contains(text)),
+            "{more:?}: {}{}",
+            run.stdout,
+            run.stderr
+        );
+        assert!(!run.stdout.contains(not) && !run.stdout.contains("s3cr3t"), "{more:?}: {}", run.stdout);
+    }
+    // What is advised for a device lets it pass.
+    let delegates = other_policy("delegates", &json!({"filter": {"webSocketRefusal": "delegate"}}));
+    let run = tool(&["explain", &delegates, "--peer", "10.0.0.1", "-H", "x-forwarded-for: 192.0.2.1", "--ws"]);
+    assert!(run.code == 0 && run.stdout.contains("delegated: trusted_proxy_user_missing"), "{}", run.stdout);
 }

@@ -26,7 +26,7 @@ pub fn fixes(
     } else {
         "gateway.trustedProxies"
     };
-    let of_caller = caller::fixes(request, refusal.reason, &place("filter.anonymousPaths"));
+    let of_caller = caller::fixes(configuration, policy, request, refusal.reason, &place);
     if !of_caller.is_empty() {
         return of_caller;
     }
@@ -107,7 +107,11 @@ pub fn fixes(
                  the header is set in {}.",
                 place("gateway.auth.trustedProxy.userHeader"),
             )];
-            fixes.extend(another_identity(request, policy).map(|name| format!("The request has {name}. If that is your proxy's header for the user, set userHeader to it.")));
+            // A browser's handshake has an Origin.
+            if request.is_upgrade() && !request.fields.origin.is_present() {
+                fixes.insert(0, caller::delegate(&place));
+            }
+            fixes.extend(caller::another_identity(request, policy).map(|name| format!("The request has {name}. If that is your proxy's header for the user, set userHeader to it.")));
             fixes
         }
         Reason::UserRepeated | Reason::GroupsRepeated => vec![
@@ -145,7 +149,15 @@ pub fn fixes(
             let mut fixes = vec![format!("If \"{user}\" should have access, add exactly that to {}.", place(list))];
             let entries = configuration.at(&["gateway", "auth", "trustedProxy", "allowUsers"]);
             let as_utf8 = refusal.user.and_then(|user| std::str::from_utf8(user).ok()).filter(|user| !user.is_ascii());
-            if let Some(alike) = texts(entries).find(|entry| Some(entry.trim()) == as_utf8) {
+            // The other way round: an entry as UTF-8 reads in Latin-1, and a name that came as Latin-1.
+            let latin1_of_utf8: String = user.bytes().map(char::from).collect();
+            if let Some(alike) = texts(entries).find(|entry| !user.is_ascii() && entry.trim() == latin1_of_utf8) {
+                fixes = vec![format!(
+                    "The list has \"{alike}\", which is \"{user}\" for a proxy that sends UTF-8. This name came as Latin-1: for \
+                     such a proxy, write \"{user}\" in {}.",
+                    place(list),
+                )];
+            } else if let Some(alike) = texts(entries).find(|entry| Some(entry.trim()) == as_utf8) {
                 fixes = vec![format!(
                     "The list has \"{alike}\", but the name came as UTF-8, of which the Gateway reads each byte as one \
                      character (Latin-1): for such a proxy, write \"{user}\" in {}.",
@@ -204,22 +216,6 @@ fn origin_fixes(configuration: &Configuration, request: &Request<'_>) -> Vec<Str
             .into(),
     );
     fixes
-}
-
-/// A header in the request that proxies commonly use for the user, other than the configured one.
-fn another_identity<'a>(request: &Request<'a>, policy: &Policy) -> Option<&'a str> {
-    const USUAL: [&str; 8] = [
-        "x-forwarded-user",
-        "x-forwarded-email",
-        "x-auth-request-user",
-        "x-auth-request-email",
-        "x-pomerium-claim-email",
-        "tailscale-user-login",
-        "cf-access-authenticated-user-email",
-        "remote-user",
-    ];
-    let names = request.headers.iter().filter_map(|(name, _)| std::str::from_utf8(name).ok());
-    names.filter(|name| name.as_bytes() != policy.user_header()).find(|name| USUAL.contains(name))
 }
 
 /// A path, with its location in the file.
