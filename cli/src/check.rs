@@ -197,8 +197,9 @@ fn findings(configuration: &Configuration, envoy: Option<Address>, proxy: Option
     starts::add(configuration, &mut findings);
     witness::add(configuration, &mut findings);
     underscores::add(configuration, &mut findings);
-    if let Some(proxy) = proxy {
-        proxy::add(configuration, proxy, &mut findings);
+    match proxy {
+        Some(proxy) => proxy::add(configuration, proxy, &mut findings),
+        None => proxy::add_likely(configuration, &mut findings),
     }
     findings.sort_by_key(Finding::rank);
     findings

@@ -296,7 +296,7 @@ fn what_does_not_fit_is_found_with_what_to_write() {
         (
             "google-iap",
             vec![("/filter/userPrefix", Value::Null)],
-            "warn",
+            "error",
             "check.proxy_prefix",
             "filter.userPrefix",
             "write \"accounts.google.com:\"",
@@ -426,6 +426,48 @@ fn what_does_not_fit_is_found_with_what_to_write() {
         json!({"X-Edge": {"sha256": ["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}});
     let (code, answer) = check(&policy, "tailscale", &["--strict"]);
     assert_eq!((code, found(&answer)), (0, vec![]));
+}
+
+#[test]
+fn a_header_of_one_proxy_alone_is_known_without_its_name() {
+    let iap = |users: Value, prefix: &[&str]| {
+        let mut policy = good("google-iap");
+        policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = users;
+        policy["filter"]["userPrefix"] = json!(prefix.first());
+        policy
+    };
+    let with_header = |header: &str| {
+        let mut policy = good("authelia");
+        policy["gateway"]["auth"]["trustedProxy"]["userHeader"] = json!(header);
+        policy
+    };
+    let prefix = "check.proxy_prefix";
+    let cases = [
+        (iap(json!(["nick@example.com"]), &[]), vec![("error", prefix), ("warn", prefix)]),
+        (iap(json!(["accounts.google.com:nick@example.com"]), &[]), vec![]),
+        (iap(json!(["nick@example.com"]), &["accounts.google.com:"]), vec![]),
+        (
+            iap(json!(["accounts.google.com:a@example.com", "b@example.com"]), &[]),
+            vec![("warn", prefix), ("warn", prefix)],
+        ),
+        (with_header("x-ms-client-principal"), vec![("error", "check.proxy_encoding")]),
+        (with_header("x-amzn-oidc-data"), vec![("error", "check.proxy_encoding")]),
+        // Of more than one proxy, or of none.
+        (with_header("x-forwarded-user"), vec![]),
+        (with_header("remote-user"), vec![]),
+        (with_header("x-user"), vec![]),
+    ];
+    for (policy, expected) in cases {
+        let run = tool_reading(&["check", "-", "--json", "--ignore-environment"], policy.to_string().as_bytes());
+        let answer: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{policy}: {error}"));
+        let found = found(&answer);
+        let of_proxies: Vec<_> = found
+            .iter()
+            .filter(|one| one.1.starts_with("check.proxy_"))
+            .map(|one| (one.0.as_str(), one.1.as_str()))
+            .collect();
+        assert_eq!(of_proxies, expected, "{policy}: {answer:#}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use policy::config::MOST_ERRORS;
 use super::finding::{Finding, Level};
 use crate::input::{Configuration, Kind};
 use crate::json5::{Node, Value};
-use crate::proxies::{Encoding, Proxy};
+use crate::proxies::{Encoding, PROXIES, Proxy};
 
 /// The header that only the filter writes, in every shipped placement.
 const OWN: &str = "x-openclaw-user";
@@ -46,6 +46,22 @@ pub fn add(configuration: &Configuration, proxy: &'static Proxy, findings: &mut 
     report.assertion();
     if !proxy.passes.is_empty() {
         report.add("check.proxy_passes", Level::Info, USER, format!("{}: {}", proxy.title, proxy.passes), "");
+    }
+    report.add_counts();
+}
+
+/// Adds what is sure without `--proxy`: the header of the user can be that of one proxy alone.
+pub fn add_likely(configuration: &Configuration, findings: &mut Vec<Finding>) {
+    let user = configuration.at(&["gateway", "auth", "trustedProxy", "userHeader"]).and_then(Node::text);
+    let Some(user) = user.map(str::trim) else { return };
+    let mut named = PROXIES.iter().filter(|proxy| proxy.writes(user) && !proxy.is_open);
+    let (Some(proxy), None) = (named.next(), named.next()) else { return };
+    let mut report = Report { configuration, proxy, findings, counts: BTreeMap::new() };
+    if report.text(&["filter", "assertion", "as"]) != "identity" && report.user_header(user) {
+        if !report.entries().is_empty() {
+            report.prefix(user);
+        }
+        report.encoding();
     }
     report.add_counts();
 }
@@ -167,10 +183,16 @@ impl<'a> Report<'a> {
     fn prefix(&mut self, user: &str) {
         let Proxy { title, prefix, .. } = *self.proxy;
         let set = self.at(&["filter", "userPrefix"]).and_then(Node::text);
+        let has = |entry: &String| entry.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let entries: Vec<_> = self.entries().into_iter().map(|(path, entry)| (path, has(&entry))).collect();
+        let mut users = entries.iter().filter(|(path, _)| path.contains("allowUsers")).peekable();
+        // Without userPrefix, users are named with the prefix.
+        let nobody = users.peek().is_some() && users.all(|(_, has)| !has);
         match set {
+            None if !entries.is_empty() && entries.iter().all(|(_, has)| *has) => return,
             None if !prefix.is_empty() => self.add(
                 "check.proxy_prefix",
-                Level::Warn,
+                if nobody { Level::Error } else { Level::Warn },
                 PREFIX,
                 format!("is not set, and {title} writes \"{prefix}\" before each user in {user}"),
                 format!("write \"{prefix}\""),
