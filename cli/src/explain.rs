@@ -336,7 +336,9 @@ fn read_request(args: &Args) -> Result<Sent, Failure> {
     let mut sent = if let Some(path) = &args.request {
         http1::parse(&input::read_bytes(path)?).map_err(|error| error.at(&input::name_of(path)))?
     } else if let Some(path) = &args.har {
-        har::read(&input::read_text(path)?, args.entry.as_deref()).map_err(|error| error.at(&input::name_of(path)))?
+        let name = input::name_of(path);
+        let read = input::read_with(path, |file| har::read(file, args.entry.as_deref()))?;
+        read.map_err(|error| error.at(&name))?
     } else if let Some(command) = &args.curl {
         curl::parse(command).map_err(|error| error.at("--curl"))?
     } else {
@@ -441,7 +443,7 @@ mod tests {
             let _ = super::curl::parse(&text);
             let _ = super::http1::parse(text.as_bytes());
             let _ = super::http1::parse(&[b"GET / HTTP/1.1\n", &bytes[..]].concat());
-            let _ = super::har::read(&text, None);
+            let _ = super::har::read(text.as_bytes(), None);
             let _ = super::sent::parse_header(&text);
         }
     }

@@ -7,9 +7,9 @@ mod excerpt;
 mod files;
 mod hidden;
 mod includes;
+mod scan;
 
 use std::cell::OnceCell;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -23,6 +23,7 @@ use embedded::Places;
 pub use deployment::{Deployment, Document, Host, Names, Placed, full_name, is_deployment, is_manager, wasm_settings};
 pub use environment::{Environment, has_reference};
 pub use excerpt::is_secret;
+pub use files::open_log;
 pub use hidden::Hidden;
 
 use crate::json5::{self, Member, Node, Span, SyntaxError, Value};
@@ -145,7 +146,6 @@ impl Input {
     /// # Errors
     /// If a file cannot be read, or is not a configuration.
     pub fn read_plain(&self) -> Result<Option<Configuration>, Failure> {
-        files::regular(&self.file)?;
         let (mut documents, file) = self.documents()?;
         match documents.pop() {
             Some(document)
@@ -437,10 +437,8 @@ impl SourceFile {
 /// This walks the tree instead of splitting the path, because a key may contain dots.
 fn find<'p>(node: &Node, place: Span, path: &'p str) -> (Span, &'p str) {
     let mut best = (place, path);
-    let mut consider = |node: &Node, key: Span, step: &str| {
-        let Some(rest) = path.strip_prefix(step).filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) else {
-            return;
-        };
+    let mut consider = |node: &Node, key: Span, rest: Option<&'p str>| {
+        let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with(['.', '['])) else { return };
         // A large value is shown by its key, a small one together with its key.
         let is_large = matches!(node.value, Value::List(_) | Value::Object(_));
         let place = if is_large || key.file != node.span.file { key } else { Span { end: node.span.end, ..key } };
@@ -453,13 +451,16 @@ fn find<'p>(node: &Node, place: Span, path: &'p str) -> (Span, &'p str) {
         Value::List(items) => {
             let number = path.strip_prefix('[').and_then(|rest| rest.split_once(']')).and_then(|(n, _)| n.parse().ok());
             if let Some((at, item)) = number.and_then(|at: usize| Some((at, items.get(at)?))) {
-                consider(item, item.span, &format!("[{at}]"));
+                consider(item, item.span, path.strip_prefix(&format!("[{at}]")));
             }
         }
         Value::Object(members) => {
             for Member { key, key_span, node } in members {
-                for step in [key.clone(), format!(".{key}"), format!("[{key:?}]")] {
-                    consider(node, *key_span, &step);
+                let is_quoted = path.starts_with("[\"");
+                let quoted = is_quoted.then(|| path.strip_prefix(&format!("[{key:?}]"))).flatten();
+                let dotted = path.strip_prefix('.').and_then(|path| path.strip_prefix(key.as_str()));
+                for rest in [path.strip_prefix(key.as_str()), dotted, quoted] {
+                    consider(node, *key_span, rest);
                 }
             }
         }
@@ -517,29 +518,39 @@ pub fn read_text(path: &Path) -> Result<String, Failure> {
 /// Reads a file, or standard input for `-`.
 ///
 /// # Errors
-/// If it cannot be read, or is too large.
+/// If it cannot be read, is not a regular file, or is too large.
 pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let limit = MAX_BYTES.saturating_add(1);
-    let read = if let (true, Some(known)) = (is_stdin(path), STDIN.get()) {
-        bytes.clone_from(known);
-        Ok(bytes.len())
-    } else if is_stdin(path) {
-        let read = io::stdin().lock().take(limit).read_to_end(&mut bytes);
+    // Standard input can be asked for again.
+    if let (true, Some(known)) = (is_stdin(path), STDIN.get()) {
+        return Ok(known.clone());
+    }
+    let bytes = read_with(path, |file| {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map(|_| bytes)
+    })?;
+    if is_stdin(path) {
         let _ = STDIN.set(bytes.clone());
-        read
-    } else {
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
-    };
-    read.map_err(|error| unreadable(path, &error))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+    }
+    Ok(bytes)
+}
+
+/// Reads a file, or standard input for `-`, with a reader that need not keep all of it.
+///
+/// # Errors
+/// If it cannot be read, is not a regular file, or is too large.
+pub fn read_with<T>(path: &Path, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> Result<T, Failure> {
+    let file: Box<dyn Read> =
+        if is_stdin(path) { Box::new(io::stdin().lock()) } else { Box::new(files::regular(path)?) };
+    let mut file = file.take(MAX_BYTES.saturating_add(1));
+    let value = read(&mut file).map_err(|error| unreadable(path, &error))?;
+    if file.limit() == 0 {
         return Err(Failure::new(
             name_of(path),
             format!("is larger than {} MiB", MAX_BYTES >> 20),
             "use a smaller file",
         ));
     }
-    Ok(bytes)
+    Ok(value)
 }
 
 /// A file, or standard input, that cannot be read.

@@ -72,7 +72,8 @@ pub struct Problem {
 impl Problem {
     /// The problem as JSON.
     pub fn to_json(&self) -> Value {
-        let mut object = json!({"path": self.place, "problem": self.problem, "remedy": self.remedy});
+        let (problem, remedy) = (shortened(&self.problem), shortened(&self.remedy));
+        let mut object = json!({"path": self.place, "problem": problem, "remedy": remedy});
         if let (Some(excerpt), Some(object)) = (&self.excerpt, object.as_object_mut()) {
             object.insert("file".to_owned(), excerpt.file.clone().into());
             object.insert("line".to_owned(), excerpt.line.into());
@@ -264,10 +265,25 @@ impl Write for Output {
     }
 }
 
+/// The most characters of a text that are shown.
+const LONGEST: usize = 1000;
+
+/// A text that is not too long: a configuration can have a key of a megabyte.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => {
+            let (start, rest) = text.split_at_checked(end).unwrap_or((text, ""));
+            Cow::Owned(format!("{start}… and {} more characters", rest.chars().count()))
+        }
+        None => Cow::Borrowed(text),
+    }
+}
+
 fn write_problem(out: &mut impl Write, coloured: bool, style: Style, label: &str, problem: &Problem) -> io::Result<()> {
     let paint = |style, text: &str| Painted { style: coloured.then_some(style), text: text.to_owned() };
     let Problem { place, problem, remedy, excerpt } = problem;
-    let (place, problem, remedy) = (visible(place), visible(problem), visible(remedy));
+    let [place, problem, remedy] = [place, problem, remedy].map(|text| shortened(text));
+    let (place, problem, remedy) = (visible(&place), visible(&problem), visible(&remedy));
     let place = if place.is_empty() { String::new() } else { format!("{}: ", paint(Style::Strong, &place)) };
     writeln!(out, "{}: {place}{problem}", paint(style, label))?;
     if let Some(Excerpt { file, line, column, text, mark: (start, length) }) = excerpt {

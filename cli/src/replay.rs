@@ -4,7 +4,6 @@ mod lines;
 mod report;
 mod tally;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -86,7 +85,7 @@ pub fn open(path: &Path) -> Result<(impl Read + Send + use<>, u64), Failure> {
     let (mut log, length): (Box<dyn Read + Send>, u64) = if input::is_stdin(path) {
         (Box::new(io::stdin()), 0)
     } else {
-        let file = File::open(path).map_err(unreadable)?;
+        let file = input::open_log(path)?;
         let length = file.metadata().map_or(0, |data| data.len());
         (Box::new(file), length)
     };

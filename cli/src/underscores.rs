@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The most of them that are named: each needs the same setting.
+pub const MOST: usize = 10;
+
 /// The headers of a policy that have an underscore.
 pub fn of(config: &Value) -> Vec<String> {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str);
@@ -10,5 +13,5 @@ pub fn of(config: &Value) -> Vec<String> {
     let user = text("/gateway/auth/trustedProxy/userHeader");
     let groups = text("/filter/scopes/groupsHeader");
     let all = user.into_iter().chain(required.filter_map(Value::as_str)).chain(groups);
-    all.filter(|header| header.contains('_')).map(|header| header.trim().to_owned()).collect()
+    all.filter(|header| header.contains('_')).map(|header| header.trim().to_owned()).take(MOST).collect()
 }

@@ -7,6 +7,7 @@ mod decisions;
 mod envoy;
 mod findings;
 mod folder;
+mod hostile;
 mod install;
 mod logs;
 mod named_proxies;

@@ -299,7 +299,7 @@ fn a_variable_of_the_env_block_is_not_shown_in_an_excerpt_either() {
     let path = folder("cli-block").join("openclaw.json");
     fs::write(&path, config).unwrap();
     let run = tool(&["check", path.to_str().unwrap()]);
-    assert!(run.stdout.contains("\"${DEPLOY}\" is a name") && run.stdout.contains("'***'"), "{}", run.stdout);
+    assert!(run.stdout.contains("\"${DEPLOY}\" is a name") && run.stdout.contains("env: ***"), "{}", run.stdout);
     assert!(!run.stdout.contains("s3cr3t"), "{}", run.stdout);
 }
 

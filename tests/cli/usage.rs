@@ -103,7 +103,7 @@ fn wrong_arguments_and_files_end_with_two_and_say_what_to_do() {
         (vec!["check", "missing.json"], "missing.json: cannot be read"),
         (vec!["check", "split"], "has no policy of this filter"),
         (vec!["check", "deploy", "--filter", "filter.json"], "cannot be used with a deployment"),
-        (vec!["explain", ".", "--peer", "10.0.0.1"], "cannot be read"),
+        (vec!["explain", ".", "--peer", "10.0.0.1"], "is not a regular file"),
         (vec!["check", policy, "--envoy", "envoy.internal"], "\"envoy.internal\" is not an IP address"),
         (vec!["check", policy, "--env-file", "missing.env"], "missing.env: cannot be read"),
         (vec!["check", "policy.json", "--filter", "filter.json"], "has the filter's settings itself"),

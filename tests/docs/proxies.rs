@@ -69,8 +69,8 @@ fn the_page_of_proxies_is_that_of_the_code() {
         "# Named identity proxies\n\n\
          `check --proxy NAME` compares a policy with what a proxy sends, and `render --proxy NAME` fills in what a policy\n\
          lacks ([cli.md](cli.md#a-named-identity-proxy), [render.md](render.md)). This page is made from the same table.\n\
-         Each row was read in the pages or in the code that it names; what is in none of them is left out. A `*`\n\
-         at the end of a header stands for any ending.\n\n\
+         Each row was read in the pages or in the code that it names; what is in none of them is left out. A `*` at the end\n\
+         of a header stands for any ending.\n\n\
          The [folders of the proxies](../envoy/proxies/README.md) have whole configurations, and say which of them were run.\n",
     );
     for proxy in &PROXIES {

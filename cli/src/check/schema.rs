@@ -7,12 +7,15 @@
 
 use std::collections::BTreeSet;
 
-use policy::config::{Release, nearest};
+use policy::config::{MOST_ERRORS, Release, nearest};
 use serde_json::{Map, Value as Json};
 
 use super::code;
 use crate::input::is_secret;
 use crate::json5::{Member, Node, Value};
+
+/// For how many unknown keys the nearest one is looked up: more than are shown.
+const MOST_NEAREST: usize = 10 * MOST_ERRORS;
 
 const TABLE: &str = include_str!("schema.json");
 
@@ -59,7 +62,17 @@ impl Schema {
 
     /// Everything that this release refuses in a document.
     pub fn refusals(&self, document: &Node) -> Vec<Refusal> {
-        let mut look = Look { refusals: Vec::new() };
+        self.look(document, MOST_NEAREST)
+    }
+
+    /// The paths of the keys that this release does not have.
+    pub fn unknown_keys(&self, document: &Node) -> BTreeSet<String> {
+        let all = self.look(document, 0).into_iter();
+        all.filter(|refusal| refusal.id == UNKNOWN_KEY).map(|refusal| refusal.path).collect()
+    }
+
+    fn look(&self, document: &Node, nearest: usize) -> Vec<Refusal> {
+        let mut look = Look { refusals: Vec::new(), nearest };
         look.at(&self.root, document, &Place::default());
         look.refusals
     }
@@ -113,6 +126,8 @@ impl Place {
 
 struct Look {
     refusals: Vec<Refusal>,
+    /// For how many more keys the nearest one is looked up.
+    nearest: usize,
 }
 
 impl Look {
@@ -157,7 +172,7 @@ impl Look {
     /// One of several schemas must accept the value. If none does, the one that was meant says why.
     fn alternatives(&mut self, schema: &Json, alternatives: &[Json], node: &Node, place: &Place) {
         let refusals = |schema: &Json| {
-            let mut look = Self { refusals: Vec::new() };
+            let mut look = Self { refusals: Vec::new(), nearest: self.nearest };
             look.at(schema, node, place);
             look.refusals
         };
@@ -383,7 +398,9 @@ impl Look {
         // The filter's own block is not the Gateway's, but its name can be misspelled too.
         let more = if place.path.is_empty() { vec!["filter"] } else { Vec::new() };
         let all = [known, &more].concat();
-        let remedy = match nearest(key, &all) {
+        let meant = if self.nearest > 0 { nearest(key, &all) } else { None };
+        self.nearest = self.nearest.saturating_sub(1);
+        let remedy = match meant {
             Some(meant) => format!("did you mean \"{meant}\"?"),
             None if known.len() > 12 => "remove it".to_owned(),
             None => format!("remove it, or write one of {}", known.join(", ")),

@@ -86,21 +86,21 @@ fn judge(schemas: &[Schema], release: Release, document: &Node) -> Vec<(Refusal,
     }
 }
 
+/// More than the depth of any schema.
+const MOST_DEEP: usize = 64;
+
 /// Of a key that another release has, says which one.
 fn name_other_releases(schemas: &[Schema], document: &Node, refusals: &mut [(Refusal, Release, Level)]) {
     if !refusals.iter().any(|(refusal, ..)| refusal.id == UNKNOWN_KEY) {
         return;
     }
-    let refused: Vec<(Release, BTreeSet<String>)> = schemas
-        .iter()
-        .map(|schema| {
-            let unknown = schema.refusals(document).into_iter().filter(|refusal| refusal.id == UNKNOWN_KEY);
-            (schema.release, unknown.map(|refusal| refusal.path).collect())
-        })
-        .collect();
+    let refused: Vec<(Release, BTreeSet<String>)> =
+        schemas.iter().map(|schema| (schema.release, schema.unknown_keys(document))).collect();
     for (refusal, by, _) in refusals.iter_mut().filter(|(refusal, ..)| refusal.id == UNKNOWN_KEY) {
         // Below a key that is unknown itself, nothing is looked at.
         let above = refusal.path.char_indices().filter(|(_, c)| ['.', '['].contains(c)).map(|(at, _)| at);
+        // A key can have any number of dots; no schema is that deep.
+        let above = above.take(MOST_DEEP);
         let paths: Vec<&str> = above.chain([refusal.path.len()]).filter_map(|end| refusal.path.get(..end)).collect();
         let has = |(_, refused): &&(Release, BTreeSet<String>)| !paths.iter().any(|path| refused.contains(*path));
         let mut newest_first = refused.iter().filter(has).map(|(release, _)| *release);

@@ -3,6 +3,7 @@
 use super::finding::{Finding, Level};
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
+use crate::underscores::MOST;
 
 /// The id of this check.
 pub const ID: &str = "check.header_with_underscores";
@@ -20,7 +21,7 @@ pub fn add(configuration: &Configuration, findings: &mut Vec<Finding>) {
         );
     }
     read.extend(text(&["filter", "scopes", "groupsHeader"]));
-    for (path, header) in read.into_iter().filter(|(_, header)| header.contains('_')) {
+    for (path, header) in read.into_iter().filter(|(_, header)| header.contains('_')).take(MOST) {
         findings.push(Finding::new(
             configuration,
             ID,

@@ -6,7 +6,7 @@ use crate::input::is_secret;
 
 /// Headers with credentials, and those of the built-in identity headers that hold an assertion: a token, a certificate,
 /// or claims that some software believes as they are. A `*` at the end stands for any ending.
-const HEADERS: [&str; 29] = [
+const HEADERS: [&str; 30] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -31,6 +31,7 @@ const HEADERS: [&str; 29] = [
     "x-vouch-idp-idtoken",
     "oidc-access-token*",
     "oidc-id-token*",
+    "oidc-userinfo-*",
     "oidc-claim-at-hash",
     "oidc-claim-nonce",
     "ssl-client-cert",

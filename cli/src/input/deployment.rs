@@ -109,7 +109,7 @@ impl Deployment {
         let mut deployment = Self::default();
         let mut total = 0_usize;
         for found in files::collect(paths)? {
-            match files::regular(&found.path).and_then(|()| read_text(&found.path)) {
+            match read_text(&found.path) {
                 Ok(text) => {
                     total = total.saturating_add(text.len());
                     if total > MAX_BYTES {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use policy::text::is_hostile;
 
+use super::scan;
 use crate::json5::Span;
 use crate::output::Excerpt;
 
@@ -42,6 +43,7 @@ pub fn of(
     let mut secrets: Vec<_> =
         near.map(|secret| secret.start.saturating_sub(begin)..secret.end.saturating_sub(begin)).collect();
     secrets.extend(hidden(line));
+    let hidden = mask(line.len(), &secrets);
 
     let (mut shown, mut mark) = (Vec::new(), None);
     let mut length = 0_usize;
@@ -49,14 +51,13 @@ pub fn of(
         if at >= in_line && mark.is_none() {
             mark = Some(shown.len());
         }
-        let secret = secrets.iter().find(|secret| secret.contains(&at));
-        let visible: Vec<char> = match secret {
+        let visible: Vec<char> = match hidden.get(at) {
             // Every secret gets the same number of asterisks, so that its length is not shown either.
-            Some(secret) if secret.start == at => vec!['*'; 3],
-            Some(_) => Vec::new(),
-            None if c == '\t' => vec![' '],
-            None if is_hostile(c) => c.escape_unicode().collect(),
-            None => vec![c],
+            Some(Hidden::Starts) => vec!['*'; 3],
+            Some(Hidden::Inside) => Vec::new(),
+            _ if c == '\t' => vec![' '],
+            _ if is_hostile(c) => c.escape_unicode().collect(),
+            _ => vec![c],
         };
         if mark.is_some() && at < in_line.saturating_add(marked) {
             length = length.saturating_add(visible.len());
@@ -80,22 +81,90 @@ pub fn of(
     }
 }
 
-/// Whether the value of a key is a secret, judged by the key's name.
-pub fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    ["token", "password", "passwd", "passphrase", "secret", "apikey", "api_key", "api-key", "credential", "privatekey"]
-        .iter()
-        .any(|word| key.contains(word))
+/// What is shown of a byte.
+#[derive(Clone, Copy)]
+enum Hidden {
+    Not,
+    /// The first byte of a secret.
+    Starts,
+    Inside,
 }
 
-/// The parts of a text that are values of secret keys, in order. They are also found in comments, and in invalid JSON5.
+/// What is shown of each byte of a line. Where secrets overlap, the first of them counts.
+fn mask(length: usize, secrets: &[Range<usize>]) -> Vec<Hidden> {
+    let mut mask = vec![Hidden::Not; length];
+    for secret in secrets {
+        for (offset, byte) in mask.iter_mut().skip(secret.start).take(secret.len()).enumerate() {
+            if matches!(byte, Hidden::Not) {
+                *byte = if offset == 0 { Hidden::Starts } else { Hidden::Inside };
+            }
+        }
+    }
+    mask
+}
+
+/// Whether the value of a key is a secret, judged by the key's name.
+pub fn is_secret(key: &str) -> bool {
+    const WHOLE: [&str; 8] =
+        ["authorization", "proxy-authorization", "cookie", "set-cookie", "bearer", "jwt", "pass", "pwd"];
+    const ENDS: [&str; 2] = ["-jwt", "-assertion"];
+    const PARTS: [&str; 13] = [
+        "token",
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "credential",
+        "api-key",
+        "apikey",
+        "private-key",
+        "privatekey",
+        "auth-key",
+        "signing-key",
+        "signingkey",
+    ];
+    // The filter has settings with some of these words in their names, so those must be the whole name.
+    let key = key.to_ascii_lowercase().replace('_', "-");
+    WHOLE.contains(&key.as_str())
+        || ENDS.iter().any(|end| key.ends_with(end))
+        || PARTS.iter().any(|part| key.contains(part))
+}
+
+/// The parts of a text that are values of secret keys, variables in the block `env`, or tokens, in order. They are also
+/// found in comments, and in invalid JSON5.
 pub fn secrets(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
+    let mut found = scan::values(text, |key| is_secret(key) || key == "env");
+    found.extend(tokens(text));
     let mut start = 0_usize;
     for line in text.split('\n') {
         let place = |secret: Range<usize>| secret.start.saturating_add(start)..secret.end.saturating_add(start);
         found.extend(secrets_of_line(line).into_iter().map(place));
         start = start.saturating_add(line.len()).saturating_add(1);
+    }
+    found.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for range in found {
+        match merged.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+/// JSON web tokens, wherever they stand.
+fn tokens(text: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for (at, _) in text.match_indices("eyJ") {
+        if found.last().is_some_and(|last| at < last.end) {
+            continue;
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        let end =
+            rest.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(rest.len());
+        if rest.get(..end).unwrap_or_default().contains('.') {
+            found.push(at..at.saturating_add(end));
+        }
     }
     found
 }
@@ -142,9 +211,11 @@ fn secrets_of_line(line: &str) -> Vec<Range<usize>> {
     while let Some(colon) = line.get(from..).and_then(|rest| rest.find(':')).map(|at| at.saturating_add(from)) {
         from = colon.saturating_add(1);
         let key = line.get(..colon).unwrap_or_default().trim_end().trim_end_matches(['"', '\'', '\\']);
-        let key =
-            key.rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '$'))).next().unwrap_or_default();
-        if !is_secret(key) {
+        let key = key
+            .rsplit(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '\\')))
+            .next()
+            .unwrap_or_default();
+        if !is_secret(&scan::unescaped(key)) {
             continue;
         }
         let value = line.get(from..).unwrap_or_default();
@@ -156,9 +227,11 @@ fn secrets_of_line(line: &str) -> Vec<Range<usize>> {
             Some('{' | '[' | '\\') => line.len(),
             Some(quote @ ('"' | '\'')) => {
                 let inner = start.saturating_add(1);
-                let end = end_of_text(line.get(inner..).unwrap_or_default(), quote);
-                found.push(inner..inner.saturating_add(end));
-                from = inner.saturating_add(end);
+                let end = end_of_text(line.get(inner..).unwrap_or_default(), quote).saturating_add(inner);
+                let behind = line.get(end..).unwrap_or_default();
+                let end = if scan::is_after_text(behind, quote) { end } else { line.len() };
+                found.push(inner..end);
+                from = end;
                 continue;
             }
             _ => start.saturating_add(value.find([',', '}']).unwrap_or(value.len())),

@@ -1,10 +1,10 @@
 //! The files of a deployment: those that were named, and those in folders.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{is_stdin, name_of, unreadable};
+use super::{name_of, unreadable};
 use crate::output::Failure;
 
 /// How many files are read in all.
@@ -80,14 +80,35 @@ fn has_our_ending(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ["json", "json5", "yaml", "yml"].iter().any(|ours| ending == *ours))
 }
 
-/// Refuses what is not a regular file: a pipe has no end before somebody writes to it.
+/// Opens a regular file. Anything else may have no end, or none before somebody writes to it.
 ///
 /// # Errors
-/// If it is a pipe, a socket or a device.
-pub fn regular(path: &Path) -> Result<(), Failure> {
-    if !is_stdin(path) && path.metadata().is_ok_and(|data| !data.is_file() && !data.is_dir()) {
-        let remedy = "give a file, or `-` for standard input";
-        return Err(Failure::new(name_of(path), "is not a regular file", remedy));
+/// If it cannot be opened, or is anything else.
+pub fn regular(path: &Path) -> Result<File, Failure> {
+    let data = path.metadata().map_err(|error| unreadable(path, &error))?;
+    // The kernel's own files are regular by name only.
+    let is_kernels = path.canonicalize().is_ok_and(|real| ["/proc", "/sys"].iter().any(|top| real.starts_with(top)));
+    if !data.is_file() || is_kernels {
+        return Err(Failure::new(name_of(path), "is not a regular file", "give a file, or - for standard input"));
     }
-    Ok(())
+    File::open(path).map_err(|error| unreadable(path, &error))
+}
+
+/// Opens a log: a regular file, or a pipe, such as `<(zcat access.log.gz)`.
+///
+/// # Errors
+/// If it cannot be opened, or is anything else.
+pub fn open_log(path: &Path) -> Result<File, Failure> {
+    let data = path.metadata().map_err(|error| unreadable(path, &error))?;
+    if is_pipe(data.file_type()) { File::open(path).map_err(|error| unreadable(path, &error)) } else { regular(path) }
+}
+
+#[cfg(unix)]
+fn is_pipe(kind: fs::FileType) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&kind)
+}
+
+#[cfg(not(unix))]
+const fn is_pipe(_: fs::FileType) -> bool {
+    false
 }

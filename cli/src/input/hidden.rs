@@ -43,6 +43,20 @@ impl Hidden {
         Self { replaced, forms }
     }
 
+    /// The variables whose values are in a JSON text.
+    pub fn variables_in(&self, json: &str) -> Vec<&str> {
+        let all = self.replaced.iter().flat_map(|replaced| &replaced.variables);
+        let is_inside = |value: &str| {
+            let quoted = serde_json::Value::from(value).to_string();
+            let inner = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            inner.is_some_and(|inner| json.contains(inner))
+        };
+        let mut names: Vec<_> = all.filter(|(_, value)| is_inside(value)).map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// A message without the values.
     pub fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         if !self.forms.iter().any(|(form, _)| is_inside(text, form)) {
@@ -196,7 +210,11 @@ fn forms_of(value: &str) -> impl Iterator<Item = String> + use<> {
         spaced(value.as_bytes()),
         value.as_bytes().escape_ascii().to_string(),
     ];
-    forms.extend(latin1.into_iter().flat_map(|bytes| [escaped(&bytes), spaced(&bytes)]));
+    forms.extend(latin1.into_iter().flat_map(|bytes| {
+        let lossy = String::from_utf8_lossy(&bytes).into_owned();
+        let shown = visible(&lossy).into_owned();
+        [escaped(&bytes), spaced(&bytes), shown, lossy]
+    }));
     forms.retain(|form| !form.is_empty());
     forms.into_iter().map(|form| form.to_ascii_lowercase())
 }

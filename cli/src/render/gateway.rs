@@ -54,6 +54,7 @@ pub fn render(args: &Args, plugin: &Plugin) -> Result<Rendering, NotRendered> {
         format!("put the filter in place first: it writes {user}, in which this Gateway reads the user"),
         "configure what users may do: auth.identityScopes or deviceAutoApprove".to_owned(),
     ];
+    todo.extend(plugin.todo.iter().cloned());
     let origins = read.get("controlUi").and_then(|ui| ui.get("allowedOrigins")).and_then(Value::as_array);
     if origins.is_none_or(Vec::is_empty) {
         todo.push("list the Control UI's origin in controlUi.allowedOrigins, here and in the policy".to_owned());

@@ -76,6 +76,10 @@ impl Plugin {
         let gateway = object(&read_part(&part("gateway"), &mut vec!["gateway"]));
         let filter = object(&part("filter"));
         let has_filter = !filter.is_empty();
+        let variables = configuration.hidden.variables_in(&json!({"gateway": gateway, "filter": filter}).to_string());
+        if !variables.is_empty() {
+            todo.push(format!("keep this policy as private as the variables in it: {}", variables.join(", ")));
+        }
         Ok(Self { gateway, filter, has_filter, hidden: configuration.hidden, todo })
     }
 

@@ -280,10 +280,10 @@ impl Audit {
     }
 
     /// A key below `gateway` that the schema of this release does not have, with the one that was probably meant.
-    pub(super) fn note_unknown_key(&mut self, release: &str, path: &str, meant: Option<&str>) {
+    pub(super) fn note_unknown_key<'k>(&mut self, release: &str, path: &str, meant: impl FnOnce() -> Option<&'k str>) {
         self.unknown = self.unknown.saturating_add(1);
         if self.unknown <= SHOWN {
-            let remedy = meant.map_or_else(
+            let remedy = meant().map_or_else(
                 || "remove it, unless your Gateway is newer".to_owned(),
                 |meant| format!("did you mean \"{meant}\"?"),
             );

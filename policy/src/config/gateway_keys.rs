@@ -300,8 +300,9 @@ fn look(audit: &mut Audit, known: &str, cursor: &Cursor<'_>) {
         let below = cursor.member(key);
         match known.iter().find(|other| other.name == key || other.name == "*") {
             None => {
-                let siblings: Vec<_> = known.iter().map(|other| other.name).collect();
-                audit.note_unknown_key(RELEASE, &below.path, nearest(key, &siblings));
+                audit.note_unknown_key(RELEASE, &below.path, || {
+                    nearest(key, &known.iter().map(|other| other.name).collect::<Vec<_>>())
+                });
             }
             Some(found) => {
                 let words: Vec<_> = found.words.split(',').collect();

@@ -115,12 +115,17 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn error(&mut self, cursor: &Cursor<'_>, problem: impl Into<String>, remedy: impl Into<String>) {
-        if self.errors.len() == MOST_ERRORS {
+        if self.is_full() {
             self.left_out = self.left_out.saturating_add(1);
             return;
         }
         let (path, problem, remedy) = (cursor.shown().to_owned(), problem.into(), remedy.into());
         self.errors.push(ConfigError { path, problem, remedy });
+    }
+
+    /// Whether further errors are only counted.
+    const fn is_full(&self) -> bool {
+        self.errors.len() >= MOST_ERRORS
     }
 
     /// Whether there was no error.
@@ -160,7 +165,9 @@ impl Reader {
         self.object(cursor);
         let Some(Node::Object(members)) = cursor.node else { return };
         for (key, _) in members {
-            if !known.contains(&key.as_str()) {
+            if !known.contains(&key.as_str()) && self.is_full() {
+                self.left_out = self.left_out.saturating_add(1);
+            } else if !known.contains(&key.as_str()) {
                 let remedy = nearest(key, known).map_or_else(
                     || format!("{remedy}; the known keys are `{}`", known.join("`, `")),
                     |name| format!("did you mean `{name}`?"),
@@ -239,6 +246,11 @@ impl Reader {
 /// key of two letters is not suggested for every short word. The first of several equally near keys wins.
 #[must_use]
 pub fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    // Half as long again is too far from every one of them, and a long text would take long.
+    let longest = known.iter().map(|name| name.len()).max()?;
+    if key.chars().nth(longest.saturating_mul(3).div_ceil(2)).is_some() {
+        return None;
+    }
     let key = key.to_ascii_lowercase();
     let distance = |name: &str| strsim::osa_distance(&key, &name.to_ascii_lowercase());
     let (distance, name) = known.iter().map(|name| (distance(name), *name)).min_by_key(|(distance, _)| *distance)?;
@@ -269,6 +281,8 @@ mod tests {
             ("requirHeadrxyzs", None),
             ("timeout", None),
             ("", None),
+            // Far longer than every key.
+            ("userHeaderuserHeaderuserHeaderuserHeader", None),
         ] {
             assert_eq!(nearest(key, &known), expected, "{key}");
         }
