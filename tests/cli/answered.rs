@@ -413,3 +413,110 @@ fn what_envoy_answers_is_explained_for_every_form_of_a_request() {
     assert_eq!(answer["envoy"]["status"], 400);
     assert_eq!(answer["rules"], json!([]));
 }
+
+/// An HTTP/2 frame on a stream.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+/// A string literal of HPACK, without Huffman's code.
+fn literal(text: &[u8]) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), text.len());
+    if rest < 127 {
+        bytes.push(u8::try_from(rest).unwrap());
+    } else {
+        bytes.push(127);
+        rest -= 127;
+        while rest >= 128 {
+            bytes.push(u8::try_from(rest % 128).unwrap() | 128);
+            rest /= 128;
+        }
+        bytes.push(u8::try_from(rest).unwrap());
+    }
+    [bytes, text.to_vec()].concat()
+}
+
+/// What Envoy does with a request over HTTP/2: a status of its own, `None` for a reset, or 0 for any other response.
+fn over_http2(shipped: &Shipped, headers: &[(&str, &str)]) -> Option<u64> {
+    let fields: Vec<u8> = headers
+        .iter()
+        .flat_map(|(name, value)| [vec![0], literal(name.as_bytes()), literal(value.as_bytes())].concat())
+        .collect();
+    let mut sent =
+        [&wire::proxy_line("10.0.0.1")[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(4, 0, 0, b"")].concat();
+    let chunks: Vec<_> = fields.chunks(16_384).collect();
+    for (at, chunk) in chunks.iter().enumerate() {
+        let ends = if at + 1 == chunks.len() { 4 } else { 0 };
+        let (kind, flags) = if at == 0 { (1, ends | 1) } else { (9, ends) };
+        sent.extend(frame(kind, flags, 1, chunk));
+    }
+    let mut connection = wire::Connection::open(shipped.address).unwrap();
+    connection.send(&sent).unwrap();
+    loop {
+        // Envoy may close the connection instead.
+        let Ok(head) = connection.exactly(9) else { return None };
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let payload = connection.exactly(length).unwrap();
+        match head[3] {
+            // Statuses of the static table.
+            1 => {
+                return Some(match payload[0] & 0x7F {
+                    0x0C => 400,
+                    0x0D => 404,
+                    _ => 0,
+                });
+            }
+            3 | 7 => return None,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn explain_says_what_envoy_answers_over_http2() {
+    let shipped = Shipped::start("cli-http2", &policy());
+    let long = "y".repeat(15_400);
+    let many: Vec<String> = (0..101).map(|number| format!("x-{number}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "1")).collect();
+    let mut answered = 0;
+    for (path, host, method, more) in [
+        ("/", "claw.example.com", "GET", &[][..]),
+        ("/a/../b", "claw.example.com", "GET", &[]),
+        ("/", "claw.example.com", "BREW", &[]),
+        ("/%00", "claw.example.com", "GET", &[]),
+        ("/a#b", "claw.example.com", "GET", &[]),
+        ("/", "claw.example.com", "QUERY", &[]),
+        ("/", "claw.example.com", "QUERY", &[("content-type", "a")]),
+        ("/", "a/b", "GET", &[]),
+        ("/", "", "GET", &[]),
+        ("/", "claw.example.com", "GET", &[("x_y", "1")]),
+        ("/", "claw.example.com", "GET", &[("x@y", "1")]),
+        ("/", "claw.example.com", "GET", &[("x", &long)]),
+        ("/", "claw.example.com", "GET", &many),
+        ("/", "claw.example.com", "GET", &[("te", "trailers"), ("x", "1")]),
+    ] {
+        let pseudo = [(":method", method), (":scheme", "http"), (":authority", host), (":path", path)];
+        let nick = [("x-forwarded-for", "203.0.113.7"), ("x-forwarded-user", "nick@example.com")];
+        let all: Vec<_> = [&pseudo[..], &nick, more].concat();
+        let all: Vec<_> = all.into_iter().filter(|(name, value)| *name != ":authority" || !value.is_empty()).collect();
+        let real = over_http2(&shipped, &all);
+        // On the command line, a name that is none is an error, so it is in a file.
+        let mut head = format!("{method} {path} HTTP/2\n");
+        if !host.is_empty() {
+            head.push_str(&format!("Host: {host}\n"));
+        }
+        for (name, value) in nick.iter().chain(more) {
+            head.push_str(&format!("{name}: {value}\n"));
+        }
+        let run = tool_reading(
+            &["explain", &shipped.policy, "--peer", "10.0.0.1", "--json", "--request", "-"],
+            head.as_bytes(),
+        );
+        let answer: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
+        let said = if answer["verdict"] == "refused_by_envoy" { answer["envoy"]["status"].as_u64() } else { Some(0) };
+        assert_eq!(said, real, "{method} {path} {host} {:?}: {answer:#}", more.first());
+        answered += usize::from(said != Some(0));
+    }
+    assert_eq!(answered, 9);
+}

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use super::answer::{Answer, Summary};
 use super::front::{self, Front};
 use super::sent::Sent;
-use super::{Args, check_peer, read_peer, secret};
+use super::{Args, check_peer, fix, read_peer, secret};
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
 use crate::output::{Failure, Outcome, Output, Style, visible};
@@ -308,7 +308,10 @@ fn attempt(
     request.identity =
         judge.policy.identity_sources().first().and_then(|source| Some(source.of(identities.first()?.as_bytes())));
     let answer = Answer::new(configuration, &judge.policy, &request, &peer_text, &sent, Vec::new());
-    Ok(Tried { step, path, summary: answer.summary() })
+    let mut summary = answer.summary();
+    // The page is what makes these requests.
+    summary.fixes.retain(|fix| fix != fix::OTHER_SITE);
+    Ok(Tried { step, path, summary })
 }
 
 /// What is written.

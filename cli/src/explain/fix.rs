@@ -7,6 +7,10 @@ use super::caller;
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
 
+/// Why the refusal of an origin may be correct.
+pub const OTHER_SITE: &str =
+    "If it is another site, the refusal is correct: that site must not act through a signed-in user's browser.";
+
 /// Ways to fix a refusal, the most likely first.
 pub fn fixes(
     configuration: &Configuration,
@@ -211,10 +215,7 @@ fn origin_fixes(configuration: &Configuration, request: &Request<'_>) -> Vec<Str
             format!("The list has \"{alike}\": the scheme and the port must match too, and an entry has no path."),
         );
     }
-    fixes.push(
-        "If it is another site, the refusal is correct: that site must not act through a signed-in user's browser."
-            .into(),
-    );
+    fixes.push(OTHER_SITE.into());
     fixes
 }
 

@@ -320,7 +320,8 @@ fn managed(map: &mut [Header], sent: &Sent, notes: &mut Vec<String>) -> Result<(
     }
     match value(map, ":authority") {
         None if sent.wire.is_some() => {
-            return Err(Answered::new(400, "missing_host_header", "Host is missing", "have the proxy send Host"));
+            let answer = Answered::new(400, "missing_host_header", "Host is missing", "have the proxy send Host");
+            return Err(if sent.http2 { answer.over_http2("http2.violation.of.messaging.rule") } else { answer });
         }
         Some(host) if !host.iter().all(|byte| is_of_authority(*byte)) => {
             let answer = Answered::new(

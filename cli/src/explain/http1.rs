@@ -55,7 +55,9 @@ pub fn parse(head: &[u8]) -> Result<Sent, Malformed> {
     })?;
     let mut sent = Sent { method, http2: version.starts_with("HTTP/2"), ..Sent::default() };
     let mut wire = Wire::default();
-    if !version.is_empty() && !is_version(&version) {
+    if sent.http2 {
+        // Developer tools show such requests in this form.
+    } else if !version.is_empty() && !is_version(&version) {
         wire.flaw = Some(Answered::malformed(format!("{version:?} is not a version of HTTP"), "write HTTP/1.1"));
     } else if version != "HTTP/1.1" {
         wire.low_version = Some(if version.is_empty() { "HTTP/0.9".to_owned() } else { version });
@@ -94,7 +96,7 @@ pub fn parse(head: &[u8]) -> Result<Sent, Malformed> {
         wire.flaw =
             Some(Answered::new(400, "http1.invalid_characters", because, "remove it: no proxy sends such a character"));
     }
-    wire.size = Some(size);
+    wire.size = Some(size).filter(|_| !sent.http2);
     match self::target(&sent.method, &target) {
         Ok(Target { host: Some(host), scheme, path }) => {
             wire.is_url = true;

@@ -79,6 +79,13 @@ pub fn run(args: &Args, configuration: &Configuration, log: &Path, out: &mut Out
             "The log has what the policy reads: other headers are not shown, and a required header only as present"
                 .to_owned(),
         ];
+        let secrets: Vec<_> = judge.policy.secret_headers().collect();
+        if !secrets.is_empty() {
+            notes.push(format!(
+                "No value of {} is in the log: if it is present, it counts as right",
+                secrets.join(", ")
+            ));
+        }
         let answer = |notes| Answer::new(configuration, &judge.policy, request, &peer, &sent, notes);
         let logged = text("reason");
         let code = answer(Vec::new()).refused_for();
