@@ -35,6 +35,7 @@ headers of the same name. Envoy comes first, as envoy/envoy.yaml configures it: 
 itself (such as 426 to HTTP/1.0) is the answer, and what it changes before the filter runs (the
 path, headers from hop to hop, X-Forwarded-Proto, X-Request-Id, headers that it removes early; at
 the edge also the peer's address in X-Forwarded-For) is changed here too, unless you use --as-seen.
+--log reads a request from an access log instead, and --browser tries what a browser asks for.
 Values that may be secrets are shown as ***.
 
 Examples:
@@ -56,6 +57,7 @@ Examples:
     --peer 10.0.0.1 --ws --request request.http
 
 Exit codes: 0 the request passes, 1 it is refused (also by Envoy), 2 no answer.
+With --browser: 0 all three requests pass, 1 one of them is refused, 2 no answer.
 With --opened-under: 0 the open socket stays, 1 it is closed, 2 no answer.";
 
 /// Explain the decision on one request: what each rule saw, the verdict, and what the upstream gets

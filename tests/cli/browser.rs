@@ -172,13 +172,16 @@ fn bad_addresses_are_errors_and_nothing_secret_is_shown() {
         "auth": {"mode": "trusted-proxy", "trustedProxy": {"userHeader": "x-user", "allowUsers": ["${WHO}"]}},
         "controlUi": {"allowedOrigins": ["https://claw.example.com"], "basePath": "/${WHERE}"},
     }});
-    let path = file("variables", &config);
-    for more in [&[][..], &["--json"]] {
+    let mut answered = config.clone();
+    answered["gateway"]["auth"]["trustedProxy"]["userHeader"] = json!("${HEADER}");
+    let cases = [(config, 0), (answered, 1)].map(|(config, code)| (file(&format!("variables-{code}"), &config), code));
+    for ((path, code), more) in cases.iter().flat_map(|case| [(case, &[][..]), (case, &["--json"])]) {
         let mut tool = command(program());
-        tool.args([&["explain", &path, "--browser", URL][..], more].concat());
+        tool.args([&["explain", path, "--browser", URL][..], more].concat());
         tool.env("PROXY", "10.77.77.7").env("WHO", "s3cr3t-user").env("WHERE", "s3cr3t-path");
+        tool.env("HEADER", "x-s3cr3t_user");
         let ran = run(tool, b"");
-        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        assert_eq!(ran.code, *code, "{}{}", ran.stdout, ran.stderr);
         assert!(!ran.stdout.contains("s3cr3t") && !ran.stdout.contains("77.77"), "{}", ran.stdout);
     }
 }

@@ -295,7 +295,11 @@ fn attempt(
     };
     let map = match front::seen(&sent, peer, Some(front), &mut Vec::new()) {
         Ok(headers) => serialize(&headers),
-        Err(answered) => return Ok(Tried { step, path, summary: Summary::of_envoy(&answered) }),
+        Err(answered) => {
+            let mut summary = Summary::of_envoy(&answered);
+            summary.text = configuration.hidden.text(&summary.text).into_owned();
+            return Ok(Tried { step, path, summary });
+        }
     };
     let mut request = judge
         .policy

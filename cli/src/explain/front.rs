@@ -460,3 +460,29 @@ fn is_referer(value: &[u8]) -> bool {
         None => text.is_ascii() && !text.split('/').next().unwrap_or_default().contains(':'),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_request_makes_it_panic_and_what_goes_on_is_a_path(
+            line in "(GET|CONNECT|OPTIONS|\\PC){1,3} (/|%2e|%|\\.|;|#|\\?|\\\\|\\*|://|@|:|\\PC){0,20}( HTTP/1\\.[01])?",
+            headers in "((Host|Connection|Upgrade|TE|Content-Length|\\PC){1,2}(: ?)?(te|upgrade|host|,|0|\\PC){0,6}\r?\n){0,6}",
+        ) {
+            let front = Front { is_edge: true, is_remote: true, removed: vec!["x-user".to_owned()] };
+            if let Ok(sent) = http1::parse(format!("{line}\r\n{headers}\r\n").as_bytes())
+                && let Ok(map) = seen(&sent, Peer::Unknown, Some(&front), &mut Vec::new())
+            {
+                let path = value(&map, ":path");
+                prop_assert_eq!(path.is_none(), sent.method == "CONNECT" && !sent.http2);
+                prop_assert!(path.is_none_or(|path| path.starts_with(b"/")));
+            }
+        }
+    }
+}

@@ -121,7 +121,7 @@ fn read(args: &Args, log: &Path) -> Result<Found, Failure> {
     let (log, _) = replay::open(log)?;
     let mut log = BufReader::new(log);
     let (mut found, mut parts) = (Found::default(), Parts::default());
-    let mut line = Vec::new();
+    let (mut line, mut open) = (Vec::new(), 0_usize);
     loop {
         line.clear();
         let read = log.by_ref().take(LONGEST).read_until(b'\n', &mut line).map_err(unreadable)?;
@@ -140,8 +140,14 @@ fn read(args: &Args, log: &Path) -> Result<Found, Failure> {
         let number = found.lines;
         let Some(text) = parts.join(&line) else {
             found.is_part |= args.line == Some(number);
+            // Memory is bounded: a line that never ends is dropped.
+            open = open.saturating_add(line.len());
+            if u64::try_from(open).is_ok_and(|open| open > LONGEST) {
+                (parts, open) = (Parts::default(), 0);
+            }
             continue;
         };
+        open = 0;
         if let Some(wanted) = args.line {
             if wanted == number {
                 found.meant.push(Line { number, text: text.into_owned() });
