@@ -173,7 +173,7 @@ fn no_secret_is_shown_however_its_key_is_written() {
         trustedProxy: {userHeader: 'x-user', allowUsers: ['nick']}}}";
     let inside =
         |before: &str, pair: &str| format!("{{{}}}", good.replace(before, &format!("{pair}, odd: 1, {before}")));
-    let mut runs = 0;
+    let (mut runs, mut yamls) = (0, 0);
     for seed in 0..200_u64 {
         let bytes = choices::bytes(32_000 + seed, 64);
         let choices = &mut Choices::new(&bytes);
@@ -203,8 +203,24 @@ fn no_secret_is_shown_however_its_key_is_written() {
             runs += 1;
             assert_hidden(&format!("{seed} {command:?} {text}"), &tool_in(folder, command, None));
         }
+        // The same where manifests and Envoy keep it: as YAML, and as a text in it.
+        let lines = |indentation: usize| text.replace('\n', &format!("\n{:indentation$}", ""));
+        let yaml = match choices.below(4) {
+            0 => format!("kind: WasmPlugin\nspec:\n  pluginConfig: {}\n", lines(4)),
+            1 => format!("kind: ConfigMap\ndata:\n  openclaw.json: |\n    {}\n", lines(4)),
+            2 => format!("kind: ConfigMap\ndata:\n  policy.json: {}\n", serde_json::to_string(&text).unwrap()),
+            _ => {
+                format!("gateway:\n  bind: lan\n  {key}: {}\n  oops: [\nfilter: {{}}\n", value.replace('\n', "\n    "))
+            }
+        };
+        fs::write(folder.join("s.yaml"), &yaml).unwrap();
+        for more in [&[][..], &["--json"], &["--format", "sarif"], &["--format", "github"]] {
+            yamls += 1;
+            let command = [&["check", "s.yaml", "s.json"], more].concat();
+            assert_hidden(&format!("{seed} {command:?} {yaml}"), &tool_in(folder, &command, None));
+        }
     }
-    assert_eq!(runs, 600);
+    assert_eq!((runs, yamls), (600, 800));
 }
 
 /// A policy that requires headers, one of them with a secret.

@@ -141,9 +141,14 @@ pub fn secrets(text: &str) -> Vec<Range<usize>> {
         found.extend(secrets_of_line(line).into_iter().map(place));
         start = start.saturating_add(line.len()).saturating_add(1);
     }
-    found.sort_unstable_by_key(|range| (range.start, range.end));
+    merged(found)
+}
+
+/// The same parts, in order and without overlaps.
+fn merged(mut parts: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    parts.sort_unstable_by_key(|range| (range.start, range.end));
     let mut merged: Vec<Range<usize>> = Vec::new();
-    for range in found {
+    for range in parts {
         match merged.last_mut() {
             Some(last) if range.start < last.end => last.end = last.end.max(range.end),
             _ => merged.push(range),
@@ -186,6 +191,7 @@ pub fn secrets_of_yaml(text: &str) -> Vec<Range<usize>> {
             below = None;
         }
         let mut parts = secrets_of_line(line);
+        let quoted = line.find('"').filter(|_| line.contains('\\') && has_secret_text(line));
         let key = content.split_once(':').map(|(key, _)| key.trim().trim_matches(['"', '\'']));
         if below.is_some() {
             parts = std::iter::once(indentation..line.len()).collect();
@@ -197,12 +203,26 @@ pub fn secrets_of_yaml(text: &str) -> Vec<Range<usize>> {
             if !value.trim().is_empty() {
                 parts = std::iter::once(at..line.len()).collect();
             }
+        } else if let Some(at) = quoted {
+            parts = std::iter::once(at..line.len()).collect();
+            // A text in quotes that goes on.
+            if !line.trim_end().ends_with('"') || line.trim_end().ends_with("\\\"") {
+                below = Some(indentation.saturating_sub(1));
+            }
         }
         let place = |part: Range<usize>| part.start.saturating_add(start)..part.end.saturating_add(start);
         found.extend(parts.into_iter().filter(|part| !part.is_empty()).map(place));
         start = start.saturating_add(line.len()).saturating_add(1);
     }
-    found
+    // JSON is YAML too.
+    found.extend(secrets(text));
+    merged(found)
+}
+
+/// Whether JSON that is a text in quotes has a secret: a key, or a token.
+fn has_secret_text(line: &str) -> bool {
+    let text = scan::unescaped(line);
+    !secrets_of_line(&text).is_empty() || !scan::values(&text, is_secret).is_empty() || !tokens(&text).is_empty()
 }
 
 fn secrets_of_line(line: &str) -> Vec<Range<usize>> {
