@@ -192,3 +192,18 @@ fn a_file_that_is_also_in_a_folder_is_read_once() {
     let report = tool(site.path(), &["check", "x", "x/policy.json", "x/policy.json", "x", "--json"]).json(0);
     assert_eq!(places(&report), ["x/policy.json"]);
 }
+
+#[test]
+fn of_many_findings_of_one_kind_the_first_are_shown() {
+    let plugin = |number: usize| {
+        format!(
+            "apiVersion: x\nkind: WasmPlugin\nmetadata: {{ name: p{number}, namespace: x }}\nspec: {{ phase: AUTHZ, pluginConfig: {GOOD} }}\n"
+        )
+    };
+    let plugins: Vec<_> = (0..150).map(plugin).collect();
+    let site = folder(&[("p.yaml", &plugins.join("---\n"))]);
+    let report = tool(site.path(), &["check", "p.yaml", "--json"]).json(0);
+    let of = |id: &str| report["findings"].as_array().unwrap().iter().filter(|one| one["id"] == id).count();
+    assert_eq!((places(&report).len(), of("check.plugin_order"), of("check.open_without_filter")), (150, 101, 101));
+    assert!(report.to_string().contains("at least 200 more like these"), "{report}");
+}

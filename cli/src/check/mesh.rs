@@ -63,6 +63,10 @@ fn add_plugin(document: &Document, placed: &Placed, report: &mut Report<'_>) {
     }
     let deployment = report.deployment;
     for other in &deployment.documents {
+        if report.is_full("check.plugin_order") {
+            report.leave_out("check.plugin_order", Level::Warn);
+            break;
+        }
         if !is_plugin(&other.node) || std::ptr::eq(other, document) || !is_together(&document.node, &other.node) {
             continue;
         }

@@ -4,7 +4,7 @@
 //! Envoy itself removes the header in which the Gateway reads the user, before any filter runs. This looks for that in
 //! connection managers, EnvoyFilters and ClientTrafficPolicies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::envoy::{self, Manager};
 use super::finding::{Finding, Level};
@@ -19,7 +19,7 @@ const OPEN: &str = "check.open_without_filter";
 /// Adds the findings about what is around the policies.
 pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
     let policies = &deployment.policies;
-    let mut report = Report { deployment, findings };
+    let mut report = Report { deployment, findings, more: BTreeMap::new() };
     for (place, span) in &deployment.unfilled {
         report.add(
             "check.placeholder",
@@ -101,6 +101,7 @@ pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
         }
     }
     mesh::add(&mut report);
+    report.add_counts();
 }
 
 /// Connection managers, with the filter and beside it.

@@ -1,5 +1,9 @@
 //! Findings about what is around a policy, and what they ask of the policy itself.
 
+use std::collections::BTreeMap;
+
+use policy::config::MOST_ERRORS;
+
 use super::finding::{Finding, Level};
 use crate::input::{Deployment, Placed};
 use crate::json5::{Node, Span, Value};
@@ -16,6 +20,8 @@ pub struct Spot<'a> {
 pub struct Report<'a> {
     pub deployment: &'a Deployment,
     pub findings: &'a mut Vec<Finding>,
+    /// How many findings were left out, by id.
+    pub more: BTreeMap<&'static str, (Level, usize)>,
 }
 
 impl Report<'_> {
@@ -32,14 +38,39 @@ impl Report<'_> {
         let problem = Problem { place, problem, remedy, excerpt };
         let finding = Finding { id: Some(id), level, problem, is_reminder: false };
         // Listeners that share a part by an alias have it once.
-        let is_known = |other: &Finding| {
-            other.id == finding.id && other.problem.excerpt.is_some() && {
-                let (one, two) = (&other.problem, &finding.problem);
-                one.excerpt == two.excerpt && one.problem == two.problem
-            }
+        let is_same = |other: &Finding| {
+            let (one, two) = (&other.problem, &finding.problem);
+            one.excerpt.is_some() && one.excerpt == two.excerpt && one.problem == two.problem
         };
-        if !self.findings.iter().any(is_known) {
+        let known = self.findings.iter().filter(|other| other.id == finding.id);
+        if self.is_full(id) {
+            self.leave_out(id, level);
+        } else if !known.clone().any(is_same) {
             self.findings.push(finding);
+        }
+    }
+
+    /// Whether there are so many findings of an id that further ones are only counted.
+    pub fn is_full(&self, id: &str) -> bool {
+        self.findings.iter().filter(|other| other.id == Some(id)).count() >= MOST_ERRORS
+    }
+
+    /// Counts a finding that is left out.
+    pub fn leave_out(&mut self, id: &'static str, level: Level) {
+        let (_, more) = self.more.entry(id).or_insert((level, 0));
+        *more = more.saturating_add(1);
+    }
+
+    /// Adds a finding for those that were left out.
+    pub fn add_counts(&mut self) {
+        for (id, (level, count)) in std::mem::take(&mut self.more) {
+            let problem = Problem {
+                place: String::new(),
+                problem: format!("at least {count} more like these"),
+                remedy: "correct these first".to_owned(),
+                excerpt: None,
+            };
+            self.findings.push(Finding { id: Some(id), level, problem, is_reminder: false });
         }
     }
 

@@ -1,6 +1,6 @@
 //! `check` on several files, on folders, and on files that hold policies.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -86,7 +86,7 @@ pub fn run(
         return Err(Failure::Input(failures));
     }
     remind_once(&mut checked);
-    let result = write(&deployment, &checked, around, (strict, format), &failures, out)?;
+    let result = write(&deployment, checked, around, (strict, format), &failures, out)?;
     if failures.is_empty() { Ok(result) } else { Err(Failure::Partly(failures)) }
 }
 
@@ -134,50 +134,69 @@ fn many(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
+/// A file in which something was found.
+struct Group {
+    file: usize,
+    /// The kinds of its policies.
+    kinds: Vec<Kind>,
+    findings: Vec<Finding>,
+}
+
+/// The files in which something was found, in their order.
+fn groups(deployment: &Deployment, checked: Vec<Checked>, around: Vec<Finding>) -> Vec<Group> {
+    let mut groups: Vec<Group> =
+        (0..deployment.files.len()).map(|file| Group { file, kinds: Vec::new(), findings: Vec::new() }).collect();
+    let numbers: BTreeMap<&str, usize> =
+        deployment.files.iter().enumerate().map(|(number, file)| (file.name.as_str(), number)).collect();
+    for one in checked {
+        if let Some(group) = groups.get_mut(one.file) {
+            group.kinds.push(one.kind);
+            group.findings.extend(one.findings);
+        }
+    }
+    for finding in around {
+        let name = finding.problem.excerpt.as_ref().map_or("", |excerpt| &excerpt.file);
+        if let Some(group) = groups.get_mut(numbers.get(name).copied().unwrap_or_default()) {
+            group.findings.push(finding);
+        }
+    }
+    groups.iter_mut().for_each(|group| group.findings.sort_by_key(Finding::rank));
+    groups.retain(|group| !group.kinds.is_empty() || !group.findings.is_empty());
+    groups
+}
+
 fn write(
     deployment: &Deployment,
-    checked: &[Checked],
+    checked: Vec<Checked>,
     around: Vec<Finding>,
     (strict, format): (bool, Format),
     failures: &[Problem],
     out: &mut Output,
 ) -> Result<Outcome, Failure> {
-    let file_of = |finding: &Finding| {
-        let name = finding.problem.excerpt.as_ref().map(|excerpt| &excerpt.file);
-        deployment.files.iter().position(|file| Some(&file.name) == name).unwrap_or_default()
-    };
-    let all = || checked.iter().flat_map(|one| &one.findings).chain(&around);
+    let policies: Vec<Value> = checked.iter().map(|one| to_json(one, deployment)).collect();
+    let with: BTreeSet<usize> = checked.iter().map(|one| one.file).collect();
+    let without = deployment.files.len().saturating_sub(with.len());
+    let groups = groups(deployment, checked, around);
+    let name_of = |group: &Group| deployment.files.get(group.file).map_or("", |file| file.name.as_str());
+    let all = || groups.iter().flat_map(|group| &group.findings);
     let result = outcome(all(), strict);
-    let name_of = |file: usize| deployment.files.get(file).map_or("", |file| file.name.as_str());
-    let of_policies = checked.iter().flat_map(|one| one.findings.iter().map(|found| (name_of(one.file), found)));
-    let placed: Vec<_> = of_policies.chain(around.iter().map(|found| (name_of(file_of(found)), found))).collect();
+    let mut placed = Vec::new();
+    for group in &groups {
+        placed.extend(group.findings.iter().map(|finding| (name_of(group), finding)));
+    }
     if format::write(format, &placed, result, failures, out)? {
         return Ok(result);
     }
-    let with: Vec<usize> = (0..deployment.files.len())
-        .filter(|file| {
-            checked.iter().any(|one| one.file == *file) || around.iter().any(|finding| file_of(finding) == *file)
-        })
-        .collect();
-    let without = (0..deployment.files.len()).filter(|file| !checked.iter().any(|one| one.file == *file)).count();
     if out.is_json() {
         let mut sorted: Vec<&Finding> = all().collect();
         sorted.sort_by_key(|finding| finding.rank());
-        let policies: Vec<Value> = checked
-            .iter()
-            .map(|one| {
-                let count = |is: fn(Level) -> bool| one.findings.iter().filter(|finding| is(finding.level)).count();
-                json!({
-                    "place": one.place,
-                    "kind": one.kind.word(),
-                    "file": deployment.files.get(one.file).map(|file| &file.name),
-                    "errors": count(|level| level == Level::Error),
-                    "findings": count(|level| level != Level::Error),
-                })
-            })
-            .collect();
+        let verdict = match result {
+            _ if !failures.is_empty() => "no answer",
+            Outcome::Fine => "fine",
+            Outcome::Found => "errors",
+        };
         let mut json = json!({
-            "verdict": if !failures.is_empty() { "no answer" } else if result == Outcome::Fine { "fine" } else { "errors" },
+            "verdict": verdict,
             "kind": "deployment",
             "files": deployment.files.iter().map(|file| &file.name).collect::<Vec<_>>(),
             "environment": [],
@@ -190,36 +209,25 @@ fn write(
         return Ok(result);
     }
     let mut seen = BTreeSet::new();
-    for (at, file) in with.iter().enumerate() {
-        let policies: Vec<&Checked> = checked.iter().filter(|one| one.file == *file).collect();
-        let mut found: Vec<&Finding> = policies.iter().flat_map(|one| &one.findings).collect();
-        found.extend(around.iter().filter(|finding| file_of(finding) == *file));
-        found.sort_by_key(|finding| finding.rank());
-        let what = match policies.as_slice() {
+    for (at, group) in groups.iter().enumerate() {
+        let what = match group.kinds.as_slice() {
             [] => "no policy".to_owned(),
-            [one] if deployment.plain_kind(*file).is_some() => one.kind.title().to_owned(),
+            [kind] if deployment.plain_kind(group.file).is_some() => kind.title().to_owned(),
             all => many(all.len(), "policy", "policies"),
         };
-        let name = name_of(*file);
-        writeln!(out, "{}{}: {what}\n", if at == 0 { "" } else { "\n" }, out.paint(Style::Strong, visible(name)))?;
-        for finding in &found {
+        let space = if at == 0 { "" } else { "\n" };
+        writeln!(out, "{space}{}: {what}\n", out.paint(Style::Strong, visible(name_of(group))))?;
+        for finding in &group.findings {
             write_finding(finding, &mut seen, out)?;
         }
-        let style = if outcome(found.iter().copied(), strict) == Outcome::Fine { Style::Good } else { Style::Bad };
-        writeln!(
-            out,
-            "{}{}",
-            if found.is_empty() { "" } else { "\n" },
-            out.paint(style, counts(found.iter().copied()))
-        )?;
+        let style = if outcome(&group.findings, strict) == Outcome::Fine { Style::Good } else { Style::Bad };
+        let space = if group.findings.is_empty() { "" } else { "\n" };
+        writeln!(out, "{space}{}", out.paint(style, counts(&group.findings)))?;
     }
     if deployment.files.len() > 1 {
         let style = if result == Outcome::Fine && failures.is_empty() { Style::Good } else { Style::Bad };
-        let mut what = format!(
-            "{} in {}",
-            many(checked.len(), "policy", "policies"),
-            many(deployment.files.len(), "file", "files")
-        );
+        let files = many(deployment.files.len(), "file", "files");
+        let mut what = format!("{} in {files}", many(policies.len(), "policy", "policies"));
         if without > 0 {
             let has = if without == 1 { "has" } else { "have" };
             what.push_str(&format!(", {} {has} no policy", many(without, "file", "files")));
@@ -230,4 +238,15 @@ fn write(
         writeln!(out, "\n{what}\n{}", out.paint(style, format!("in all: {}", counts(all()))))?;
     }
     Ok(result)
+}
+
+fn to_json(checked: &Checked, deployment: &Deployment) -> Value {
+    let errors = checked.findings.iter().filter(|finding| finding.level == Level::Error).count();
+    json!({
+        "place": checked.place,
+        "kind": checked.kind.word(),
+        "file": deployment.files.get(checked.file).map(|file| &file.name),
+        "errors": errors,
+        "findings": checked.findings.len().saturating_sub(errors),
+    })
 }
