@@ -77,6 +77,16 @@ fn the_files_that_ship_have_no_findings_but_what_is_to_be_filled_in() {
         folder(&[("one.yaml", shipped("envoy/istio/ingress.yaml")), ("two.yaml", shipped("envoy/istio/sidecar.yaml"))]);
     let found = around(&both);
     assert!(found.len() == 2 && found.iter().all(|(_, id, ..)| id == "check.placeholder"), "{found:?}");
+    // A plugin with our module and without a policy.
+    for (file, from) in
+        [("envoy/istio/ingress.yaml", "  pluginConfig:\n"), ("envoy/envoy-gateway/gateway.yaml", "      config:\n")]
+    {
+        let text = shipped(file)
+            .replace("sha256:0000000000000000000000000000000000000000000000000000000000000000", "sha256:1");
+        let text = text.split_once(from).unwrap().0.to_owned();
+        let found = around(&folder(&[("one.yaml", text)]));
+        assert!(matches!(found.as_slice(), [(_, id, ..)] if id == "check.placeholder"), "{file}: {found:?}");
+    }
     // As it ships, the filter has no policy yet.
     let file = fs::read_to_string(root().join("envoy/filter.yaml")).unwrap();
     let found = around(&folder(&[("filter.yaml", file)]));

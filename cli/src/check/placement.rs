@@ -26,7 +26,7 @@ pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
             Level::Warn,
             Spot { place, span: *span },
             "the policy is still missing: the filter refuses every request without one",
-            "append the policy, as the comments of envoy/filter.yaml say",
+            "write it where envoy/filter.yaml, or the manifest of the same kind in envoy/, has it",
         );
     }
     for placed in policies {

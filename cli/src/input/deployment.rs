@@ -383,10 +383,13 @@ fn find(document: &Document, at: usize, source: &str, unfilled: &mut Vec<(String
     let kind = node.at(&["kind"]).text().unwrap_or_default();
     let spec = node.at(&["spec"]);
     let place = if kind.is_empty() { place.clone() } else { format!("{place}: {kind} {}", full_name(node)) };
-    let whole = |plugin: &Node, config: &Node, host: Host| {
+    let mut whole = |plugin: &Node, config: &Node, host: Host| {
         let names = [plugin.at(&["url"]), plugin.at(&["pluginName"]), node.at(&["metadata", "name"])];
-        let is_ours = is_policy(config) || config.is_set() && names.iter().any(|name| names_us(name));
-        let node = if config.is_set() { config } else { plugin };
+        let is_named = names.iter().any(|name| names_us(name));
+        if is_named && !config.is_set() {
+            unfilled.push((place.clone(), first(plugin)));
+        }
+        let (is_ours, node) = (is_policy(config) || config.is_set() && is_named, config);
         let fails_open = setting(plugin, "failStrategy", |value| value.text() == Some("FAIL_OPEN"));
         is_ours
             .then(|| Placed { fails_open, ..placed(place.clone(), Kind::Plugin, node.clone(), node.span, None, host) })
@@ -402,7 +405,11 @@ fn find(document: &Document, at: usize, source: &str, unfilled: &mut Vec<(String
             all.filter_map(|wasm| {
                 let config = wasm.at(&["config"]);
                 let names = [wasm.at(&["name"]), wasm.at(&["code", "image", "url"]), wasm.at(&["code", "http", "url"])];
-                let is_ours = is_policy(config) || config.is_set() && names.iter().any(|name| names_us(name));
+                let is_named = names.iter().any(|name| names_us(name));
+                if is_named && !config.is_set() {
+                    unfilled.push((place.clone(), first(wasm)));
+                }
+                let is_ours = is_policy(config) || config.is_set() && is_named;
                 let name = wasm.at(&["name"]).text().map(|name| format!(" wasm {name}")).unwrap_or_default();
                 is_ours.then(|| {
                     let place =
@@ -418,7 +425,9 @@ fn find(document: &Document, at: usize, source: &str, unfilled: &mut Vec<(String
             let mut plugins = Vec::new();
             find_plugins(node, None, &mut plugins);
             for plugin in plugins.iter().filter(|plugin| plugin.is_named() && plugin.is_empty()) {
-                unfilled.push((format!("{place}: filter {}", plugin.name), plugin.configuration().span));
+                let configuration = plugin.configuration();
+                let span = if configuration.is_set() { configuration.span } else { first(plugin.settings) };
+                unfilled.push((format!("{place}: filter {}", plugin.name), span));
             }
             let filled = plugins.iter().filter(|plugin| !plugin.is_empty());
             let mut found: Vec<_> = filled.filter_map(|plugin| plugin.policy(source, &place)).collect();
@@ -447,9 +456,10 @@ impl<'d> Plugin<'d> {
         configuration.member("value").unwrap_or(configuration)
     }
 
-    /// Whether its configuration is an empty text, as in a file to which the policy is still to be appended.
+    /// Whether it has no configuration, or an empty text, as in a file to which the policy is still to be appended.
     fn is_empty(&self) -> bool {
-        self.configuration().text().is_some_and(|text| text.trim().is_empty())
+        let configuration = self.configuration();
+        !configuration.is_set() || configuration.text().is_some_and(|text| text.trim().is_empty())
     }
 
     /// Whether its name or its module says that it is ours.
@@ -457,7 +467,7 @@ impl<'d> Plugin<'d> {
         let vm = self.settings.at(&["config", "vm_config"]);
         let code = vm.at(&["code", "local", "filename"]);
         let names = [self.settings.at(&["config", "name"]), code, vm.at(&["code", "remote", "http_uri", "uri"])];
-        self.name.contains("openclaw") || names.iter().any(|name| names_us(name))
+        is_our_name(self.name) || names.iter().any(|name| names_us(name))
     }
 
     /// Its policy, if it is ours.
@@ -499,7 +509,19 @@ fn setting(object: &Node, key: &str, is: impl Fn(&Node) -> bool) -> Option<Span>
 }
 
 fn names_us(name: &Node) -> bool {
-    name.text().is_some_and(|name| name.contains("openclaw-trusted-proxy") || name.contains("openclaw_trusted_proxy"))
+    name.text().is_some_and(is_our_name)
+}
+
+fn is_our_name(name: &str) -> bool {
+    name.contains("openclaw-trusted-proxy") || name.contains("openclaw_trusted_proxy")
+}
+
+/// The place of the first key of an object.
+fn first(object: &Node) -> Span {
+    object
+        .members()
+        .first()
+        .map_or(object.span, |member| Span { end: member.node.span.end.max(member.key_span.end), ..member.key_span })
 }
 
 /// Whether a value is a `gateway` block.
