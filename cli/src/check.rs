@@ -238,3 +238,56 @@ fn write_text(
     writeln!(out, "{}: {what}{with}\n", out.paint(Style::Strong, first))?;
     write_findings(findings, outcome, out)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use allocation_counter::measure;
+
+    use super::*;
+    use crate::proxies::Proxy;
+
+    /// An openclaw.json with this in its gateway block, and these users.
+    fn text(gateway: &str, users: &str) -> String {
+        format!(
+            "{{gateway: {{bind: 'lan', trustedProxies: ['10.0.0.2'], {gateway} auth: {{mode: 'trusted-proxy', \
+             trustedProxy: {{userHeader: 'x-user', allowUsers: [{users}]}}}}}}}}"
+        )
+    }
+
+    /// Time is not measured. What is read, sought, said and cut is allocated, and a second look at everything for each
+    /// mistake would show here.
+    #[test]
+    fn work_grows_no_faster_than_the_number_of_mistakes() {
+        let all = |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(", ");
+        type Make<'a> = &'a dyn Fn(usize) -> String;
+        let kinds: [(&str, Make<'_>); 7] = [
+            ("objects", &|count| text("", &all(count, &|at| format!("{{name: 'user{at}'}}")))),
+            ("unknown keys", &|count| text(&(all(count, &|at| format!("key{at}: 1")) + ","), "")),
+            ("misspelled keys", &|count| text(&(all(count, &|at| format!("controlUI{at}: 1")) + ","), "")),
+            ("secrets", &|count| text(&(all(count, &|at| format!("token{at}: 'x'")) + ","), "")),
+            ("placeholders", &|count| text("", &all(count, &|at| format!("'$NAME{at}'")))),
+            ("variables", &|count| text("", &all(count, &|at| format!("'${{NAME{at}}}'")))),
+            ("beyond ASCII", &|count| text("", &all(count, &|at| format!("'jörg{at}'")))),
+        ];
+        let path = std::env::temp_dir().join(format!("openclaw-work-{}.json", std::process::id()));
+        let proxy = Proxy::named("oauth2-proxy");
+        for (kind, make) in kinds {
+            let cost = |count: usize| {
+                std::fs::write(&path, make(count)).unwrap();
+                let input = Input { file: path.clone(), ignore_environment: true, ..Input::default() };
+                let mut found = 0;
+                let info = measure(|| {
+                    let configuration = input.read().unwrap_or_else(|_| panic!("{kind}"));
+                    let findings = findings(&configuration, None, proxy);
+                    found = to_json(&configuration, &findings, Outcome::Found).to_string().len();
+                });
+                (info.count_total, info.bytes_total, found)
+            };
+            let ((count, bytes, _), (more, more_bytes, _)) = (cost(400), cost(2400));
+            assert!(count > 400 && more <= count * 8, "{kind}: {count} and {more} allocations");
+            assert!(more_bytes <= bytes * 8, "{kind}: {bytes} and {more_bytes} bytes");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+}

@@ -27,8 +27,9 @@ pub struct Proxy {
     pub names_by: Option<&'static str>,
     /// Whether the headers are the choice of who configures it, so that nothing is known of their names.
     pub is_open: bool,
-    /// Whether it replaces a client's own copy of the headers above on each request, whatever is configured.
-    pub overwrites: bool,
+    /// The headers with groups of which a client's own copy never passes on a request of a user, however the proxy is
+    /// configured.
+    pub overwritten: &'static [&'static str],
     /// When a client's own headers pass.
     pub passes: &'static str,
     /// Further headers that it writes, which name no user.
@@ -100,7 +101,7 @@ const USUAL: Proxy = Proxy {
     encoding: Encoding::Utf8,
     names_by: None,
     is_open: false,
-    overwrites: true,
+    overwritten: &[],
     passes: "",
     others: &[],
     encoded: &[],
@@ -125,7 +126,6 @@ pub const PROXIES: [Proxy; 14] = [
         users: &["remote-user", "remote-email"],
         groups: &["remote-groups"],
         names_by: Some("the proxy that asks Authelia"),
-        overwrites: false,
         passes: ASKED,
         others: &["remote-name"],
         sources: &[
@@ -139,8 +139,9 @@ pub const PROXIES: [Proxy; 14] = [
         title: "authentik",
         users: &["x-authentik-email", "x-authentik-username", "x-authentik-uid"],
         groups: &["x-authentik-groups"],
+        overwritten: &["x-authentik-groups"],
         separator: "|",
-        names_by: Some("the proxy that asks authentik, in its forward-auth modes"),
+        names_by: Some("the proxy that asks authentik"),
         others: &["x-authentik-name", "x-authentik-entitlements", "x-authentik-meta-*"],
         assertion: Some(Assertion {
             header: "x-authentik-jwt",
@@ -191,7 +192,6 @@ pub const PROXIES: [Proxy; 14] = [
         groups: &["remote-groups", "x-forwarded-groups"],
         names_by: Some("copy_headers"),
         is_open: true,
-        overwrites: false,
         passes: "copy_headers decides which headers are Caddy's, and from 2.9 until the fix of GHSA-7r4p-vjf4-gxv4 a header that the answer lacks is the client's own: remove each of them with request_header",
         note: "What the headers hold is up to the service that Caddy asks: if that is Authelia or authentik, name it instead.",
         sources: &[
@@ -245,7 +245,8 @@ pub const PROXIES: [Proxy; 14] = [
         title: "Keycloak Gatekeeper (Louketo)",
         users: &["x-auth-email", "x-auth-username", "x-auth-userid", "x-auth-subject"],
         groups: &["x-auth-groups", "x-auth-roles"],
-        names_by: Some("add-claims, for further claims"),
+        overwritten: &["x-auth-groups", "x-auth-roles"],
+        names_by: Some("add-claims"),
         passes: "on resources that need no login, a client's own X-Auth-* headers pass",
         others: &["x-auth-audience", "x-auth-expiresin"],
         encoded: &[("x-auth-token", "an access token")],
@@ -267,6 +268,7 @@ pub const PROXIES: [Proxy; 14] = [
         title: "Apache's mod_auth_openidc",
         users: &["oidc_claim_email", "oidc_claim_preferred_username", "oidc_claim_sub", "oidc_claim_*"],
         groups: &["oidc_claim_groups", "oidc_claim_*"],
+        overwritten: &["oidc_claim_*"],
         separator_by: Some("OIDCClaimDelimiter"),
         encoding: Encoding::Latin1,
         names_by: Some("OIDCClaimPrefix or OIDCAuthNHeader"),
@@ -298,6 +300,7 @@ pub const PROXIES: [Proxy; 14] = [
             "x-auth-request-preferred-username",
         ],
         groups: &["x-forwarded-groups", "x-auth-request-groups"],
+        overwritten: &["x-forwarded-groups"],
         names_by: Some("injectRequestHeaders"),
         passes: "with --skip-auth-strip-headers=false, a client's own headers pass on routes that need no login",
         others: &["x-forwarded-access-token", "x-auth-request-access-token"],
@@ -324,7 +327,7 @@ pub const PROXIES: [Proxy; 14] = [
         }),
         cookies: &["_pomerium*"],
         needs_http_refusals: true,
-        note: "It sends these headers with `pass_identity_headers`, and the claims that `jwt_claims_headers` names.",
+        note: "It sends these headers with `pass_identity_headers`, and only the claims that `jwt_claims_headers` names.",
         sources: &[
             "https://www.pomerium.com/docs/reference/jwt-claim-headers",
             "https://www.pomerium.com/docs/capabilities/getting-users-identity",
@@ -353,7 +356,6 @@ pub const PROXIES: [Proxy; 14] = [
         groups: &["x-forwarded-groups"],
         names_by: Some("authResponseHeaders"),
         is_open: true,
-        overwrites: false,
         passes: "authResponseHeaders decides which headers are Traefik's; every other one is the client's",
         encoded: &[
             ("x-forwarded-tls-client-cert", "a certificate in PEM"),
@@ -372,8 +374,7 @@ pub const PROXIES: [Proxy; 14] = [
         users: &["x-vouch-user", "x-vouch-idp-claims-*"],
         groups: &["x-vouch-idp-claims-groups", "x-vouch-idp-claims-*"],
         quotes_groups: true,
-        names_by: Some("claimheader, or the proxy that asks Vouch"),
-        overwrites: false,
+        names_by: Some("claimheader or the proxy that asks Vouch"),
         passes: ASKED,
         others: &["x-vouch-success"],
         encoded: &[("x-vouch-idp-accesstoken", "an access token"), ("x-vouch-idp-idtoken", "a signed token")],
@@ -401,6 +402,11 @@ impl Proxy {
     /// Whether this is a header in which it lists groups.
     pub fn lists_groups_in(&self, header: &str) -> bool {
         (self.is_open && !self.groups.is_empty()) || is_one_of(self.groups, header)
+    }
+
+    /// Whether a client's own copy of this header with groups never passes.
+    pub fn overwrites(&self, header: &str) -> bool {
+        is_one_of(self.overwritten, header)
     }
 
     /// Whether it writes this header itself.

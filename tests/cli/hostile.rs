@@ -223,6 +223,32 @@ fn no_secret_is_shown_however_its_key_is_written() {
     assert_eq!((runs, yamls), (600, 800));
 }
 
+#[test]
+fn no_secret_of_a_manifest_is_shown() {
+    let folder = Scratch::new("hostile-manifests");
+    let folder = folder.path();
+    let plugin =
+        |config: &str| format!("kind: WasmPlugin\nmetadata: {{name: a}}\nspec:\n  pluginConfig:\n    {config}\n");
+    for text in [
+        "token: Zq7canaryW9\nb: [1, 2\nc: d\n",
+        "password: \"Zq7canaryW9\nx: y\n",
+        "kind: Secret\nstringData:\n  token: Zq7canaryW9\n bad: x\n",
+        "token: *Zq7canaryW9\n",
+        "token: !!int Zq7canaryW9\n",
+        "token: Zq7canaryW9: Zq7canaryW9\n",
+        &plugin("gateway: {auth: {token: Zq7canaryW9, mode: trusted-proxy}}\n    filter: {secret: Zq7canaryW9}"),
+        &plugin(
+            "gateway: {trustedProxies: [10.0.0.1], auth: {password: Zq7canaryW9, mode: trusted-proxy}}\n    filter: {requiredValues: {x-s: {sha256: [Zq7canaryW9]}}}",
+        ),
+        &plugin("{gateway: {auth: {mode: '${TOKEN}', token: {id: Zq7canaryW9}}}, filter: {apiKey: Zq7canaryW9}}"),
+    ] {
+        fs::write(folder.join("a.yaml"), text).unwrap();
+        for json in [&["check", "a.yaml"][..], &["check", "a.yaml", "--json"], &["check", "."]] {
+            assert_hidden(text, &tool_in(folder, json, None));
+        }
+    }
+}
+
 /// A policy that requires headers, one of them with a secret.
 fn policy() -> String {
     json!({

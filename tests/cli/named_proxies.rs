@@ -40,11 +40,7 @@ fn good(name: &str) -> Value {
         "keycloak-gatekeeper" => ("x-auth-email", None, groups("x-auth-groups", ",", "staff")),
         "mod_auth_openidc" => ("OIDC_CLAIM_email", None, groups("OIDC_CLAIM_groups", ",", "staff")),
         "oauth2-proxy" => ("x-forwarded-email", None, groups("x-forwarded-groups", ",", "staff")),
-        "pomerium" => (
-            "x-pomerium-claim-email",
-            Some("x-pomerium-jwt-assertion"),
-            groups("x-pomerium-claim-groups", ",", "staff"),
-        ),
+        "pomerium" => ("x-pomerium-claim-email", Some("x-pomerium-jwt-assertion"), json!({})),
         "tailscale" => ("tailscale-user-login", None, json!({})),
         "traefik" => ("x-forwarded-user", None, json!({})),
         "vouch" => ("x-vouch-user", None, json!({})),
@@ -418,6 +414,22 @@ fn what_does_not_fit_is_found_with_what_to_write() {
         policy["gateway"]["auth"]["trustedProxy"]["allowUsers"] = json!([entry]);
         let (code, answer) = check(&policy, proxy, &["--strict"]);
         assert_eq!((code, found(&answer)), (0, vec![]), "{proxy} {entry}");
+    }
+    // That a client's own groups never pass is known of some headers only.
+    for (proxy, header, is_known) in [
+        ("oauth2-proxy", "x-forwarded-groups", true),
+        ("oauth2-proxy", "x-auth-request-groups", false),
+        ("pomerium", "x-pomerium-claim-groups", false),
+        ("authelia", "remote-groups", false),
+        ("mod_auth_openidc", "oidc_claim_roles", true),
+    ] {
+        let mut policy = good(proxy);
+        policy["filter"]["scopes"] = json!({
+            "users": {"*": ["operator.read"]}, "groupsHeader": header, "groups": {"staff": ["operator.read"]},
+        });
+        let (_, answer) = check(&policy, proxy, &[]);
+        let is_warned = found(&answer).iter().any(|(_, id, ..)| id == "filter.groups_header");
+        assert_eq!(is_warned, !is_known, "{proxy} {header}: {answer:#}");
     }
     // A secret that is compared proves something.
     let mut policy = good("tailscale");

@@ -28,6 +28,9 @@ fn items(proxy: &Proxy) -> Vec<String> {
             format!("**Groups:** {}, with `{}` between them{by}{quoted}", code(groups), proxy.separator)
         }
     });
+    if !proxy.overwritten.is_empty() {
+        items.push(format!("**Always overwritten for a user:** {}", code(proxy.overwritten)));
+    }
     items.push(format!("**Characters beyond ASCII:** {}", proxy.encoding.name()));
     if !proxy.encoded.is_empty() {
         let encoded: Vec<_> = proxy.encoded.iter().map(|(header, what)| format!("`{header}` ({what})")).collect();

@@ -5,6 +5,10 @@ use harness::wire::values;
 
 use crate::place::{self, Place, Seen};
 
+#[path = "../../cli/src/proxies.rs"]
+#[allow(dead_code, reason = "the program uses all of it")]
+mod table;
+
 /// One proxy.
 struct Documented<'a> {
     folder: &'a str,
@@ -25,7 +29,17 @@ struct Documented<'a> {
 const ASSERTION: &str =
     "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEiLCJ0eXAiOiJKV1QifQ.eyJlbWFpbCI6Im5pY2tAZXhhbXBsZS5jb20ifQ.c2lnbmF0dXJl";
 
+/// The table of what named proxies send has each of the headers, and the user's as one that names the user.
+fn assert_known(proxy: &Documented<'_>) {
+    let known = table::Proxy::named(proxy.folder).unwrap();
+    assert!(known.names_users_in(proxy.user_header), "{}", proxy.folder);
+    for (name, _) in proxy.adds.iter().filter(|(name, _)| policy::names::is_built_in(name)) {
+        assert!(known.writes(name), "{}: {name}", proxy.folder);
+    }
+}
+
 fn check(proxy: &Documented<'_>) {
+    assert_known(proxy);
     let place = Place::new(proxy.folder);
     let origin = format!("https://{}", proxy.host);
     let own = [("origin", origin.as_str()), ("host", proxy.host)];

@@ -367,7 +367,7 @@ impl<'a> Report<'a> {
                 }
             }
         }
-        if self.proxy.overwrites {
+        if self.proxy.overwrites(&header) {
             for finding in self.findings.iter_mut().filter(|finding| finding.id == Some("filter.groups_header")) {
                 finding.level = Level::Info;
                 finding.problem.remedy = format!("{title} does so on each request of a user");
