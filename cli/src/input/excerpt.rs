@@ -105,8 +105,9 @@ fn mask(length: usize, secrets: &[Range<usize>]) -> Vec<Hidden> {
 
 /// Whether the value of a key is a secret, judged by the key's name.
 pub fn is_secret(key: &str) -> bool {
-    const WHOLE: [&str; 8] =
-        ["authorization", "proxy-authorization", "cookie", "set-cookie", "bearer", "jwt", "pass", "pwd"];
+    // Where the digest of a secret belongs, people write the secret.
+    const WHOLE: [&str; 9] =
+        ["authorization", "proxy-authorization", "cookie", "set-cookie", "bearer", "jwt", "pass", "pwd", "sha256"];
     const ENDS: [&str; 2] = ["-jwt", "-assertion"];
     const PARTS: [&str; 13] = [
         "token",
