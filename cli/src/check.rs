@@ -135,13 +135,15 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
     };
     let input = args.input();
     let configuration = match args.files.as_slice() {
+        // A request for the one policy of a file, wherever it is in it.
+        [file] if !file.is_dir() && args.witness => Some(input.read()?),
         [file] if !file.is_dir() => input.read_plain()?,
         _ => None,
     };
     let Some(configuration) = configuration else {
         if args.witness {
-            let remedy = "give the file of one policy";
-            return Err(Failure::new("--witness", "cannot be used with many policies", remedy));
+            let remedy = "give one file with one policy";
+            return Err(Failure::new("--witness", "cannot be used with a folder or several files", remedy));
         }
         return several::run(
             &args.files,

@@ -1,5 +1,6 @@
 //! `check` knows whether anybody can come in.
 
+use harness::envoy::root;
 use model::choices::{self, Choices};
 use model::{generate, subject};
 use serde_json::{Value, json};
@@ -183,6 +184,16 @@ fn a_witness_passes_and_shows_no_secret() {
     }
     let text = tool(&["check", path, "--witness", "--ignore-environment"]);
     assert!(text.stdout.contains("\ncurl --http1.1 http://ENVOY/ "), "{}", text.stdout);
+}
+
+#[test]
+fn a_manifest_has_witnesses_too_and_a_folder_has_none() {
+    let path = root().join("envoy/istio/ingress.yaml");
+    let run = tool(&["check", path.to_str().unwrap(), "--witness"]);
+    assert_eq!((run.code, run.stdout.matches("\ncurl ").count()), (0, 3), "{}", run.stdout);
+    let run = tool(&["check", path.parent().unwrap().to_str().unwrap(), "--witness"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("give one file with one policy"), "{}", run.stderr);
 }
 
 /// Patterns and placeholders are left out: to the policy, they are users like others.
