@@ -251,6 +251,9 @@ fn no_secret_and_no_control_character_is_shown() {
         "clientSecret:\n    - hunter2",
         "secret: \"hunter2\\\n    hunter2\"",
         "- apiKey: hunter2",
+        "env: [{ name: x, value: hunter2 }]",
+        "x: eyJhunter2.eyJhunter2.x",
+        "\"private_key\": |\n    -----BEGIN\n    hunter2",
     ] {
         // The error is at the last line of the secret, and at the line after it.
         for bad in ["\tx: y", "  *nothing", "]"] {

@@ -179,7 +179,7 @@ fn tokens(text: &str) -> Vec<Range<usize>> {
 /// data of a Kubernetes Secret are secrets, whatever their keys are.
 pub fn secrets_of_yaml(text: &str) -> Vec<Range<usize>> {
     let has_secret = text.lines().any(|line| line.trim().trim_start_matches("- ") == "kind: Secret");
-    let is_secret = |key: &str| is_secret(key) || has_secret && ["data", "stringData"].contains(&key);
+    let is_secret = |key: &str| is_secret(key) || key == "env" || has_secret && ["data", "stringData"].contains(&key);
     let mut found: Vec<Range<usize>> = Vec::new();
     let mut start = 0_usize;
     // The indentation of the secret key that the lines below belong to.
