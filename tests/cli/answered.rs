@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use harness::envoy::{Source, eventually};
+use harness::document;
+use harness::envoy::{Source, eventually, root};
 use harness::wire;
 use model::choices::{self, Choices};
 use serde_json::{Value, json};
 
-use crate::envoy::{Outcome, Shipped, explained, policy, sent, sent_from};
-use crate::{files, tool, tool_reading};
+use crate::envoy::{Outcome, Shipped, explained, policy, said, sent, sent_from};
+use crate::{files, shell, tool, tool_reading};
 
 const NICK: &str = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-User: nick@example.com\r\n";
 const HOST: &str = "Host: claw.example.com\r\n";
@@ -377,6 +378,42 @@ fn explain_agrees_with_envoy_on_requests_that_nobody_thought_of() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     println!("{counts:?}");
     assert!(counts.len() == 3 && counts.values().all(|count| *count > 150), "{counts:?}");
+}
+
+/// The examples of the documentation that are one request. Those of `--log`, `--browser` and `--opened-under` have tests
+/// of their own.
+#[test]
+fn the_examples_of_the_documentation_are_what_envoy_does() {
+    let openclaw: Value = json5::from_str(&fs::read_to_string(files().join("openclaw.json")).unwrap()).unwrap();
+    let filter: Value = serde_json::from_str(&fs::read_to_string(files().join("filter.json")).unwrap()).unwrap();
+    let whole = |filter: Value| json!({"gateway": openclaw["gateway"], "filter": filter});
+    let (plain, filtered) =
+        (Shipped::start("cli-docs", &whole(json!({}))), Shipped::start("cli-docs-filter", &whole(filter)));
+    let mut seen = 0;
+    for page in document::pages() {
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        for line in document::commands(&text).into_iter().map(|command| command.line) {
+            let example = line.split(" | ").next().unwrap();
+            let Some((_, name)) = example.split_once(" --request ").filter(|_| example.contains(" explain ")) else {
+                continue;
+            };
+            let mut head = fs::read_to_string(files().join(name.split(' ').next().unwrap())).unwrap();
+            for header in example.split(" -H '").skip(1).map(|rest| rest.split('\'').next().unwrap()) {
+                let name = format!("\n{}:", header.split(':').next().unwrap());
+                let at = head.to_ascii_lowercase().find(&name).unwrap_or_else(|| panic!("{page}: {header}"));
+                let end = head[at + 1..].find('\n').unwrap() + at + 1;
+                head.replace_range(at + 1..end, header);
+            }
+            // `explain` hides what proves that the proxy sent it.
+            let head = head.replace('\r', "").replace('\n', "\r\n").replace("s3cr3t-proof", "***");
+            assert!(example.contains(" openclaw.json ") && example.contains(" --peer 10.0.0.1"), "{page}: {example}");
+            let shipped = if example.contains(" --filter filter.json") { &filtered } else { &plain };
+            let (explained, _) = said(&shell(&format!("{example} --json")));
+            assert_eq!(explained, sent(shipped.address, "10.0.0.1", head.as_bytes()), "{page}: {example}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 3);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use harness::tungstenite::protocol::{Role, WebSocket};
 use harness::wire::{self, Connection};
 use serde_json::{Value, json};
 
-use crate::tool_reading;
+use crate::{Run, tool_reading};
 
 /// The result of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,11 @@ fn by_name(headers: impl Iterator<Item = (String, String)>) -> BTreeMap<String, 
 
 /// What `explain` says of a request, and the whole answer.
 pub fn explained(policy: &str, peer: &str, head: &[u8]) -> (Outcome, Value) {
-    let run = tool_reading(&["explain", policy, "--peer", peer, "--json", "--request", "-"], head);
+    said(&tool_reading(&["explain", policy, "--peer", peer, "--json", "--request", "-"], head))
+}
+
+/// The answer of an `explain --json`.
+pub fn said(run: &Run) -> (Outcome, Value) {
     let answer: Value = serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr));
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let status = answer["client"]["status"].as_u64();
