@@ -188,11 +188,11 @@ fn findings(configuration: &Configuration, envoy: Option<Address>, proxy: Option
         Err(problems) => {
             // An error in a value with an unset variable is only a consequence: the variable itself is reported below.
             let is_news = |problem: &Problem| !unresolved.iter().any(|other| other.place == problem.place);
-            let error = |problem| Finding::error(Some(gateway::id_of(&problem)), problem);
+            let error = |problem| Finding::error(gateway::id_of(&problem), problem);
             findings.extend(problems.into_iter().filter(is_news).map(error));
         }
     }
-    findings.extend(unresolved.into_iter().map(|problem| Finding::error(Some("check.unset_variable"), problem)));
+    findings.extend(unresolved.into_iter().map(|problem| Finding::error("check.unset_variable", problem)));
     gateway::add_release(configuration, &mut findings);
     gateway::add_gateways_own(configuration, &mut findings);
     deployment::add(configuration, envoy, &mut findings);

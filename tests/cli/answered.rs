@@ -380,8 +380,8 @@ fn explain_agrees_with_envoy_on_requests_that_nobody_thought_of() {
     assert!(counts.len() == 3 && counts.values().all(|count| *count > 150), "{counts:?}");
 }
 
-/// The examples of the documentation that are one request. Those of `--log`, `--browser` and `--opened-under` have tests
-/// of their own.
+/// The examples of the documentation that are one request. Those of `--log`, `--browser` and `--opened-under` have
+/// tests of their own.
 #[test]
 fn the_examples_of_the_documentation_are_what_envoy_does() {
     let openclaw: Value = json5::from_str(&fs::read_to_string(files().join("openclaw.json")).unwrap()).unwrap();

@@ -36,16 +36,21 @@ fn what_the_project_ships_is_quiet() {
     }
 }
 
-/// A good configuration with changes to its two blocks.
-fn config(gateway: &Value, filter: Option<Value>) -> String {
-    let mut config = json!({"gateway": {
+/// A good configuration.
+pub fn good() -> Value {
+    json!({"gateway": {
         "bind": "lan",
         "trustedProxies": ["10.0.0.1"],
         "auth": {"mode": "trusted-proxy", "trustedProxy": {
             "userHeader": "x-user", "requiredHeaders": ["x-edge"], "allowUsers": ["nick@example.com"],
         }},
         "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
-    }});
+    }})
+}
+
+/// The good one with changes to its two blocks.
+fn config(gateway: &Value, filter: Option<Value>) -> String {
+    let mut config = good();
     harness::merge::merge(&mut config["gateway"], gateway.clone());
     if let Some(filter) = filter {
         config["filter"] = filter;

@@ -5,6 +5,7 @@ use model::choices::{self, Choices};
 use model::{generate, subject};
 use serde_json::{Value, json};
 
+use crate::quiet::good;
 use crate::{tool, tool_reading};
 
 const NOBODY: &str = "check.nobody_can_come_in";
@@ -17,14 +18,7 @@ const THEIRS: &str = "/gateway/trustedProxies";
 
 /// A good configuration with changes: JSON pointers, and the values to put there.
 fn config(changes: &[(&str, Value)]) -> Value {
-    let mut config = json!({"gateway": {
-        "bind": "lan",
-        "trustedProxies": ["10.0.0.1"],
-        "auth": {"mode": "trusted-proxy", "trustedProxy": {
-            "userHeader": "x-user", "requiredHeaders": ["x-edge"], "allowUsers": ["nick@example.com"],
-        }},
-        "controlUi": {"allowedOrigins": ["https://claw.example.com"]},
-    }});
+    let mut config = good();
     for (pointer, value) in changes {
         let (above, key) = pointer.rsplit_once('/').unwrap();
         let above = if above == "/filter" && config.get("filter").is_none() {

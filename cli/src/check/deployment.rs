@@ -1,20 +1,17 @@
 //! Checks that neither the filter nor the Gateway can do alone: variables, and whether the two fit together.
 
-use std::collections::BTreeMap;
-
 use ipnet::IpNet;
-use policy::config::MOST_ERRORS;
 use policy::peer::Address;
 
 use super::code::trim;
-use super::finding::{Finding, Level};
+use super::finding::{Counted, Finding, Level};
 use crate::input::{Configuration, Kind, has_reference};
 use crate::json5::{Member, Node, Value};
 use crate::yaml::is_old_boolean;
 
 /// Adds the findings.
 pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut Vec<Finding>) {
-    let mut report = Report { configuration, findings, more: BTreeMap::new() };
+    let mut report = Report(Counted::new(configuration, findings));
     report.secrets();
     report.lists(envoy);
     report.networks();
@@ -28,50 +25,20 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
             report.templates(&["filter"]);
         }
     }
-    report.add_counts();
 }
 
-struct Report<'a> {
-    configuration: &'a Configuration,
-    findings: &'a mut Vec<Finding>,
-    /// How many findings were left out, by id.
-    more: BTreeMap<&'static str, (Level, usize)>,
-}
+struct Report<'a>(Counted<'a>);
 
 impl Report<'_> {
-    fn add(
-        &mut self,
-        id: &'static str,
-        level: Level,
-        path: &str,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        if self.findings.iter().filter(|finding| finding.id == Some(id)).count() < MOST_ERRORS {
-            self.findings.push(Finding::new(self.configuration, id, level, path, problem, remedy));
-        } else {
-            let (_, count) = self.more.entry(id).or_insert((level, 0));
-            *count = count.saturating_add(1);
-        }
-    }
-
-    /// A finding for those that were left out.
-    fn add_counts(&mut self) {
-        for (id, (level, count)) in std::mem::take(&mut self.more) {
-            let problem = format!("{count} more like these");
-            self.findings.push(Finding::new(self.configuration, id, level, "", problem, "correct these first"));
-        }
-    }
-
     fn at(&self, path: &[&str]) -> Option<&Node> {
-        self.configuration.at(path)
+        self.0.configuration.at(path)
     }
 
     /// The Gateway's shared secrets, wherever they are set. Their values are never shown.
     fn secrets(&mut self) {
-        let source = |name: &str| self.configuration.environment.get(name).map(|(_, source)| source.to_owned());
+        let source = |name: &str| self.0.configuration.environment.get(name).map(|(_, source)| source.to_owned());
         if let Some(source) = source("OPENCLAW_GATEWAY_TOKEN") {
-            self.add(
+            self.0.add(
                 "mixed_trusted_proxy_token",
                 Level::Error,
                 "OPENCLAW_GATEWAY_TOKEN",
@@ -81,7 +48,7 @@ impl Report<'_> {
         }
         let password = self.at(&["gateway", "auth", "password"]).filter(|node| node.value != Value::Null);
         let is_reference = password.is_some_and(|node| matches!(node.value, Value::Object(_)));
-        let in_file = password.is_some() && self.configuration.kind == Kind::OpenClaw;
+        let in_file = password.is_some() && self.0.configuration.kind == Kind::OpenClaw;
         let in_environment = source("OPENCLAW_GATEWAY_PASSWORD");
         if in_file || in_environment.is_some() {
             let (path, problem) = match in_environment {
@@ -89,7 +56,7 @@ impl Report<'_> {
                 _ if is_reference => ("gateway.auth.password", "is a reference to a secret".to_owned()),
                 _ => ("gateway.auth.password", "is set".to_owned()),
             };
-            self.add(
+            self.0.add(
                 "check.local_password",
                 Level::Info,
                 path,
@@ -114,7 +81,7 @@ impl Report<'_> {
             ours == sorted
         });
         if same && !theirs.is_empty() {
-            self.add(
+            self.0.add(
                 "check.same_lists",
                 Level::Warn,
                 OURS,
@@ -126,7 +93,7 @@ impl Report<'_> {
             && self.at(&["filter", "edge"]).is_none_or(|node| node.value != Value::Bool(true))
             && !theirs.is_empty()
         {
-            self.add(
+            self.0.add(
                 "check.one_list",
                 Level::Info,
                 THEIRS,
@@ -135,7 +102,7 @@ impl Report<'_> {
             );
         }
         let Some(envoy) = envoy else {
-            self.add(
+            self.0.add(
                 "check.envoy_unknown",
                 Level::Info,
                 THEIRS,
@@ -146,16 +113,16 @@ impl Report<'_> {
         };
         let ip = envoy.ip();
         if !theirs.iter().any(|entry| holds(entry, &envoy)) {
-            let (level, remedy) = match self.configuration.kind {
+            let (level, remedy) = match self.0.configuration.kind {
                 Kind::OpenClaw => (Level::Error, format!("add \"{ip}\"")),
                 Kind::Plugin => (Level::Warn, format!("make sure that the Gateway's own list has \"{ip}\"")),
             };
             let problem = format!("does not include Envoy ({ip}): the Gateway refuses everything that Envoy sends");
-            self.add("check.envoy_not_trusted", level, THEIRS, problem, remedy);
+            self.0.add("check.envoy_not_trusted", level, THEIRS, problem, remedy);
         }
         let allows = self.at(&["gateway", "auth", "trustedProxy", "allowLoopback"]);
         if envoy.is_loopback() && allows.is_none_or(|node| node.value != Value::Bool(true)) {
-            self.add(
+            self.0.add(
                 "check.envoy_on_loopback",
                 Level::Error,
                 "gateway.auth.trustedProxy.allowLoopback",
@@ -178,7 +145,7 @@ impl Report<'_> {
             if let Some(first) = networks.first() {
                 let more = networks.len().saturating_sub(1);
                 let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-                self.add(
+                self.0.add(
                     "check.networks",
                     Level::Info,
                     &list.join("."),
@@ -193,9 +160,9 @@ impl Report<'_> {
     fn bind(&mut self) {
         let bind = self.at(&["gateway", "bind"]);
         let list = ["gateway", "trustedProxies"];
-        if self.configuration.kind != Kind::OpenClaw
+        if self.0.configuration.kind != Kind::OpenClaw
             || texts(self.at(&list)).is_empty()
-            || lists_local(self.configuration, &list)
+            || lists_local(self.0.configuration, &list)
         {
             return;
         }
@@ -210,7 +177,7 @@ impl Report<'_> {
             }
             Some(_) => return,
         };
-        self.add(
+        self.0.add(
             "check.bind_loopback",
             level,
             "gateway.bind",
@@ -257,7 +224,7 @@ impl Report<'_> {
             ));
         }
         // `resolveHooksConfig` in its `src/gateway/hooks.ts`.
-        let hooks = self.configuration.document.member("hooks");
+        let hooks = self.0.configuration.document.member("hooks");
         if hooks.and_then(|hooks| hooks.member("enabled")).is_some_and(|node| node.value == Value::Bool(true)) {
             let text = |key: &str| hooks.and_then(|hooks| hooks.member(key)).and_then(Node::text).map(trim);
             if text("token").is_none_or(str::is_empty) {
@@ -276,13 +243,13 @@ impl Report<'_> {
             }
         }
         for (path, problem, remedy) in stops {
-            self.add("check.does_not_start", Level::Error, path, problem, remedy);
+            self.0.add("check.does_not_start", Level::Error, path, problem, remedy);
         }
     }
 
     /// Senders of webhooks are nobody's browser: the filter refuses them, unless their path needs no user.
     fn webhooks(&mut self) {
-        let Some(hooks) = self.configuration.document.member("hooks") else { return };
+        let Some(hooks) = self.0.configuration.document.member("hooks") else { return };
         if hooks.member("enabled").is_none_or(|node| node.value != Value::Bool(true)) {
             return;
         }
@@ -290,7 +257,7 @@ impl Report<'_> {
         let path = format!("/{}", path.unwrap_or("hooks").trim_matches('/'));
         let passes = |entry: &String| entry.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
         if !texts(self.at(&["filter", "anonymousPaths"])).iter().any(passes) {
-            self.add(
+            self.0.add(
                 "check.webhooks",
                 Level::Info,
                 "hooks.enabled",
@@ -306,7 +273,7 @@ impl Report<'_> {
         for (at, origin) in origins.iter().enumerate() {
             let host = origin.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
             if host.is_some_and(|host| host != "localhost" && !host.starts_with("127.") && !host.starts_with('[')) {
-                self.add(
+                self.0.add(
                     "check.origin_without_tls",
                     Level::Warn,
                     &format!("gateway.controlUi.allowedOrigins[{at}]"),
@@ -318,7 +285,7 @@ impl Report<'_> {
             }
         }
         if self.at(&["gateway", "tls", "enabled"]).is_some_and(|node| node.value == Value::Bool(true)) {
-            self.add(
+            self.0.add(
                 "check.gateway_tls",
                 Level::Info,
                 "gateway.tls.enabled",
@@ -330,9 +297,9 @@ impl Report<'_> {
 
     /// The filter reads plain JSON, and resolves no variables or includes.
     fn plugin_is_plain_json(&mut self) {
-        let text = self.configuration.passed_on().map(serde_json::from_str::<serde::de::IgnoredAny>);
+        let text = self.0.configuration.passed_on().map(serde_json::from_str::<serde::de::IgnoredAny>);
         if let Some(Err(error)) = text {
-            self.add(
+            self.0.add(
                 "check.not_plain_json",
                 Level::Warn,
                 "",
@@ -342,9 +309,9 @@ impl Report<'_> {
         }
         self.templates(&["gateway", "filter"]);
         let mut words = Vec::new();
-        find_old_booleans(self.configuration, &self.configuration.plugin, "", &mut words);
+        find_old_booleans(self.0.configuration, &self.0.configuration.plugin, "", &mut words);
         for (path, word) in words {
-            self.add(
+            self.0.add(
                 "check.yaml_boolean",
                 Level::Warn,
                 &path,
@@ -363,7 +330,7 @@ impl Report<'_> {
             }
         }
         for (path, what) in found {
-            self.add(
+            self.0.add(
                 "check.not_substituted",
                 Level::Error,
                 &path,

@@ -1,8 +1,9 @@
 //! A finding of `check`.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
-use policy::config::Severity;
+use policy::config::{MOST_ERRORS, Severity};
 use serde_json::{Value, json};
 
 use super::ids;
@@ -51,8 +52,8 @@ impl From<Severity> for Level {
 #[derive(Debug)]
 pub struct Finding {
     /// The id of the check: the Gateway's own id if it has one, `filter.…` for the filter's own findings, `check.…` for
-    /// those of this tool alone. Values that are simply wrong have none.
-    pub id: Option<&'static str>,
+    /// those of this tool alone.
+    pub id: &'static str,
     pub level: Level,
     pub problem: Problem,
     /// Whether it says what a chosen setting means, so that no edit answers it. It is shown last, `--strict` ignores
@@ -62,7 +63,7 @@ pub struct Finding {
 
 impl Finding {
     /// An error: something that cannot work.
-    pub const fn error(id: Option<&'static str>, problem: Problem) -> Self {
+    pub const fn error(id: &'static str, problem: Problem) -> Self {
         Self { id, level: Level::Error, problem, is_reminder: false }
     }
 
@@ -75,7 +76,7 @@ impl Finding {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { id: Some(id), level, problem: configuration.problem(path, problem, remedy), is_reminder: false }
+        Self { id, level, problem: configuration.problem(path, problem, remedy), is_reminder: false }
     }
 
     /// How it is shown: a reminder last, the others by their severity.
@@ -90,12 +91,51 @@ impl Finding {
 
     pub fn to_json(&self) -> Value {
         let mut value = json!({"id": self.id, "severity": self.level.word(), "reminder": self.is_reminder});
-        if let (Some(row), Some(object)) = (self.id.and_then(ids::of), value.as_object_mut()) {
+        if let (Some(row), Some(object)) = (ids::of(self.id), value.as_object_mut()) {
             object.insert("docs".to_owned(), row.address().into());
         }
         if let (Value::Object(all), Value::Object(problem)) = (&mut value, self.problem.to_json()) {
             all.extend(problem);
         }
         value
+    }
+}
+
+/// Adds findings about a configuration: of each id at most [`MOST_ERRORS`], and how many more there are.
+pub struct Counted<'a> {
+    pub configuration: &'a Configuration,
+    pub findings: &'a mut Vec<Finding>,
+    counts: BTreeMap<(&'static str, Level), usize>,
+}
+
+impl<'a> Counted<'a> {
+    pub const fn new(configuration: &'a Configuration, findings: &'a mut Vec<Finding>) -> Self {
+        Self { configuration, findings, counts: BTreeMap::new() }
+    }
+
+    pub fn add(
+        &mut self,
+        id: &'static str,
+        level: Level,
+        path: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let count = self.counts.entry((id, level)).or_default();
+        *count = count.saturating_add(1);
+        if *count <= MOST_ERRORS {
+            self.findings.push(Finding::new(self.configuration, id, level, path, problem, remedy));
+        }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        for ((id, level), count) in std::mem::take(&mut self.counts) {
+            if let Some(more) = count.checked_sub(MOST_ERRORS).filter(|more| *more > 0) {
+                let problem = format!("{more} more like these");
+                self.findings.push(Finding::new(self.configuration, id, level, "", problem, "correct these first"));
+            }
+        }
     }
 }

@@ -72,8 +72,8 @@ fn write_github(found: &[(&str, &Finding)], failures: &[Problem], out: &mut Outp
             ],
             None => vec![("file", (*file).to_owned())],
         };
-        properties.extend(finding.id.map(|id| ("title", id.to_owned())));
-        if let Some(row) = finding.id.and_then(ids::of) {
+        properties.push(("title", finding.id.to_owned()));
+        if let Some(row) = ids::of(finding.id) {
             let _ = write!(problem.remedy, "{}{}", if problem.remedy.is_empty() { "" } else { "\n" }, row.address());
         }
         writeln!(out, "{}", annotation(level, &properties, &problem))?;
@@ -139,19 +139,14 @@ fn result(file: &str, finding: &Finding) -> Value {
     if let (false, Some(location)) = (finding.problem.place.is_empty(), location.as_object_mut()) {
         location.insert("logicalLocations".to_owned(), json!([{"fullyQualifiedName": finding.problem.place}]));
     }
-    let mut result = json!({
+    json!({
+        "ruleId": finding.id,
+        "ruleIndex": ids::ALL.iter().position(|row| row.id == finding.id),
         "level": level,
         "message": {"text": text(&finding.problem)},
         "locations": [location],
         "properties": {"severity": finding.level.word(), "reminder": finding.is_reminder},
-    });
-    if let (Some(id), Some(result)) = (finding.id, result.as_object_mut()) {
-        result.insert("ruleId".to_owned(), id.into());
-        if let Some(index) = ids::ALL.iter().position(|row| row.id == id) {
-            result.insert("ruleIndex".to_owned(), index.into());
-        }
-    }
-    result
+    })
 }
 
 /// A file name as a reference in SARIF: relative ones stay relative.

@@ -1,10 +1,6 @@
 //! Whether a policy fits the identity proxy that `--proxy` names.
 
-use std::collections::BTreeMap;
-
-use policy::config::MOST_ERRORS;
-
-use super::finding::{Finding, Level};
+use super::finding::{Counted, Finding, Level};
 use crate::input::{Configuration, Kind};
 use crate::json5::{Node, Value};
 use crate::proxies::{Encoding, PROXIES, Proxy};
@@ -17,9 +13,9 @@ const PREFIX: &str = "filter.userPrefix";
 
 /// Adds the findings.
 pub fn add(configuration: &Configuration, proxy: &'static Proxy, findings: &mut Vec<Finding>) {
-    let mut report = Report { configuration, proxy, findings, counts: BTreeMap::new() };
+    let mut report = Report { proxy, to: Counted::new(configuration, findings) };
     if report.is(&["filter", "edge"], true) {
-        report.add(
+        report.to.add(
             "check.proxy_edge",
             Level::Warn,
             "filter.edge",
@@ -45,9 +41,8 @@ pub fn add(configuration: &Configuration, proxy: &'static Proxy, findings: &mut 
     report.required_headers();
     report.assertion();
     if !proxy.passes.is_empty() {
-        report.add("check.proxy_passes", Level::Info, USER, format!("{}: {}", proxy.title, proxy.passes), "");
+        report.to.add("check.proxy_passes", Level::Info, USER, format!("{}: {}", proxy.title, proxy.passes), "");
     }
-    report.add_counts();
 }
 
 /// Adds what is sure without `--proxy`: the header of the user can be that of one proxy alone.
@@ -56,14 +51,13 @@ pub fn add_likely(configuration: &Configuration, findings: &mut Vec<Finding>) {
     let Some(user) = user.map(str::trim) else { return };
     let mut named = PROXIES.iter().filter(|proxy| proxy.writes(user) && !proxy.is_open);
     let (Some(proxy), None) = (named.next(), named.next()) else { return };
-    let mut report = Report { configuration, proxy, findings, counts: BTreeMap::new() };
+    let mut report = Report { proxy, to: Counted::new(configuration, findings) };
     if report.text(&["filter", "assertion", "as"]) != "identity" && report.user_header(user) {
         if !report.entries().is_empty() {
             report.prefix(user);
         }
         report.encoding();
     }
-    report.add_counts();
 }
 
 /// Whether one header stands for the other.
@@ -78,41 +72,13 @@ impl Same for String {
 }
 
 struct Report<'a> {
-    configuration: &'a Configuration,
     proxy: &'static Proxy,
-    findings: &'a mut Vec<Finding>,
-    /// How many findings there are, by id.
-    counts: BTreeMap<&'static str, (Level, usize)>,
+    to: Counted<'a>,
 }
 
 impl<'a> Report<'a> {
-    fn add(
-        &mut self,
-        id: &'static str,
-        level: Level,
-        path: &str,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        let (_, count) = self.counts.entry(id).or_insert((level, 0));
-        *count = count.saturating_add(1);
-        if *count <= MOST_ERRORS {
-            self.findings.push(Finding::new(self.configuration, id, level, path, problem, remedy));
-        }
-    }
-
-    /// A finding for those that were left out.
-    fn add_counts(&mut self) {
-        for (id, (level, count)) in std::mem::take(&mut self.counts) {
-            if let Some(more) = count.checked_sub(MOST_ERRORS).filter(|more| *more > 0) {
-                let problem = format!("{more} more like these");
-                self.findings.push(Finding::new(self.configuration, id, level, "", problem, "correct these first"));
-            }
-        }
-    }
-
     fn at(&self, path: &[&str]) -> Option<&'a Node> {
-        self.configuration.at(path)
+        self.to.configuration.at(path)
     }
 
     fn is(&self, path: &[&str], value: bool) -> bool {
@@ -145,7 +111,7 @@ impl<'a> Report<'a> {
         }
         if let Some(what) = self.proxy.encoded_as(user) {
             let remedy = users.first().map_or_else(String::new, |name| format!("write \"{name}\""));
-            self.add(
+            self.to.add(
                 "check.proxy_encoding",
                 Level::Error,
                 USER,
@@ -155,8 +121,8 @@ impl<'a> Report<'a> {
             return false;
         }
         let is_own = user.eq_ignore_ascii_case(OWN);
-        if is_own && self.configuration.kind == Kind::OpenClaw {
-            self.add(
+        if is_own && self.to.configuration.kind == Kind::OpenClaw {
+            self.to.add(
                 "check.proxy_user_header",
                 Level::Info,
                 USER,
@@ -167,7 +133,7 @@ impl<'a> Report<'a> {
         }
         if is_own || !self.proxy.names_users_in(user) {
             let remedy = self.instead(users.first());
-            self.add(
+            self.to.add(
                 "check.proxy_user_header",
                 self.of_a_name(),
                 USER,
@@ -190,7 +156,7 @@ impl<'a> Report<'a> {
         let nobody = users.peek().is_some() && users.all(|(_, has)| !has);
         match set {
             None if !entries.is_empty() && entries.iter().all(|(_, has)| *has) => return,
-            None if !prefix.is_empty() => self.add(
+            None if !prefix.is_empty() => self.to.add(
                 "check.proxy_prefix",
                 if nobody { Level::Error } else { Level::Warn },
                 PREFIX,
@@ -200,7 +166,7 @@ impl<'a> Report<'a> {
             Some(set) if set != prefix => {
                 let remedy = if prefix.is_empty() { "remove it".to_owned() } else { format!("write \"{prefix}\"") };
                 let before = if prefix.is_empty() { "nothing".to_owned() } else { format!("\"{prefix}\"") };
-                self.add(
+                self.to.add(
                     "check.proxy_prefix",
                     self.of_a_name(),
                     PREFIX,
@@ -218,14 +184,14 @@ impl<'a> Report<'a> {
             let rest = entry.get(..prefix.len()).filter(|start| start.eq_ignore_ascii_case(prefix));
             let rest = rest.and_then(|start| entry.get(start.len()..));
             match (rest, set.is_some()) {
-                (Some(rest), true) => self.add(
+                (Some(rest), true) => self.to.add(
                     "check.proxy_prefix",
                     Level::Warn,
                     &path,
                     format!("{entry:?} has the prefix, which userPrefix removes from each user: it matches nobody"),
                     format!("write {rest:?}"),
                 ),
-                (None, false) => self.add(
+                (None, false) => self.to.add(
                     "check.proxy_prefix",
                     Level::Warn,
                     &path,
@@ -248,8 +214,8 @@ impl<'a> Report<'a> {
                 continue;
             }
             // What the filter says about it without knowing the proxy.
-            self.findings.retain(|finding| {
-                finding.id != Some("filter.odd_user")
+            self.to.findings.retain(|finding| {
+                finding.id != "filter.odd_user"
                     || finding.problem.place != path
                     || !finding.problem.problem.contains("beyond ASCII")
             });
@@ -279,7 +245,7 @@ impl<'a> Report<'a> {
                 },
                 Encoding::Utf8 | Encoding::Unknown => continue,
             };
-            self.add("check.proxy_encoding", Level::Warn, &path, problem, remedy);
+            self.to.add("check.proxy_encoding", Level::Warn, &path, problem, remedy);
         }
     }
 
@@ -306,7 +272,7 @@ impl<'a> Report<'a> {
             return;
         }
         if groups.is_empty() {
-            self.add(
+            self.to.add(
                 "check.proxy_groups_header",
                 Level::Error,
                 GROUPS,
@@ -318,12 +284,12 @@ impl<'a> Report<'a> {
         if let Some(what) = self.proxy.encoded_as(&header) {
             let remedy = groups.first().map_or_else(String::new, |name| format!("write \"{name}\""));
             let problem = format!("{header} of {title} is {what}, and not a list of groups");
-            self.add("check.proxy_encoding", Level::Error, GROUPS, problem, remedy);
+            self.to.add("check.proxy_encoding", Level::Error, GROUPS, problem, remedy);
             return;
         }
         if !self.proxy.lists_groups_in(&header) {
             let remedy = self.instead(groups.first());
-            self.add(
+            self.to.add(
                 "check.proxy_groups_header",
                 self.of_a_name(),
                 GROUPS,
@@ -337,12 +303,12 @@ impl<'a> Report<'a> {
         }
         let set = self.at(&["filter", "scopes", "groupsSeparator"]).and_then(Node::text).unwrap_or(",");
         if set != separator {
-            self.findings.retain(|finding| finding.id != Some("filter.groups_separator"));
+            self.to.findings.retain(|finding| finding.id != "filter.groups_separator");
             let (level, unless) = match separator_by {
                 Some(by) => (Level::Warn, format!(", unless {by} is {set:?}")),
                 None => (Level::Error, String::new()),
             };
-            self.add(
+            self.to.add(
                 "check.proxy_groups_separator",
                 level,
                 "filter.scopes.groupsSeparator",
@@ -355,7 +321,7 @@ impl<'a> Report<'a> {
             for member in named {
                 let group = &member.key;
                 if !(group.len() > 1 && group.starts_with('"') && group.ends_with('"')) {
-                    self.add(
+                    self.to.add(
                         "check.proxy_encoding",
                         Level::Warn,
                         &format!("filter.scopes.groups[{group:?}]"),
@@ -368,7 +334,7 @@ impl<'a> Report<'a> {
             }
         }
         if self.proxy.overwrites(&header) {
-            for finding in self.findings.iter_mut().filter(|finding| finding.id == Some("filter.groups_header")) {
+            for finding in self.to.findings.iter_mut().filter(|finding| finding.id == "filter.groups_header") {
                 finding.level = Level::Info;
                 finding.problem.remedy = format!("{title} does so on each request of a user");
             }
@@ -392,7 +358,7 @@ impl<'a> Report<'a> {
             // Every proxy writes these; the filter has a finding of its own.
             let is_forwarded = header.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"));
             if !is_compared && !is_forwarded && !self.proxy.writes(header) {
-                self.add(
+                self.to.add(
                     "check.proxy_required_header",
                     level,
                     &format!("{}[{at}]", path.join(".")),
@@ -424,7 +390,7 @@ impl<'a> Report<'a> {
                 assertion.not_by_envoy
             )
         };
-        self.add(
+        self.to.add(
             "check.proxy_assertion",
             Level::Info,
             "filter.assertion",

@@ -36,7 +36,7 @@ impl Report<'_> {
         let excerpt = self.deployment.files.get(spot.span.file).and_then(|file| file.excerpt(spot.span));
         let (place, problem, remedy) = (spot.place.to_owned(), problem.into(), remedy.into());
         let problem = Problem { place, problem, remedy, excerpt };
-        let finding = Finding { id: Some(id), level, problem, is_reminder: false };
+        let finding = Finding { id, level, problem, is_reminder: false };
         // Listeners that share a part by an alias have it once.
         let is_same = |other: &Finding| {
             let (one, two) = (&other.problem, &finding.problem);
@@ -52,7 +52,7 @@ impl Report<'_> {
 
     /// Whether there are so many findings of an id that further ones are only counted.
     pub fn is_full(&self, id: &str) -> bool {
-        self.findings.iter().filter(|other| other.id == Some(id)).count() >= MOST_ERRORS
+        self.findings.iter().filter(|other| other.id == id).count() >= MOST_ERRORS
     }
 
     /// Counts a finding that is left out.
@@ -70,7 +70,7 @@ impl Report<'_> {
                 remedy: "correct these first".to_owned(),
                 excerpt: None,
             };
-            self.findings.push(Finding { id: Some(id), level, problem, is_reminder: false });
+            self.findings.push(Finding { id, level, problem, is_reminder: false });
         }
     }
 

@@ -61,7 +61,7 @@ pub fn run(
                 let mut findings = placed_at(&placed.place, findings(&configuration));
                 if !matches!(placed.host, Host::None) {
                     // What Envoy does with underscores is known here.
-                    findings.retain(|finding| finding.id != Some(underscores::ID));
+                    findings.retain(|finding| finding.id != underscores::ID);
                 }
                 let (place, file) = (placed.place.clone(), placed.holder.file);
                 checked.push(Checked { place, file, kind: placed.kind, findings });
@@ -123,7 +123,7 @@ fn remind_once(checked: &mut [Checked]) {
     let mut reminders = 0_usize;
     for one in checked {
         one.findings.retain(|finding| {
-            let is_reminder = finding.id == Some(gateway::REMINDER);
+            let is_reminder = finding.id == gateway::REMINDER;
             reminders = reminders.saturating_add(usize::from(is_reminder));
             !is_reminder || reminders == 1
         });

@@ -41,13 +41,10 @@ pub fn write_findings(findings: &[Finding], outcome: Outcome, out: &mut Output) 
 
 /// Writes a finding. Where the documentation has its id is written once: `seen` has the ids before it.
 pub fn write_finding(finding: &Finding, seen: &mut BTreeSet<&'static str>, out: &mut Output) -> Result<(), Failure> {
-    let label = match finding.id {
-        Some(id) => format!("{} {id}", finding.word()),
-        None => finding.word().to_owned(),
-    };
+    let label = format!("{} {}", finding.word(), finding.id);
     let style = if finding.is_reminder { Style::Strong } else { finding.level.style() };
     out.problem(style, &label, &finding.problem)?;
-    if let Some(row) = finding.id.and_then(ids::of).filter(|row| seen.insert(row.id)) {
+    if let Some(row) = ids::of(finding.id).filter(|row| seen.insert(row.id)) {
         writeln!(out, "   {}", out.paint(Style::Faint, format!("= see {}", row.address())))?;
     }
     Ok(())

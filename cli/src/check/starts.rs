@@ -1,11 +1,11 @@
 //! Whether the Gateway accepts its own file: what `openclaw config validate` refuses in the blocks `gateway` and
 //! `hooks`, and blocks that it does not have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use policy::config::{MOST_ERRORS, Release};
+use policy::config::Release;
 
-use super::finding::{Finding, Level};
+use super::finding::{Counted, Finding, Level};
 use super::schema::{Refusal, Schema, UNKNOWN_KEY};
 use crate::input::{Configuration, Kind};
 use crate::json5::Node;
@@ -18,7 +18,7 @@ pub fn add(configuration: &Configuration, findings: &mut Vec<Finding>) {
     let release = release(configuration);
     let is_error = |finding: &&Finding| finding.level == Level::Error;
     let known: BTreeSet<String> = findings.iter().filter(is_error).map(|one| one.problem.place.clone()).collect();
-    let mut more: BTreeMap<(&'static str, Level), (usize, usize)> = BTreeMap::new();
+    let mut report = Counted::new(configuration, findings);
     let schemas = Schema::all();
     let mut refusals = judge(&schemas, release, &configuration.document);
     name_other_releases(&schemas, &configuration.document, &mut refusals);
@@ -26,18 +26,8 @@ pub fn add(configuration: &Configuration, findings: &mut Vec<Finding>) {
         if known.contains(&refusal.path) {
             continue;
         }
-        let (count, left_out) = more.entry((refusal.id, level)).or_default();
-        if *count >= MOST_ERRORS {
-            *left_out = left_out.saturating_add(1);
-            continue;
-        }
-        *count = count.saturating_add(1);
         let problem = format!("{}, and the Gateway {by} refuses it: {}", refusal.what, refusal.said);
-        findings.push(Finding::new(configuration, refusal.id, level, &refusal.path, problem, refusal.remedy));
-    }
-    for ((id, level), (_, left_out)) in more.into_iter().filter(|(_, (_, left_out))| *left_out > 0) {
-        let problem = format!("{left_out} more like these");
-        findings.push(Finding::new(configuration, id, level, "", problem, "correct these first"));
+        report.add(refusal.id, level, &refusal.path, problem, refusal.remedy);
     }
 }
 

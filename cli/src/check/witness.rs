@@ -341,7 +341,7 @@ impl<'a> Witnesses<'a> {
         if gateway_is_local || !(0..Way::ALL.len()).any(can) {
             let (path, problem, remedy) = self.nobody(gateway_is_local);
             // The error says the same.
-            findings.retain(|finding| !matches!(finding.id, Some("filter.loopback_proxies" | "filter.no_client")));
+            findings.retain(|finding| !matches!(finding.id, "filter.loopback_proxies" | "filter.no_client"));
             findings.push(new("check.nobody_can_come_in", Level::Error, path, problem, remedy));
             return;
         }
@@ -349,7 +349,7 @@ impl<'a> Witnesses<'a> {
             .configuration
             .at(&["gateway", "controlUi", "enabled"])
             .is_none_or(|node| node.value != Value::Bool(false));
-        let is_known = findings.iter().any(|finding| finding.id == Some("gateway.control_ui.allowed_origins_required"));
+        let is_known = findings.iter().any(|finding| finding.id == "gateway.control_ui.allowed_origins_required");
         if has_control_ui && !can(1) && !can(2) {
             let remedy = "list the origin of the page, such as \"https://openclaw.example.com\"";
             let problem = "nobody can come in with a browser:".to_owned();
@@ -366,7 +366,7 @@ impl<'a> Witnesses<'a> {
         let is_outside = |ip: &&IpAddr| !self.covers(ip);
         if !self.is_true(&["gateway", "allowRealIpFallback"])
             && !outside.iter().filter(is_outside).any(v4)
-            && !findings.iter().any(|finding| finding.id == Some("filter.no_client"))
+            && !findings.iter().any(|finding| finding.id == "filter.no_client")
         {
             let problem = "covers every IPv4 address: no client with one can come in".to_owned();
             findings.push(new("check.some_cannot_come_in", Level::Warn, THEIRS, problem, "list the proxies alone"));
@@ -379,7 +379,7 @@ impl<'a> Witnesses<'a> {
             let Some(at) = found.at.filter(|_| found.ways.iter().all(Option::is_none)) else { continue };
             let path = format!("{USERS}[{at}]");
             // A finding that says more about the entry.
-            if findings.iter().any(|finding| finding.id == Some("filter.odd_user") && finding.problem.place == path) {
+            if findings.iter().any(|finding| finding.id == "filter.odd_user" && finding.problem.place == path) {
                 continue;
             }
             shown = shown.saturating_add(1);
