@@ -102,13 +102,21 @@ fn where_nobody_can_come_in_the_key_to_change_is_named() {
         "REPLACE_WITH_EMAIL",
         "xxx",
         "a\nb",
+        "\"nick@example.com\"",
+        "mailto:nick@example.com",
         "",
     ] {
         // In an openclaw.json, a variable would be an error of its own.
         cases.push((vec![(USERS, json!([entry])), ("/filter/openSockets", json!("recheck"))], NOBODY, users));
     }
-    for entry in ["https://*.example.com", "chrome-extension://*", "https://a.com,https://b.com", "<origin>", "$ORIGIN"]
-    {
+    for entry in [
+        "https://*.example.com",
+        "chrome-extension://*",
+        "https://a.com,https://b.com",
+        "<origin>",
+        "$ORIGIN",
+        "wss://a.com",
+    ] {
         cases.push((vec![(ORIGINS, json!([entry]))], NO_BROWSER, origins));
     }
     for (changes, id, path) in cases {

@@ -12,6 +12,10 @@ pub fn odd_user(user: &str) -> Option<&'static str> {
         Some("no header can carry this name")
     } else if user.chars().any(char::is_control) {
         Some("no header can carry a control character")
+    } else if user.len() > 1 && ['"', '\''].iter().any(|quote| user.starts_with(*quote) && user.ends_with(*quote)) {
+        Some("the quotes are part of it")
+    } else if user.starts_with("mailto:") {
+        Some("it is a link, and proxies send the address alone")
     } else if is_placeholder(user) {
         Some("it is a placeholder that was not replaced")
     } else if user.contains(['*', '^'])
@@ -61,5 +65,7 @@ fn is_all(one: char, text: &str) -> bool {
 /// Whether no browser sends this origin.
 pub fn is_no_origin(origin: &str) -> bool {
     let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-    origin.contains(['*', ',', '$', '{', '<', '%']) || is_placeholder(host)
+    ["ws://", "wss://", "ftp://", "file://"].iter().any(|scheme| origin.starts_with(scheme))
+        || origin.contains(['*', ',', '$', '{', '<', '%'])
+        || is_placeholder(host)
 }

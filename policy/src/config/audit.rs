@@ -163,7 +163,7 @@ impl Audit {
 
     pub(super) fn note_groups_header(&mut self, header: &str, separator: u8) {
         /// Headers whose lists are known to have another separator than a comma.
-        const SEPARATED: [(&str, u8); 1] = [("x-authentik-groups", b'|')];
+        const SEPARATED: [(&str, u8); 2] = [("x-authentik-groups", b'|'), ("x-token-user-roles", b' ')];
         self.add(
             "filter.groups_header",
             Severity::Warn,

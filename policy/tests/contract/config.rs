@@ -167,6 +167,19 @@ fn what_is_allowed_but_dangerous_is_a_finding() {
     let removed = ("filter.removed_proxies", Info);
     let edge = json!({"edge": true, "assertion": {"metadata": ["ns", "email"], "as": "identity"}});
     assert_eq!(findings(&with("filter", edge)), [ALWAYS, ("filter.edge", Warn), removed]);
+    for (header, separator, is_usual) in [
+        ("X-Authentik-Groups", ",", false),
+        ("x-authentik-groups", "|", true),
+        ("x-token-user-roles", ",", false),
+        ("x-token-user-roles", " ", true),
+        ("x-groups", ";", true),
+    ] {
+        let scopes = json!({"groupsHeader": header, "groupsSeparator": separator, "groups": {}, "users": {"*": []}});
+        let groups = ("filter.groups_header", Warn);
+        let odd = (!is_usual).then_some(("filter.groups_separator", Warn));
+        let expected: Vec<_> = [ALWAYS, groups].into_iter().chain(odd).collect();
+        assert_eq!(findings(&with("filter", json!({"scopes": scopes}))), expected, "{header} {separator:?}");
+    }
     let certificate = with("filter", json!({"peerTrust": "certificate", "trustedPeers": ["spiffe://a.b/c"]}));
     let both = [("filter.trusted_peers", Warn), ("filter.peer_trust_certificate", Warn), removed];
     assert_eq!(findings(&certificate), [&[ALWAYS][..], &both].concat());
