@@ -14,13 +14,11 @@ pub const REMINDER: &str = "gateway.trusted_proxy_auth";
 const ALLOW_LOOPBACK: &str = "gateway.trusted_proxy_allow_loopback";
 
 /// Findings that say what a chosen setting means. While it is used, nothing removes them.
-const REMINDERS: [&str; 9] = [
+const REMINDERS: [&str; 7] = [
     REMINDER,
     "filter.anonymous_paths",
     "filter.edge",
     "filter.groups_header",
-    "filter.own_paths",
-    "filter.own_sockets",
     "filter.peer_trust_certificate",
     "filter.trusted_peers",
     "filter.websocket_delegate",

@@ -470,14 +470,14 @@ pub const ALL: &[Id] = &[
     ),
     row(
         "filter.own_paths",
-        "warn, a reminder",
+        "warn",
         "`scopes.ownPaths` adds paths that are treated as the Gateway's own: a plugin there runs with the Gateway's whole \
          default scopes.",
         "Keep only paths that no plugin serves.",
     ),
     row(
         "filter.own_sockets",
-        "warn, a reminder",
+        "warn",
         "`scopes.ownSockets` adds paths that are treated as the Gateway's own: a plugin's WebSocket there is granted a \
          user's whole ceiling.",
         "Keep only paths that no plugin serves.",
