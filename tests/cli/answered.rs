@@ -416,6 +416,41 @@ fn the_examples_of_the_documentation_are_what_envoy_does() {
     assert_eq!(seen, 3);
 }
 
+/// At the edge, Envoy adds its peer to X-Forwarded-For, and removes what only a login inside of it writes.
+#[test]
+fn explain_says_what_envoy_changes_at_the_edge() {
+    let policy: Value =
+        serde_json::from_str(&fs::read_to_string(root().join("envoy/proxies/envoy-oauth2/policy.json")).unwrap())
+            .unwrap();
+    let replace = |text: String, is: &str, instead: &str| {
+        assert!(text.contains(is), "{is}");
+        text.replace(is, instead)
+    };
+    let shipped = Shipped::changed("cli-edge", &policy, |bootstrap| {
+        let bootstrap = replace(bootstrap, "skip_xff_append: true", "skip_xff_append: false");
+        let removed = "{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }";
+        replace(bootstrap, "{ remove: x-openclaw-user }", removed)
+    });
+    let mut passed = 0;
+    for peer in ["203.0.113.9", "10.0.0.7", "2001:db8::7"] {
+        for path in ["/healthz", "/", "/v1/models"] {
+            for headers in [
+                "",
+                "X-Forwarded-For: 198.51.100.1\r\n",
+                "X-Forwarded-For: 198.51.100.1, unknown\r\nX-Forwarded-For: 10.0.0.1\r\nX-Real-IP: 10.0.0.1\r\n",
+                "X-OpenClaw-User: nick@example.com\r\nX-OpenClaw-Scopes: operator.admin\r\nX-Forwarded-Groups: a\r\n",
+                "X-Forwarded-Client-Cert: By=a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-User: nick\r\n",
+            ] {
+                let head = head(&format!("GET {path} HTTP/1.1"), &format!("{HOST}{headers}"));
+                let (said, _) = explained(&shipped.policy, peer, &head);
+                passed += usize::from(matches!(said, Outcome::Passed(_)));
+                assert_eq!(said, sent(shipped.address, peer, &head), "{peer}: {}", wire::latin1(&head));
+            }
+        }
+    }
+    assert_eq!(passed, 15);
+}
+
 #[test]
 fn what_envoy_answers_is_explained_for_every_form_of_a_request() {
     let base = ["explain", "openclaw.json", "--peer", "10.0.0.1"];

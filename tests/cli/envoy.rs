@@ -116,6 +116,11 @@ pub struct Shipped {
 
 impl Shipped {
     pub fn start(name: &str, policy: &Value) -> Self {
+        Self::changed(name, policy, |bootstrap| bootstrap)
+    }
+
+    /// The same with changes to the bootstrap.
+    pub fn changed(name: &str, policy: &Value, change: impl Fn(String) -> String) -> Self {
         let policy = policy.to_string();
         let scratch = Scratch::new(name);
         let echo = Echo::start().unwrap();
@@ -127,8 +132,8 @@ impl Shipped {
             type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol } }]";
         let name = "    - name: http\n";
         assert!(bootstrap.contains(name));
-        fs::write(example.bootstrap(), bootstrap.replacen(name, &format!("{name}      {proxy_protocol}\n"), 1))
-            .unwrap();
+        let bootstrap = bootstrap.replacen(name, &format!("{name}      {proxy_protocol}\n"), 1);
+        fs::write(example.bootstrap(), change(bootstrap)).unwrap();
         let envoy = Envoy::run(scratch, &example.bootstrap());
         let address = envoy.address("http");
         eventually("the policy is in force", || {
