@@ -149,13 +149,14 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
             &args.files,
             &input,
             (args.strict, args.format),
-            &|found| findings(found, envoy, args.proxy),
+            &|found| findings(found, Witnesses::search(found).as_ref(), envoy, args.proxy),
             out,
         );
     };
-    let findings = findings(&configuration, envoy, args.proxy);
+    let witnesses = Witnesses::search(&configuration);
+    let findings = findings(&configuration, witnesses.as_ref(), envoy, args.proxy);
     let outcome = outcome(&findings, args.strict);
-    let witnesses = if args.witness { Witnesses::search(&configuration) } else { None };
+    let witnesses = witnesses.filter(|_| args.witness);
     let first = configuration.files().first().map_or("", |file| file.name.as_str());
     let placed: Vec<_> = findings.iter().map(|finding| (first, finding)).collect();
     if format::write(args.format, &placed, outcome, &[], out)? {
@@ -180,7 +181,12 @@ fn run_in_format(args: &Args, out: &mut Output) -> Result<Outcome, Failure> {
 }
 
 /// All findings, the most severe first; within one severity, in the order in which they were found.
-fn findings(configuration: &Configuration, envoy: Option<Address>, proxy: Option<&'static Proxy>) -> Vec<Finding> {
+fn findings(
+    configuration: &Configuration,
+    witnesses: Option<&Witnesses<'_>>,
+    envoy: Option<Address>,
+    proxy: Option<&'static Proxy>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     let unresolved = configuration.unresolved_problems();
     match configuration.compile() {
@@ -197,7 +203,9 @@ fn findings(configuration: &Configuration, envoy: Option<Address>, proxy: Option
     gateway::add_gateways_own(configuration, &mut findings);
     deployment::add(configuration, envoy, &mut findings);
     starts::add(configuration, &mut findings);
-    witness::add(configuration, &mut findings);
+    if let Some(witnesses) = witnesses {
+        witnesses.add(&mut findings);
+    }
     underscores::add(configuration, &mut findings);
     match proxy {
         Some(proxy) => proxy::add(configuration, proxy, &mut findings),
@@ -281,7 +289,7 @@ mod tests {
                 let mut found = 0;
                 let info = measure(|| {
                     let configuration = input.read().unwrap_or_else(|_| panic!("{kind}"));
-                    let findings = findings(&configuration, None, proxy);
+                    let findings = findings(&configuration, Witnesses::search(&configuration).as_ref(), None, proxy);
                     found = to_json(&configuration, &findings, Outcome::Found).to_string().len();
                 });
                 (info.count_total, info.bytes_total, found)

@@ -60,6 +60,25 @@ Exit codes: 0 the request passes, 1 it is refused (also by Envoy), 2 no answer.
 With --browser: 0 all three requests pass, 1 one of them is refused, 2 no answer.
 With --opened-under: 0 the open socket stays, 1 it is closed, 2 no answer.";
 
+/// What describes one request on the command line, except for its peer.
+const ONE_REQUEST: [&str; 15] = [
+    "headers",
+    "method",
+    "path",
+    "ws",
+    "http2",
+    "request",
+    "har",
+    "curl",
+    "as_seen",
+    "opened_under",
+    "assertion",
+    "certificate_uri_san",
+    "true_claim",
+    "filter_state",
+    "destination",
+];
+
 /// Explain the decision on one request: what each rule saw, the verdict, and what the upstream gets
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -113,10 +132,8 @@ pub struct Args {
         long,
         value_name = "FILE",
         requires = "recorded",
-        conflicts_with_all = [
-            "peer", "headers", "method", "path", "ws", "http2", "request", "har", "curl", "as_seen", "opened_under",
-            "assertion", "certificate_uri_san", "true_claim", "filter_state", "destination",
-        ],
+        conflicts_with_all = ONE_REQUEST,
+        conflicts_with = "peer",
         help_heading = "A request in a log"
     )]
     log: Option<PathBuf>,
@@ -131,10 +148,8 @@ pub struct Args {
     #[arg(
         long,
         value_name = "URL",
-        conflicts_with_all = [
-            "log", "headers", "method", "path", "ws", "http2", "request", "har", "curl", "as_seen", "opened_under",
-            "assertion", "certificate_uri_san", "true_claim", "filter_state", "destination",
-        ],
+        conflicts_with_all = ONE_REQUEST,
+        conflicts_with = "log",
         help_heading = "A browser"
     )]
     browser: Option<String>,

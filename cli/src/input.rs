@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use policy::config::{Compiled, MOST_ERRORS, compile};
+use policy::text::trim_configured;
 
 use deployment::is_configuration;
 use embedded::Places;
@@ -337,6 +338,13 @@ impl Configuration {
     /// The value in the plugin configuration at a path of keys.
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(&self.plugin, |node, key| node.member(key))
+    }
+
+    /// Where the Gateway takes webhooks (`hooks.path`), without a slash at its end.
+    pub fn hooks_path(&self) -> String {
+        let path = self.document.at(&["hooks", "path"]).text().unwrap_or_default();
+        let path = trim_configured(path).trim_matches('/');
+        if path.is_empty() { "/hooks".to_owned() } else { format!("/{path}") }
     }
 
     /// The files that were read, the one that was named first at the front.

@@ -7,6 +7,8 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use policy::text::trim_configured;
+
 /// A part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -88,6 +90,11 @@ impl Node {
     /// Whether there is a value. A null counts as none.
     pub fn is_set(&self) -> bool {
         self.value != Value::Null
+    }
+
+    /// The texts in a list, trimmed as the Gateway trims them.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.items().iter().filter_map(Self::text).map(trim_configured)
     }
 
     /// Whether this is the boolean `true`.

@@ -1,6 +1,7 @@
 //! The command-line tool. It checks configurations and explains decisions, with the same code that decides in Envoy.
 #![forbid(unsafe_code)]
 
+mod candidates;
 mod check;
 mod explain;
 mod input;

@@ -1,17 +1,22 @@
 //! The headers that a policy reads and that have an underscore. Envoy lets them through only if it is told to.
 
-use serde_json::Value;
+use crate::json5::Node;
 
 /// The most of them that are named: each needs the same setting.
-pub const MOST: usize = 10;
+const MOST: usize = 10;
 
-/// The headers of a policy that have an underscore.
-pub fn of(config: &Value) -> Vec<String> {
-    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str);
-    let required = config.pointer("/gateway/auth/trustedProxy/requiredHeaders");
-    let required = required.and_then(Value::as_array).into_iter().flatten();
-    let user = text("/gateway/auth/trustedProxy/userHeader");
-    let groups = text("/filter/scopes/groupsHeader");
-    let all = user.into_iter().chain(required.filter_map(Value::as_str)).chain(groups);
-    all.filter(|header| header.contains('_')).map(|header| header.trim().to_owned()).take(MOST).collect()
+/// The headers of a policy that have an underscore, each with its path.
+pub fn of(plugin: &Node) -> Vec<(String, &str)> {
+    let one = |path: &[&str]| plugin.at(path).text().map(|name| (path.join("."), name));
+    let required = ["gateway", "auth", "trustedProxy", "requiredHeaders"];
+    let all = plugin.at(&required).items().iter().enumerate();
+    let all = all.filter_map(|(at, item)| Some((format!("{}[{at}]", required.join(".")), item.text()?)));
+    one(&["gateway", "auth", "trustedProxy", "userHeader"])
+        .into_iter()
+        .chain(all)
+        .chain(one(&["filter", "scopes", "groupsHeader"]))
+        .filter(|(_, name)| name.contains('_'))
+        .map(|(path, name)| (path, name.trim()))
+        .take(MOST)
+        .collect()
 }

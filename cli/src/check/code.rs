@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use policy::origin::Origin;
+use policy::text::trim_configured as trim;
 
 use crate::json5::{Member, Node, Value};
 
@@ -255,11 +256,6 @@ pub fn bind_mode(pattern: &str, node: &Node) -> Option<String> {
         IpAddr::V6(address) if address.is_loopback() => Some("write \"loopback\"".to_owned()),
         IpAddr::V6(_) => Some("write \"lan\": the Gateway listens on IPv4 addresses".to_owned()),
     }
-}
-
-/// Trims what JavaScript's `trim` does.
-pub fn trim(text: &str) -> &str {
-    text.trim_matches(|c: char| (c.is_whitespace() && c != '\u{85}') || c == '\u{feff}')
 }
 
 /// A first letter, and then others.

@@ -3,11 +3,11 @@
 use ipnet::IpNet;
 use policy::peer::Address;
 
-use super::code::trim;
 use super::finding::{Counted, Finding, Level};
 use crate::input::{Configuration, Kind, has_reference};
 use crate::json5::{Member, Node, Value};
 use crate::yaml::is_old_boolean;
+use policy::text::trim_configured as trim;
 
 /// Adds the findings.
 pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut Vec<Finding>) {
@@ -29,7 +29,16 @@ pub fn add(configuration: &Configuration, envoy: Option<Address>, findings: &mut
 
 struct Report<'a>(Counted<'a>);
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// The texts in a list.
+    fn texts(&self, path: &[&str]) -> Vec<&'a str> {
+        self.0.configuration.plugin.at(path).texts().collect()
+    }
+
+    fn is_true(&self, path: &[&str]) -> bool {
+        self.0.configuration.plugin.at(path).is_true()
+    }
+
     fn at(&self, path: &[&str]) -> Option<&Node> {
         self.0.configuration.at(path)
     }
@@ -70,8 +79,8 @@ impl Report<'_> {
     fn lists(&mut self, envoy: Option<Address>) {
         const THEIRS: &str = "gateway.trustedProxies";
         const OURS: &str = "filter.trustedProxies";
-        let theirs = texts(self.at(&["gateway", "trustedProxies"]));
-        let ours = self.at(&["filter", "trustedProxies"]).map(|node| texts(Some(node)));
+        let theirs = self.texts(&["gateway", "trustedProxies"]);
+        let ours = self.at(&["filter", "trustedProxies"]).map(|_| self.texts(&["filter", "trustedProxies"]));
         let mut sorted = theirs.clone();
         sorted.sort_unstable();
         sorted.dedup();
@@ -89,10 +98,7 @@ impl Report<'_> {
                 "put Envoy in the Gateway's list, and your proxy (Envoy's peer) in the filter's; if both have the same address, \
                  remove the filter's list",
             );
-        } else if ours.is_none()
-            && self.at(&["filter", "edge"]).is_none_or(|node| node.value != Value::Bool(true))
-            && !theirs.is_empty()
-        {
+        } else if ours.is_none() && !self.is_true(&["filter", "edge"]) && !theirs.is_empty() {
             self.0.add(
                 "check.one_list",
                 Level::Info,
@@ -135,13 +141,13 @@ impl Report<'_> {
     /// Lists should name proxies, not networks.
     fn networks(&mut self) {
         for list in [["gateway", "trustedProxies"], ["filter", "trustedProxies"]] {
-            let is_network = |entry: &&String| {
+            let is_network = |entry: &&str| {
                 let prefix = entry
                     .split_once('/')
                     .and_then(|(address, prefix)| Some((address, prefix.trim().parse::<u8>().ok()?)));
                 prefix.is_some_and(|(address, prefix)| prefix < if address.contains(':') { 128 } else { 32 })
             };
-            let networks: Vec<_> = texts(self.at(&list)).iter().filter(is_network).cloned().collect();
+            let networks: Vec<_> = self.texts(&list).into_iter().filter(is_network).collect();
             if let Some(first) = networks.first() {
                 let more = networks.len().saturating_sub(1);
                 let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -161,7 +167,7 @@ impl Report<'_> {
         let bind = self.at(&["gateway", "bind"]);
         let list = ["gateway", "trustedProxies"];
         if self.0.configuration.kind != Kind::OpenClaw
-            || texts(self.at(&list)).is_empty()
+            || self.texts(&list).is_empty()
             || lists_local(self.0.configuration, &list)
         {
             return;
@@ -224,9 +230,9 @@ impl Report<'_> {
             ));
         }
         // `resolveHooksConfig` in its `src/gateway/hooks.ts`.
-        let hooks = self.0.configuration.document.member("hooks");
-        if hooks.and_then(|hooks| hooks.member("enabled")).is_some_and(|node| node.value == Value::Bool(true)) {
-            let text = |key: &str| hooks.and_then(|hooks| hooks.member(key)).and_then(Node::text).map(trim);
+        let hooks = self.0.configuration.document.at(&["hooks"]);
+        if hooks.at(&["enabled"]).is_true() {
+            let text = |key: &str| hooks.at(&[key]).text().map(trim);
             if text("token").is_none_or(str::is_empty) {
                 stops.push((
                     "hooks.token",
@@ -249,14 +255,12 @@ impl Report<'_> {
 
     /// Senders of webhooks are nobody's browser: the filter refuses them, unless their path needs no user.
     fn webhooks(&mut self) {
-        let Some(hooks) = self.0.configuration.document.member("hooks") else { return };
-        if hooks.member("enabled").is_none_or(|node| node.value != Value::Bool(true)) {
+        if !self.0.configuration.document.at(&["hooks", "enabled"]).is_true() {
             return;
         }
-        let path = hooks.member("path").and_then(Node::text).map(trim).filter(|path| !path.is_empty());
-        let path = format!("/{}", path.unwrap_or("hooks").trim_matches('/'));
-        let passes = |entry: &String| entry.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
-        if !texts(self.at(&["filter", "anonymousPaths"])).iter().any(passes) {
+        let path = self.0.configuration.hooks_path();
+        let passes = |entry: &&str| entry.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'));
+        if !self.texts(&["filter", "anonymousPaths"]).iter().any(passes) {
             self.0.add(
                 "check.webhooks",
                 Level::Info,
@@ -269,7 +273,7 @@ impl Report<'_> {
 
     /// TLS ends at the proxy: origins without TLS, and a Gateway that serves TLS to Envoy.
     fn tls(&mut self) {
-        let origins = texts(self.at(&["gateway", "controlUi", "allowedOrigins"]));
+        let origins = self.texts(&["gateway", "controlUi", "allowedOrigins"]);
         for (at, origin) in origins.iter().enumerate() {
             let host = origin.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
             if host.is_some_and(|host| host != "localhost" && !host.starts_with("127.") && !host.starts_with('[')) {
@@ -284,7 +288,7 @@ impl Report<'_> {
                 );
             }
         }
-        if self.at(&["gateway", "tls", "enabled"]).is_some_and(|node| node.value == Value::Bool(true)) {
+        if self.is_true(&["gateway", "tls", "enabled"]) {
             self.0.add(
                 "check.gateway_tls",
                 Level::Info,
@@ -341,22 +345,14 @@ impl Report<'_> {
     }
 }
 
-/// The strings in a list, trimmed.
-fn texts(list: Option<&Node>) -> Vec<String> {
-    match list.map(|node| &node.value) {
-        Some(Value::List(items)) => items.iter().filter_map(Node::text).map(|text| text.trim().to_owned()).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Whether a list of proxies has a loopback address that is in use.
 pub(super) fn lists_local(configuration: &Configuration, list: &[&str]) -> bool {
-    let is_local = |entry: &String| {
+    let is_local = |entry: &str| {
         ["127.0.0.1", "::1"]
             .iter()
             .any(|local| Address::parse(local.as_bytes()).is_some_and(|local| holds(entry, &local)))
     };
-    texts(configuration.at(list)).iter().any(is_local)
+    configuration.plugin.at(list).texts().any(is_local)
 }
 
 /// Whether a valid entry of a list of proxies covers an address.

@@ -125,7 +125,7 @@ pub fn add_release(configuration: &Configuration, findings: &mut Vec<Finding>) {
 pub fn add_gateways_own(configuration: &Configuration, findings: &mut Vec<Finding>) {
     let at = |path: &[&str]| configuration.at(path);
     let approve = ["gateway", "auth", "trustedProxy", "deviceAutoApprove"];
-    let approves = at(&[&approve[..], &["enabled"]].concat()).is_some_and(|node| node.value == Value::Bool(true));
+    let approves = at(&[&approve[..], &["enabled"]].concat()).is_some_and(Node::is_true);
     if approves {
         findings.push(Finding::new(
             configuration,

@@ -189,7 +189,7 @@ fn add_shared_names(managers: &[Manager<'_>], report: &mut Report<'_>) {
 
 /// Headers of a policy that do not reach the filter.
 fn add_underscores(placed: &Placed, at: Spot<'_>, what: &str, report: &mut Report<'_>) {
-    for header in with_underscores(&placed.value) {
+    for (_, header) in with_underscores(&placed.node) {
         let problem = format!("{what}: no request with {header} reaches the filter");
         let remedy = "allow such headers, as `render` does: the filter removes other spellings itself";
         report.add(UNDERSCORES, Level::Error, at, problem, remedy);

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use policy::config::{MOST_ERRORS, Release, nearest};
+use policy::text::trim_configured;
 use serde_json::{Map, Value as Json};
 
 use super::code;
@@ -262,7 +263,7 @@ impl Look {
 
     fn text(&mut self, schema: &Json, text: &str, place: &Place) {
         let is_trimmed = schema.get("trimmed").is_some_and(|trimmed| *trimmed == true);
-        let text = if is_trimmed { code::trim(text) } else { text };
+        let text = if is_trimmed { trim_configured(text) } else { text };
         let length = |key: &str| schema.get(key).and_then(Json::as_u64);
         let count = u64::try_from(text.encode_utf16().count()).unwrap_or(u64::MAX);
         if length("minLength").is_some_and(|least| count < least) {

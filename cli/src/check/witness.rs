@@ -2,19 +2,17 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use policy::cidrs::{Cidrs, Entry};
-use policy::config::{MOST_ERRORS, compile, read_proxy};
+use policy::config::{MOST_ERRORS, compile};
 use policy::headers::serialize;
-use policy::peer::{Address, socket_address};
-use policy::text::trim_configured;
+use policy::peer::socket_address;
 use policy::{Kind, Peer, PeerAddress, Policy, Reason};
 use serde_json::{Value as Json, json};
 
 use super::finding::{Finding, Level};
 use super::odd::{is_no_origin, odd_user};
+use crate::candidates;
 use crate::input::Configuration;
-use crate::json5::{Node, Value};
+use crate::json5::Value;
 use crate::record::{STAND_IN, without_secrets};
 
 const USERS: &str = "gateway.auth.trustedProxy.allowUsers";
@@ -29,7 +27,6 @@ const MOST: usize = 32;
 const MOST_USERS: usize = 1000;
 
 /// What is asked for when any user, or any origin, is allowed.
-const ANY_USER: &str = "user@example.com";
 const ANY_ORIGIN: &str = "https://openclaw.example.com";
 
 /// How a request comes.
@@ -96,28 +93,22 @@ impl<'a> Witnesses<'a> {
         Some(search)
     }
 
-    /// The texts in a list, trimmed as the Gateway trims them.
     fn list(&self, path: &[&str]) -> Vec<String> {
-        match self.configuration.at(path).map(|node| &node.value) {
-            Some(Value::List(items)) => {
-                items.iter().filter_map(Node::text).map(|text| trim_configured(text).to_owned()).collect()
-            }
-            _ => Vec::new(),
-        }
+        self.configuration.plugin.at(path).texts().map(str::to_owned).collect()
     }
 
     fn is_true(&self, path: &[&str]) -> bool {
-        self.configuration.at(path).is_some_and(|node| node.value == Value::Bool(true))
+        self.configuration.plugin.at(path).is_true()
     }
 
     fn run(&mut self) {
         let listed = self.list(&["gateway", "auth", "trustedProxy", "allowUsers"]);
         let users: Vec<(String, Option<usize>)> = if listed.is_empty() {
-            vec![(ANY_USER.to_owned(), None)]
+            vec![(candidates::ANY_USER.to_owned(), None)]
         } else {
             listed.into_iter().enumerate().map(|(at, user)| (user, Some(at))).collect()
         };
-        let (peers, clients) = (self.peers(), self.clients());
+        let (peers, clients) = (candidates::peers(self.configuration), candidates::clients(self.configuration));
         let (mut origins, any) = self.origins();
         origins.retain(|origin| !is_no_origin(origin));
         if any {
@@ -164,7 +155,7 @@ impl<'a> Witnesses<'a> {
             for &client in clients {
                 for origin in &origins {
                     for path in PATHS {
-                        for user_bytes in spellings(user) {
+                        for user_bytes in candidates::spellings(user) {
                             for identity in &identities {
                                 let client = if self.is_true(&["filter", "edge"]) { peer } else { client };
                                 let mut attempt = self.attempt(&user_bytes, way, *origin, peer, client, path);
@@ -288,30 +279,6 @@ impl<'a> Witnesses<'a> {
         all
     }
 
-    /// Addresses of proxies, those that are not loopback first. A valid list has no others of a kind of their own.
-    fn peers(&self) -> Vec<IpAddr> {
-        if self.is_true(&["filter", "edge"]) {
-            return self.clients();
-        }
-        let own = self.configuration.at(&["filter", "trustedProxies"]).is_some();
-        let list = if own { ["filter", "trustedProxies"] } else { ["gateway", "trustedProxies"] };
-        let nets: Vec<_> = self.list(&list).iter().filter_map(|entry| net(entry)).collect();
-        let mut all: Vec<_> = nets.iter().flat_map(|net| [first_host(net), net.broadcast()]).collect();
-        all.retain(can_connect);
-        all.push(IpAddr::from([10, 0, 0, 1]));
-        all.sort_by_key(IpAddr::is_loopback);
-        all.truncate(4);
-        all.extend(nets.iter().map(IpNet::addr).find(IpAddr::is_loopback));
-        all
-    }
-
-    /// Addresses of clients. If the lists leave any address, one of these is left: what is left starts behind a block,
-    /// or ends before one.
-    fn clients(&self) -> Vec<IpAddr> {
-        let entries = [self.list(&["gateway", "trustedProxies"]), self.list(&["filter", "trustedProxies"])].concat();
-        clients_outside(&entries)
-    }
-
     /// The origins that are listed, and whether any other one may pass.
     fn origins(&self) -> (Vec<String>, bool) {
         let listed = self.list(&["gateway", "controlUi", "allowedOrigins"]);
@@ -362,7 +329,7 @@ impl<'a> Witnesses<'a> {
             }
         }
         let v4 = |ip: &IpAddr| ip.is_ipv4();
-        let outside = self.clients();
+        let outside = candidates::clients(self.configuration);
         let is_outside = |ip: &&IpAddr| !self.covers(ip);
         if !self.is_true(&["gateway", "allowRealIpFallback"])
             && !outside.iter().filter(is_outside).any(v4)
@@ -398,14 +365,14 @@ impl<'a> Witnesses<'a> {
     /// Whether both lists together have an address, or it is loopback.
     fn covers(&self, ip: &IpAddr) -> bool {
         let lists = [self.list(&["gateway", "trustedProxies"]), self.list(&["filter", "trustedProxies"])].concat();
-        ip.is_loopback() || lists.iter().filter_map(|entry| net(entry)).any(|net| net.contains(ip))
+        ip.is_loopback() || lists.iter().filter_map(|entry| candidates::net(entry)).any(|net| net.contains(ip))
     }
 
     /// Whether no connection can come from any address in the Gateway's list.
     fn gateway_trusts_nothing(&self) -> bool {
         let list = self.list(&["gateway", "trustedProxies"]);
-        let nets: Vec<_> = list.iter().filter_map(|entry| net(entry)).collect();
-        !nets.is_empty() && !nets.iter().flat_map(|net| [first_host(net), net.broadcast()]).any(|ip| can_connect(&ip))
+        let nets: Vec<_> = list.iter().filter_map(|entry| candidates::net(entry)).collect();
+        !nets.is_empty() && !nets.iter().flat_map(candidates::ends).any(|ip| candidates::can_connect(&ip))
     }
 
     /// Whether the Gateway can only trust an Envoy on its own host, and refuses it there.
@@ -413,9 +380,9 @@ impl<'a> Witnesses<'a> {
         let list = self.list(&["gateway", "trustedProxies"]);
         !list.is_empty()
             && !self.is_true(&["gateway", "auth", "trustedProxy", "allowLoopback"])
-            && list
-                .iter()
-                .all(|entry| net(entry).is_some_and(|net| net.addr().is_loopback() && net.broadcast().is_loopback()))
+            && list.iter().all(|entry| {
+                candidates::net(entry).is_some_and(|net| net.addr().is_loopback() && net.broadcast().is_loopback())
+            })
     }
 
     /// The key to change if nobody can come in.
@@ -443,10 +410,14 @@ impl<'a> Witnesses<'a> {
             }
             Some(Reason::AttributionRequired) => {
                 // The Gateway's list, unless that one leaves somebody.
-                let theirs: Vec<_> =
-                    self.list(&["gateway", "trustedProxies"]).iter().filter_map(|entry| net(entry)).collect();
-                let leaves =
-                    self.clients().iter().any(|ip| !ip.is_loopback() && !theirs.iter().any(|net| net.contains(ip)));
+                let theirs: Vec<_> = self
+                    .list(&["gateway", "trustedProxies"])
+                    .iter()
+                    .filter_map(|entry| candidates::net(entry))
+                    .collect();
+                let leaves = candidates::clients(self.configuration)
+                    .iter()
+                    .any(|ip| !ip.is_loopback() && !theirs.iter().any(|net| net.contains(ip)));
                 let path = if leaves { list } else { THEIRS };
                 (path, text("every address counts as a proxy, so no client is left"), "list the proxies alone")
             }
@@ -534,68 +505,5 @@ impl<'a> Witnesses<'a> {
         line
     }
 }
-
-/// Searches, and says whether anybody can come in.
-pub fn add(configuration: &Configuration, findings: &mut Vec<Finding>) {
-    if let Some(witnesses) = Witnesses::search(configuration) {
-        witnesses.add(findings);
-    }
-}
-
 /// Envoy lets no request with more headers through, unless it is told to (`max_headers_count`).
 const MOST_REQUIRED: usize = 100;
-
-/// The ways to send a name: as UTF-8, and as Latin-1 if it is beyond ASCII.
-fn spellings(user: &str) -> Vec<Vec<u8>> {
-    let latin1: Option<Vec<u8>> = user.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-    let mut all = vec![user.as_bytes().to_vec()];
-    all.extend(latin1.filter(|_| !user.is_ascii()));
-    all
-}
-
-fn first_host(net: &IpNet) -> IpAddr {
-    net.hosts().next().unwrap_or(net.addr())
-}
-
-/// Whether a connection can come from this address.
-fn can_connect(ip: &IpAddr) -> bool {
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
-}
-
-fn contains(set: &Cidrs, ip: IpAddr) -> bool {
-    Address::parse(ip.to_string().as_bytes()).is_some_and(|address| set.contains(&address))
-}
-
-fn net(entry: &str) -> Option<IpNet> {
-    Some(match read_proxy(entry)? {
-        Entry::Exact(ip) => ip.into(),
-        Entry::Block(net) => net,
-    })
-}
-
-/// Addresses outside of a list, if there are any, and a few others.
-fn clients_outside(entries: &[String]) -> Vec<IpAddr> {
-    const USUAL: [&str; 8] =
-        ["203.0.113.7", "192.168.1.7", "8.8.8.8", "126.255.255.255", "128.0.0.0", "0.0.0.0", "2001:db8::7", "::2"];
-    let nets: Vec<_> = entries.iter().filter_map(|entry| net(entry)).collect();
-    let mut all: Vec<IpAddr> = USUAL.iter().filter_map(|text| text.parse().ok()).collect();
-    for net in &nets {
-        match (net.network(), net.broadcast()) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => {
-                all.extend(first.to_bits().checked_sub(1).map(|bits| IpAddr::V4(bits.into())));
-                all.extend(last.to_bits().checked_add(1).map(|bits| IpAddr::V4(bits.into())));
-            }
-            (IpAddr::V6(first), IpAddr::V6(last)) => {
-                all.extend(first.to_bits().checked_sub(1).map(|bits| IpAddr::V6(bits.into())));
-                all.extend(last.to_bits().checked_add(1).map(|bits| IpAddr::V6(bits.into())));
-            }
-            _ => {}
-        }
-    }
-    // Those that are outside first. If there are none, one is enough to see the refusal.
-    let set = Cidrs::new(entries.iter().filter_map(|entry| read_proxy(entry)));
-    all.sort_by_cached_key(|ip| (ip.is_loopback() || contains(&set, *ip), ip.is_ipv6()));
-    all.truncate(4);
-    all
-}

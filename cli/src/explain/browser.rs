@@ -3,8 +3,6 @@
 use std::io::Write as _;
 use std::net::IpAddr;
 
-use policy::cidrs::Entry;
-use policy::config::read_proxy;
 use policy::headers::serialize;
 use policy::peer::socket_address;
 use policy::{Peer, PeerAddress, Reason};
@@ -14,18 +12,12 @@ use super::answer::{Answer, Summary};
 use super::front::{self, Front};
 use super::sent::Sent;
 use super::{Args, check_peer, fix, read_peer, secret};
+use crate::candidates;
 use crate::input::Configuration;
 use crate::json5::{Node, Value};
 use crate::output::{Failure, Outcome, Output, Style, visible};
 use crate::record::STAND_IN;
 use crate::replay::Judge;
-
-/// Who asks if the policy names nobody.
-const ANY_USER: &str = "user@example.com";
-/// Addresses of clients, one of which is outside of most lists of proxies.
-const CLIENTS: [&str; 6] = ["203.0.113.7", "198.51.100.7", "8.8.8.8", "192.168.1.7", "128.0.0.7", "2001:db8::7"];
-/// How many entries of the list of proxies are tried.
-const MOST: usize = 32;
 
 /// One of the requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,14 +146,14 @@ fn find(
             }
             vec![peer.clone()]
         }
-        None if is_edge => CLIENTS.map(str::to_owned).to_vec(),
-        None => peers(configuration),
+        None => candidates::peers(configuration).iter().map(IpAddr::to_string).collect(),
     };
+    let clients = candidates::clients(configuration);
     let mut best: Option<(Visit, Vec<Tried>)> = None;
     for peer in &peers {
         for user in users(args, configuration) {
-            for client in CLIENTS {
-                let visit = Visit { user: user.clone(), peer: peer.clone(), client: client.to_owned() };
+            for client in &clients {
+                let visit = Visit { user: user.clone(), peer: peer.clone(), client: client.to_string() };
                 let tried = Step::ALL
                     .into_iter()
                     .map(|step| attempt(configuration, judge, front, page, &visit, step))
@@ -184,7 +176,7 @@ fn find(
 
 /// Whether browsers connect to Envoy itself.
 fn is_edge(configuration: &Configuration) -> bool {
-    configuration.at(&["filter", "edge"]).is_some_and(|node| node.value == Value::Bool(true))
+    configuration.plugin.at(&["filter", "edge"]).is_true()
 }
 
 /// How many requests pass, and else how far they come.
@@ -202,40 +194,13 @@ fn rank(tried: &[Tried]) -> (usize, usize) {
     )
 }
 
-fn texts<'a>(configuration: &'a Configuration, path: &[&str]) -> Vec<&'a str> {
-    match configuration.at(path).map(|node| &node.value) {
-        Some(Value::List(items)) => items.iter().filter_map(Node::text).map(str::trim).collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// An address of each entry of the list of proxies, those that are not loopback first.
-fn peers(configuration: &Configuration) -> Vec<String> {
-    let own = configuration.at(&["filter", "trustedProxies"]).is_some();
-    let list = if own { ["filter", "trustedProxies"] } else { ["gateway", "trustedProxies"] };
-    let first = |entry: &str| match read_proxy(entry)? {
-        Entry::Exact(ip) => Some(ip),
-        Entry::Block(net) => Some(net.hosts().next().unwrap_or(net.addr())),
-    };
-    let mut all: Vec<IpAddr> = texts(configuration, &list).into_iter().take(MOST).filter_map(first).collect();
-    all.sort_by_key(IpAddr::is_loopback);
-    if all.is_empty() {
-        all.push(IpAddr::from([10, 0, 0, 1]));
-    }
-    all.iter().map(IpAddr::to_string).collect()
-}
-
 /// The user as bytes: the one that is given as UTF-8, or the first of allowUsers, spelled as it may come.
 fn users(args: &Args, configuration: &Configuration) -> Vec<Vec<u8>> {
     if let Some(user) = &args.user {
         return vec![user.clone().into_bytes()];
     }
-    let listed = texts(configuration, &["gateway", "auth", "trustedProxy", "allowUsers"]);
-    let user = listed.first().copied().unwrap_or(ANY_USER);
-    let latin1: Option<Vec<u8>> = user.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-    let mut all = vec![user.as_bytes().to_vec()];
-    all.extend(latin1.filter(|_| !user.is_ascii()));
-    all
+    let mut listed = configuration.plugin.at(&["gateway", "auth", "trustedProxy", "allowUsers"]).texts();
+    candidates::spellings(listed.next().unwrap_or(candidates::ANY_USER))
 }
 
 /// The request of a step, as the proxy sends it.
@@ -308,9 +273,8 @@ fn attempt(
     request.destination = socket_address(b"198.51.100.253:8080");
     request.assertion = judge.policy.assertion_path().map(|_| visit.user.as_slice());
     request.claims_are_true = true;
-    let identities = texts(configuration, &["filter", "trustedPeers"]);
-    request.identity =
-        judge.policy.identity_sources().first().and_then(|source| Some(source.of(identities.first()?.as_bytes())));
+    let identity = configuration.plugin.at(&["filter", "trustedPeers"]).texts().next();
+    request.identity = judge.policy.identity_sources().first().and_then(|source| Some(source.of(identity?.as_bytes())));
     let answer = Answer::new(configuration, &judge.policy, &request, &peer_text, &sent, Vec::new());
     let mut summary = answer.summary();
     // The page is what makes these requests.

@@ -3,7 +3,6 @@
 use policy::{Policy, Reason, Request};
 
 use crate::input::{Configuration, Kind};
-use crate::json5::{Node, Value};
 
 /// User agents of what probes a service, or a part of them, in lower case.
 const PROBES: [&str; 18] = [
@@ -109,7 +108,7 @@ impl Caller<'_> {
                     .to_owned(),
             ];
         }
-        let hooks = self.hooks();
+        let hooks = self.configuration.hooks_path();
         let is_hook = path == hooks || path.strip_prefix(&hooks).is_some_and(|rest| rest.starts_with('/'));
         if is_hook
             && (self.has_bearer() || self.header("x-openclaw-token").is_some() || self.request.method() == b"POST")
@@ -128,23 +127,12 @@ impl Caller<'_> {
         Vec::new()
     }
 
-    /// `hooks.path`, without a slash at its end.
-    fn hooks(&self) -> String {
-        let path = self.hook_setting("path").and_then(Node::text).unwrap_or_default();
-        let path = path.trim().trim_matches('/');
-        if path.is_empty() { "/hooks".to_owned() } else { format!("/{path}") }
-    }
-
-    fn hook_setting(&self, key: &str) -> Option<&Node> {
-        self.configuration.document.member("hooks")?.member(key)
-    }
-
     fn of_a_webhook(&self, hooks: &str) -> Vec<String> {
         let mut fixes = self.lists("a webhook", &format!("\"{hooks}/*\""), ", and hooks.token is its only lock");
         if !self.has_bearer() && self.header("x-openclaw-token").is_none() {
             fixes.push("It has no token: have the sender send Authorization: Bearer, with hooks.token.".to_owned());
         }
-        let is_on = self.hook_setting("enabled").is_some_and(|node| node.value == Value::Bool(true));
+        let is_on = self.configuration.document.at(&["hooks", "enabled"]).is_true();
         if self.configuration.kind == Kind::OpenClaw && !is_on {
             fixes.push("hooks.enabled is not true in this file: the Gateway takes no webhooks.".to_owned());
         }

@@ -5,7 +5,7 @@ use policy::{Identity, Peer, Policy, Reason, Refusal, Request};
 
 use super::caller;
 use crate::input::Configuration;
-use crate::json5::{Node, Value};
+use crate::json5::Node;
 
 /// Why the refusal of an origin may be correct.
 pub const OTHER_SITE: &str =
@@ -227,11 +227,7 @@ fn place(configuration: &Configuration, path: &str) -> String {
 }
 
 fn texts(list: Option<&Node>) -> impl Iterator<Item = &str> {
-    let items: &[Node] = match list.map(|node| &node.value) {
-        Some(Value::List(items)) => items,
-        _ => &[],
-    };
-    items.iter().filter_map(Node::text)
+    list.into_iter().flat_map(Node::items).filter_map(Node::text)
 }
 
 fn is_listed(list: Option<&Node>, entry: &str) -> bool {

@@ -9,7 +9,7 @@ use super::http1;
 use super::normal::normalized;
 use super::sent::{Header, Sent, is_token};
 use crate::input::Configuration;
-use crate::json5::{Node, Value};
+use crate::json5::Node;
 
 /// `max_request_headers_kb`.
 const MOST_BYTES: usize = 15 << 10;
@@ -96,7 +96,7 @@ impl Front {
     pub fn of(configuration: &Configuration) -> Self {
         let text =
             |path: &[&str]| configuration.at(path).and_then(Node::text).map(|name| name.trim().to_ascii_lowercase());
-        let is_edge = configuration.at(&["filter", "edge"]).is_some_and(|node| node.value == Value::Bool(true));
+        let is_edge = configuration.plugin.at(&["filter", "edge"]).is_true();
         let theirs = text(&["gateway", "auth", "trustedProxy", "userHeader"]);
         let own = text(&["filter", "upstreamUserHeader"]);
         let removed = if is_edge {

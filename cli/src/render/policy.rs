@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::NotRendered;
 use crate::input::{Configuration, Hidden};
+use crate::json5;
 use crate::output::Problem;
 use crate::underscores::of as underscores;
 
@@ -114,7 +115,8 @@ impl Plugin {
 
     /// A header with an underscore that the policy reads, if there is one.
     pub fn header_with_underscores(&self) -> Option<String> {
-        underscores(&self.json()).into_iter().next()
+        let plugin = json5::parse(&self.json().to_string(), 0).ok()?;
+        underscores(&plugin).into_iter().next().map(|(_, header)| header.to_owned())
     }
 
     /// Refuses requests that other web sites make, unless the operator says otherwise.
