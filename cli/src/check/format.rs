@@ -57,12 +57,6 @@ fn write_github(found: &[(&str, &Finding)], failures: &[Problem], out: &mut Outp
         writeln!(out, "{}", annotation("error", &[], problem))?;
     }
     for (file, finding) in found {
-        let level = match finding.level {
-            _ if finding.is_reminder => "notice",
-            Level::Error | Level::Critical => "error",
-            Level::Warn => "warning",
-            Level::Info => "notice",
-        };
         let mut problem = finding.problem.clone();
         let mut properties = match &problem.excerpt {
             Some(excerpt) => vec![
@@ -76,7 +70,7 @@ fn write_github(found: &[(&str, &Finding)], failures: &[Problem], out: &mut Outp
         if let Some(row) = ids::of(finding.id) {
             let _ = write!(problem.remedy, "{}{}", if problem.remedy.is_empty() { "" } else { "\n" }, row.address());
         }
-        writeln!(out, "{}", annotation(level, &properties, &problem))?;
+        writeln!(out, "{}", annotation(level(finding, "notice"), &properties, &problem))?;
     }
     Ok(())
 }
@@ -124,12 +118,6 @@ fn sarif(results: &[Value], code: u8, failures: &[Problem]) -> Value {
 }
 
 fn result(file: &str, finding: &Finding) -> Value {
-    let level = match finding.level {
-        _ if finding.is_reminder => "note",
-        Level::Error | Level::Critical => "error",
-        Level::Warn => "warning",
-        Level::Info => "note",
-    };
     let excerpt = finding.problem.excerpt.as_ref();
     let mut place = json!({"artifactLocation": {"uri": uri(excerpt.map_or(file, |excerpt| &excerpt.file))}});
     if let (Some(excerpt), Some(place)) = (excerpt, place.as_object_mut()) {
@@ -142,11 +130,21 @@ fn result(file: &str, finding: &Finding) -> Value {
     json!({
         "ruleId": finding.id,
         "ruleIndex": ids::ALL.iter().position(|row| row.id == finding.id),
-        "level": level,
+        "level": level(finding, "note"),
         "message": {"text": text(&finding.problem)},
         "locations": [location],
         "properties": {"severity": finding.level.word(), "reminder": finding.is_reminder},
     })
+}
+
+/// How severe a finding is; `note` is the format's word for what asks for nothing.
+fn level(finding: &Finding, note: &'static str) -> &'static str {
+    match finding.level {
+        _ if finding.is_reminder => note,
+        Level::Error | Level::Critical => "error",
+        Level::Warn => "warning",
+        Level::Info => note,
+    }
 }
 
 /// A file name as a reference in SARIF: relative ones stay relative.

@@ -33,20 +33,19 @@ impl Report<'_> {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let excerpt = self.deployment.files.get(spot.span.file).and_then(|file| file.excerpt(spot.span));
-        let (place, problem, remedy) = (spot.place.to_owned(), problem.into(), remedy.into());
-        let problem = Problem { place, problem, remedy, excerpt };
-        let finding = Finding { id, level, problem, is_reminder: false };
-        // Listeners that share a part by an alias have it once.
-        let is_same = |other: &Finding| {
-            let (one, two) = (&other.problem, &finding.problem);
-            one.excerpt.is_some() && one.excerpt == two.excerpt && one.problem == two.problem
-        };
-        let known = self.findings.iter().filter(|other| other.id == finding.id);
         if self.is_full(id) {
             self.leave_out(id, level);
-        } else if !known.clone().any(is_same) {
-            self.findings.push(finding);
+            return;
+        }
+        let excerpt = self.deployment.files.get(spot.span.file).and_then(|file| file.excerpt(spot.span));
+        let (place, problem, remedy) = (spot.place.to_owned(), problem.into(), remedy.into());
+        // Listeners that share a part by an alias have it once.
+        let is_same = |other: &Finding| {
+            excerpt.is_some() && other.id == id && other.problem.excerpt == excerpt && other.problem.problem == problem
+        };
+        if !self.findings.iter().any(is_same) {
+            let problem = Problem { place, problem, remedy, excerpt };
+            self.findings.push(Finding { id, level, problem, is_reminder: false });
         }
     }
 
