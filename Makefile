@@ -11,6 +11,7 @@ TRAEFIK_VERSION := 3.7.15
 # In addition to Debian's: a version that lets a client's own header through `copy_headers`, and one that no longer
 # does.
 CADDY_VERSIONS := 2.10.2 2.11.7
+KUBECTL_VERSION := 1.37.1
 CARGO_COMPONENT_VERSION := 0.21.1
 CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
@@ -38,8 +39,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-include make/tools.mk make/release.mk
-.PHONY: help run test test-quick attack test-gateway test-gateways test-proxies test-manifests test-hosts observability soak check lint doc audit bench fuzz fuzz-coverage mutants setup clean
+include make/tools.mk make/release.mk make/cluster.mk
+.PHONY: help run test test-quick attack test-gateway test-gateways test-proxies test-cluster cluster test-hosts observability soak check lint doc audit bench fuzz fuzz-coverage mutants setup clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -71,11 +72,15 @@ test-gateways: target $(GATEWAY)/.installed ## compare with the functions of old
 	@$(MAKE) -j4 $(patsubst %,.tools/gateways/%/.installed,$(filter-out $(GATEWAY_VERSION),$(sort $(GATEWAY_RELEASES) $(GATEWAYS))) node_modules/ipaddr.js node_modules/json5)
 	@GATEWAYS='$(GATEWAYS)' $(TEST) $(TESTS) --features gateway --test gateway -- releases::
 
-test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(CADDY_VERSIONS:%=.tools/caddy-%/.installed) $(PROVIDER)/.installed $(GATEWAY)/.installed ## test the files of envoy/proxies with real identity proxies (as root)
+test-proxies: setup wasm namespaces proxies clients $(TRAEFIK)/.installed-$(TRAEFIK_VERSION) $(CADDY_VERSIONS:%=.tools/caddy-%/.installed) $(PROVIDER)/.installed $(PARTS)/oauth2-proxy/.installed $(GATEWAY)/.installed ## test the files of envoy/proxies with real identity proxies (as root)
 	@$(TEST) $(TESTS) --features proxies --test proxies
 
-test-manifests: kubectl $(CRDS)/.installed ## test the Kubernetes manifests with kubectl and the packages of their schemas
-	@$(TEST) $(TESTS) --features manifests --test manifests
+test-cluster: setup sbom namespaces registry clients cluster-parts $(PROVIDER)/.installed $(GATEWAY)/.installed ## test with real control planes: Kubernetes, Istio, Envoy Gateway (as root; half an hour to build them once)
+	@$(TEST) $(TESTS) --features cluster --test cluster
+
+cluster: setup sbom namespaces registry cluster-parts $(PROVIDER)/.installed $(GATEWAY)/.installed ## run a Kubernetes API server with Istio to look at (as root): CONTROL_PLANE=envoy-gateway runs that one
+	@exec env $(CARGO) run $(QUIET) --locked --package openclaw-trusted-proxy-harness --bin cluster
+export CONTROL_PLANE
 
 test-hosts: wasm trap $(HOSTS:%=.tools/envoy-%/.installed) ## test decisions, WebSockets and traps on other Envoys: HOSTS="1.36.2 1.40.0"
 	@failed=; for version in $(HOSTS); do \

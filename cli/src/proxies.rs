@@ -280,11 +280,13 @@ pub const PROXIES: [Proxy; 14] = [
             ("oidc_userinfo_jwt", "a signed token"),
             ("oidc_access_token", "an access token"),
         ],
-        cookies: &["mod_auth_openidc_session*"],
+        passes: "Apache adds the true address to a client's own X-Forwarded-For, and passes a client's own X-Real-IP, unless RequestHeader removes them",
+        cookies: &["mod_auth_openidc_session*", "mod_auth_openidc_state_*"],
         note: "`OIDCPassClaimsAs headers none` sends UTF-8. `OIDCAuthNHeader` names the user in a header without an underscore.",
         sources: &[
             "https://github.com/OpenIDC/mod_auth_openidc/blob/master/auth_openidc.conf",
             "https://github.com/OpenIDC/mod_auth_openidc/blob/master/src/mod_auth_openidc.c",
+            "https://httpd.apache.org/docs/2.4/mod/mod_proxy.html#x-headers",
         ],
         ..USUAL
     },
@@ -302,7 +304,7 @@ pub const PROXIES: [Proxy; 14] = [
         groups: &["x-forwarded-groups", "x-auth-request-groups"],
         overwritten: &["x-forwarded-groups"],
         names_by: Some("injectRequestHeaders"),
-        passes: "with --skip-auth-strip-headers=false, a client's own headers pass on routes that need no login",
+        passes: "with --skip-auth-strip-headers=false, a client's own headers pass on routes that need no login; as the proxy itself, it passes a client's own X-Real-IP, and adds the true address to a client's own X-Forwarded-For",
         others: &["x-forwarded-access-token", "x-auth-request-access-token"],
         cookies: &["_oauth2_proxy*"],
         note: "The headers x-auth-request-* are those of its answer to nginx (`--set-xauthrequest`).",
@@ -310,6 +312,7 @@ pub const PROXIES: [Proxy; 14] = [
             "https://oauth2-proxy.github.io/oauth2-proxy/configuration/overview",
             "https://github.com/oauth2-proxy/oauth2-proxy/blob/master/pkg/apis/options/legacy_options.go",
             "https://github.com/oauth2-proxy/oauth2-proxy/blob/master/pkg/middleware/headers.go",
+            "https://github.com/oauth2-proxy/oauth2-proxy/blob/master/pkg/upstream/http.go",
         ],
         ..USUAL
     },

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use harness::document::Section;
 use harness::envoy::root;
+use harness::manifests;
 use policy::sockets::Ended;
 use serde_json::{Value, json};
 
@@ -110,5 +111,24 @@ fn every_name_in_the_rules_the_dashboard_and_the_page_exists() {
             .collect();
         assert!(!named.is_empty());
         assert!(named.iter().all(|name| codes.contains(name.as_str())), "{named:?}");
+    }
+}
+
+#[test]
+fn the_access_log_has_the_same_fields_in_every_place() {
+    fn find<'v>(value: &'v Value, key: &str) -> Vec<&'v Value> {
+        match value {
+            Value::Object(fields) => {
+                fields.iter().flat_map(|(name, one)| if name == key { vec![one] } else { find(one, key) }).collect()
+            }
+            Value::Array(items) => items.iter().flat_map(|one| find(one, key)).collect(),
+            _ => vec![],
+        }
+    }
+    let envoy = manifests::read("envoy/envoy.yaml");
+    let fields = find(&envoy[0], "json_format")[0];
+    for (name, key) in [("istiod-values.yaml", "labels"), ("envoy-gateway.yaml", "json")] {
+        let documents = manifests::read(&format!("envoy/observability/{name}"));
+        assert_eq!(find(&documents[0], key), [fields], "{name}");
     }
 }

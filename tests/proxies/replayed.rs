@@ -7,7 +7,7 @@ use crate::place::{self, Place, Seen};
 
 #[path = "../../cli/src/proxies.rs"]
 #[allow(dead_code, reason = "the program uses all of it")]
-mod table;
+pub mod table;
 
 /// One proxy.
 struct Documented<'a> {
@@ -116,25 +116,6 @@ fn pomerium_by_its_documented_headers() {
         ],
         adds_for_nobody: &[("x-forwarded-for", "198.51.100.7"), ("x-forwarded-proto", "https")],
         nobody: "trusted_proxy_missing_header",
-    });
-}
-
-#[test]
-fn oauth2_proxy_as_the_proxy_by_its_documented_headers() {
-    check(&Documented {
-        folder: "oauth2-proxy",
-        from: "proxy",
-        host: place::HOST,
-        user_header: "x-forwarded-email",
-        adds: &[
-            ("x-forwarded-for", "198.51.100.7"),
-            ("x-forwarded-user", "248289761001"),
-            ("x-forwarded-email", "nick@example.com"),
-            ("x-forwarded-preferred-username", "nick"),
-            ("x-forwarded-groups", "staff"),
-        ],
-        adds_for_nobody: &[("x-forwarded-for", "198.51.100.7")],
-        nobody: "trusted_proxy_user_missing",
     });
 }
 

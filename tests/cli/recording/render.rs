@@ -6,7 +6,7 @@ use std::fs;
 use harness::document::{self, blocks, page};
 use harness::echo;
 use harness::envoy::{self, Scratch, Source};
-use harness::manifests::{self, Schemas, of_kind};
+use harness::manifests::{self, of_kind};
 use harness::vectors::told;
 use harness::wire::{self, values};
 use policy::config::compile;
@@ -223,7 +223,6 @@ fn a_rendered_gateway_block_names_envoy_and_holds_no_secret() {
 fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
     let folder = folder();
     let image = format!("registry.example.org/filter@sha256:{}", "ab".repeat(32));
-    let schemas = Schemas::load();
     for (target, placement, file) in [
         ("istio", &["--placement", "ingress"][..], "envoy/istio/ingress.yaml"),
         ("istio", &["--placement", "sidecar"], "envoy/istio/sidecar.yaml"),
@@ -237,10 +236,7 @@ fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
             let printed =
                 tool(folder.path(), &[&["render", target, "openclaw.json"], placement, arguments].concat()).with(0);
             assert!(!printed.contains("s3cr3t"), "{file}: a secret was printed");
-            let documents = yaml(&printed);
-            let problems: Vec<_> = documents.iter().flat_map(|document| schemas.problems(document)).collect();
-            assert_eq!(problems, Vec::<String>::new(), "{file}");
-            documents
+            yaml(&printed)
         };
         let (bare, original) = (render(&[]), manifests::read(file));
         let (policy, shipped_policy) = (plugin(&bare), plugin(&original));

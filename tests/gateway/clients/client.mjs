@@ -4,7 +4,7 @@
 //   node client.mjs chromium|firefox|node|ws
 //
 // CLIENT_PACKAGES is the folder with node_modules; CLIENT_BROWSER is the browser's program; CLIENT_FOLDER is a folder
-// for everything that it writes.
+// for everything that it writes; CLIENT_HOSTS has the addresses of hosts for Chromium, as JSON: [[name, address], …].
 import { rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -38,9 +38,9 @@ async function converse({ url, protocols, say, patience }, create) {
 
 const withPatience = (question) => ({ ...question, patience: PATIENCE_MS });
 
-// There is no name server where the tests run. These are the hosts of tests/proxies, and one from which the
-// provider's pages load a font.
-const RESOLVER = "--host-resolver-rules=MAP claw.example.com 10.0.0.2,MAP id.example.com 10.0.0.4,MAP fonts.googleapis.com ~NOTFOUND";
+// There is no name server where the tests run. The provider's pages load a font.
+const HOSTS = [...JSON.parse(process.env.CLIENT_HOSTS ?? "[]"), ["fonts.googleapis.com", "~NOTFOUND"]];
+const RESOLVER = `--host-resolver-rules=${HOSTS.map(([name, address]) => `MAP ${name} ${address}`).join(",")}`;
 
 async function chromium() {
   const { chromium } = require("playwright-core");

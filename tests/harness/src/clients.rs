@@ -58,10 +58,18 @@ impl Client {
     /// # Panics
     /// If it is not installed; the message says how to install it. If it does not start; the message has its output.
     pub fn start(kind: Kind, certificate: &Path) -> Self {
-        Self::try_start(kind, certificate).unwrap_or_else(|problem| panic!("{problem}"))
+        Self::try_start(kind, certificate, &[]).unwrap_or_else(|problem| panic!("{problem}"))
     }
 
-    fn try_start(kind: Kind, certificate: &Path) -> Result<Self, String> {
+    /// Starts a Chromium that finds these hosts, by name and address.
+    ///
+    /// # Panics
+    /// As for [`Self::start`].
+    pub fn chromium(certificate: &Path, hosts: &[(&str, &str)]) -> Self {
+        Self::try_start(Kind::Chromium, certificate, hosts).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    fn try_start(kind: Kind, certificate: &Path, hosts: &[(&str, &str)]) -> Result<Self, String> {
         let scratch = Scratch::new("client");
         let folder = scratch.path();
         let scripts = root().join("tests/gateway/clients");
@@ -87,6 +95,7 @@ impl Client {
         command
             .env("CLIENT_PACKAGES", installed("node_modules/ws")?.ancestors().nth(2).unwrap_or(&scripts))
             .env("CLIENT_FOLDER", folder)
+            .env("CLIENT_HOSTS", json!(hosts).to_string())
             .env("NODE_EXTRA_CA_CERTS", certificate)
             // Files that they leave behind stay in the folder of this run.
             .envs(["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"].map(|name| (name, folder)))

@@ -77,6 +77,11 @@ impl Daemon {
         });
     }
 
+    /// Asks it to end, as Ctrl-C or a service manager would.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }

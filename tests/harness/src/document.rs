@@ -20,7 +20,7 @@ pub fn page(path: &str) -> String {
 /// # Panics
 /// If a file cannot be read.
 pub fn makefile() -> String {
-    ["Makefile", "make/tools.mk", "make/release.mk"].map(page).concat()
+    ["Makefile", "make/tools.mk", "make/release.mk", "make/cluster.mk"].map(page).concat()
 }
 
 /// The paths of all pages: the README, the pages next to it, and `docs/`.

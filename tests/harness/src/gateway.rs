@@ -122,6 +122,8 @@ impl Gateway {
             lay(&mut file["gateway"], config);
         }
         fs::write(scratch.path().join("openclaw.json"), file.to_string()).expect("openclaw.json can be written");
+        // The configuration may name a port of its own.
+        let port = file["gateway"]["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
 
         let mut watch = Command::new(node)
             .arg(root().join("tests/gateway/run.mjs"))

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use num_bigint::BigUint;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{
@@ -41,6 +41,16 @@ impl Key {
     /// If it cannot be generated.
     pub fn rs256(id: &str) -> Self {
         Self { id: id.to_owned(), pair: Pair::Rs256(Box::new(rsa_key())) }
+    }
+
+    /// Somebody else's RSA key, in PKCS #8 as PEM.
+    ///
+    /// # Panics
+    /// If it is not that.
+    pub fn of_pem(id: &str, pem: &str) -> Self {
+        let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+        let bytes = STANDARD.decode(text).expect("a key in PEM");
+        Self { id: id.to_owned(), pair: Pair::Rs256(Box::new(RsaKeyPair::from_pkcs8(&bytes).expect("an RSA key"))) }
     }
 
     /// The public key, as a member of a JWKS.

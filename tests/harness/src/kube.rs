@@ -1,144 +1,137 @@
-//! A minimal Kubernetes API server for a real kubectl. It validates every object strictly against the schemas in
-//! `tests/data/crds`, and stores it. Nothing else of a cluster exists: no controllers, no admission, no access
-//! control.
+//! A real Kubernetes API server with its etcd, and kubectl. There are no controllers and no kubelet: what they would
+//! create, a test creates.
 
-mod protobuf;
-
-use std::collections::BTreeMap;
-use std::env;
+use std::ffi::OsStr;
 use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::process::{Command, Output, Stdio};
+use std::{env, iter};
 
+use rcgen::KeyPair;
 use serde_json::{Value, json};
 
-use crate::envoy::root;
-use crate::gateway::lay;
-use crate::manifests::Schemas;
-use crate::wire::{Connection, owned, values};
+use crate::daemon::Daemon;
+use crate::envoy::{Scratch, eventually, free_port, root};
 
-/// Every kubectl on this machine: the one on the path, and the one that `make test-manifests` installs.
+/// The token of the administrator in the kubeconfig. The server listens for this run only.
+const TOKEN: &str = "administrator";
+
+/// A file that `make cluster-parts` builds, by its path in `.tools/cluster`.
 ///
 /// # Panics
-/// If there is none, with one line that says what to do.
-pub fn kubectls() -> Vec<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let on_path = env::split_paths(&path).map(|place| place.join("kubectl")).find(|file| file.is_file());
-    let fetched = Some(root().join(".tools/kubectl/usr/bin/kubectl")).filter(|file| file.is_file());
-    let all: Vec<_> = on_path.into_iter().chain(fetched).collect();
-    assert!(!all.is_empty(), "kubectl is missing: run `make test-manifests`, which installs it");
-    all
+/// If it is missing, with one line that says what to do.
+pub fn part(path: &str) -> PathBuf {
+    let file = root().join(".tools/cluster").join(path);
+    assert!(file.exists(), "{path} is missing: run `make cluster-parts`, which builds it");
+    file
 }
 
-/// A kind that the server supports.
-#[derive(Clone, Debug)]
-struct Kind {
-    /// `v1`, or group and version.
-    version: String,
-    name: String,
+/// The kubectls that `make cluster-parts` installs: the newest first, then Debian's, which is old.
+///
+/// # Panics
+/// If one is missing, with one line that says what to do.
+pub fn kubectls() -> [PathBuf; 2] {
+    ["kubectl-cli/bin/kubectl", "kubectl/usr/bin/kubectl"].map(|path| {
+        let file = root().join(".tools").join(path);
+        assert!(file.is_file(), ".tools/{path} is missing: run `make cluster-parts`, which installs it");
+        file
+    })
 }
 
-impl Kind {
-    /// The name in paths. For custom resources this is only a convention, but the ones here follow it.
-    fn plural(&self) -> String {
-        let name = self.name.to_lowercase();
-        name.strip_suffix('y').map_or(format!("{name}s"), |stem| format!("{stem}ies"))
-    }
-
-    fn in_namespace(&self) -> bool {
-        self.name != "Namespace"
-    }
-
-    fn group(&self) -> (&str, &str) {
-        self.version.split_once('/').unwrap_or(("", &self.version))
-    }
-
-    /// The root of its version: `/api/v1`, `/apis/group/version`.
-    fn root(&self) -> String {
-        format!("/api{}/{}", if self.version.contains('/') { "s" } else { "" }, self.version)
-    }
-
-    /// The form in OpenAPI documents.
-    fn tagged(&self) -> Value {
-        let (group, version) = self.group();
-        json!({"group": group, "version": version, "kind": self.name})
-    }
-}
-
-/// What a path refers to.
-struct Target {
-    kind: Kind,
-    namespace: Option<String>,
-    name: Option<String>,
-}
-
-/// An answer: status, type, body.
-type Answer = (u16, &'static str, Vec<u8>);
-
-fn json(status: u16, value: &Value) -> Answer {
-    (status, "application/json", value.to_string().into_bytes())
-}
-
-/// A refusal in Kubernetes' format.
-fn refused(status: u16, reason: &str, message: &str) -> Answer {
-    refused_for(status, reason, message, &Value::Null)
-}
-
-fn refused_for(status: u16, reason: &str, message: &str, details: &Value) -> Answer {
-    let body = json!({
-        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-        "code": status, "reason": reason, "message": message, "details": details,
-    });
-    json(status, &body)
-}
-
-struct State {
-    schemas: Schemas,
-    kinds: Vec<Kind>,
-    /// By path.
-    objects: Mutex<BTreeMap<String, Value>>,
-    ended: AtomicBool,
-}
-
-/// A server on a free port of 127.0.0.1, until it is dropped.
+/// A server and its etcd, until it is dropped.
 pub struct ApiServer {
-    address: SocketAddr,
-    state: Arc<State>,
-    accepting: Option<JoinHandle<()>>,
+    _server: Daemon,
+    _etcd: Daemon,
+    kubectl: PathBuf,
+    scratch: Scratch,
 }
 
 impl ApiServer {
-    /// Starts the server. Like a cluster, it has the namespace `default`, and none of ours.
+    /// Starts a server at an address of the calling thread's network namespace, with the custom resources of Istio,
+    /// Gateway API and Envoy Gateway.
     ///
     /// # Panics
-    /// If it cannot listen.
-    pub fn start() -> Self {
-        let schemas = Schemas::load();
-        let kinds = schemas.kinds().map(|(version, name)| Kind { version, name }).collect();
-        let default = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
-        let objects = Mutex::new(BTreeMap::from([("/api/v1/namespaces/default".to_owned(), default)]));
-        let state = Arc::new(State { schemas, kinds, objects, ended: AtomicBool::new(false) });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let accepting = std::thread::spawn({
-            let state = Arc::clone(&state);
-            move || {
-                for stream in listener.incoming() {
-                    if state.ended.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let state = Arc::clone(&state);
-                    // Ends when kubectl closes its connections. A connection that kubectl aborts is not an error.
-                    std::thread::spawn(move || stream.and_then(|stream| state.serve(stream)));
-                }
-            }
+    /// If a part is missing; the message says what to do. If it does not start.
+    pub fn start(address: IpAddr) -> Self {
+        let scratch = Scratch::new("kubernetes");
+        let folder = scratch.path();
+        let [clients, peers] = [(), ()].map(|()| format!("http://127.0.0.1:{}", free_port()));
+        // Nothing of this survives a crash, and nothing has to.
+        let etcd = Daemon::start(
+            Command::new(part("etcd/server"))
+                .args(["--unsafe-no-fsync", "--log-level", "warn", "--data-dir"])
+                .arg(folder.join("etcd"))
+                .args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients])
+                .args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers])
+                .args(["--initial-cluster", &format!("default={peers}")]),
+            "run `make cluster-parts`, which builds it",
+        );
+        let key = KeyPair::generate().expect("a key");
+        let write = |name: &str, text: &str| {
+            let file = folder.join(name);
+            fs::write(&file, text).expect("the folder can be written to");
+            file
+        };
+        let private = write("accounts.key", &key.serialize_pem());
+        let public = write("accounts.pub", &key.public_key_pem());
+        let tokens = write("tokens.csv", &format!("{TOKEN},admin,admin,system:masters\n"));
+        let port = if address.is_loopback() { free_port() } else { 6443 };
+        let flag = |name: &str, value: &dyn AsRef<OsStr>| {
+            let mut flag = OsStr::new(&format!("--{name}=")).to_owned();
+            flag.push(value);
+            flag
+        };
+        let mut server = Daemon::start(
+            Command::new(part("kubernetes/kube-apiserver"))
+                .arg(flag("etcd-servers", &clients))
+                .args([flag("bind-address", &address.to_string()), flag("secure-port", &port.to_string())])
+                .args([flag("cert-dir", &folder.join("certificates")), flag("token-auth-file", &tokens)])
+                .args([flag("service-account-key-file", &public), flag("service-account-signing-key-file", &private)])
+                .arg("--service-account-issuer=https://kubernetes.default.svc")
+                .arg("--api-audiences=istio-ca,https://kubernetes.default.svc")
+                .args(["--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16"])
+                // Pods of the tests name accounts before anybody creates their tokens.
+                .arg("--disable-admission-plugins=ServiceAccount")
+                // Nothing here forwards the addresses of services, so webhooks are called at the endpoints.
+                .arg("--enable-aggregator-routing=true")
+                // Without this the server has to be reachable at an address that is not loopback.
+                .arg("--endpoint-reconciler-type=none")
+                .args(["--advertise-address=192.0.2.1", "--v=0"]),
+            "run `make cluster-parts`, which builds it",
+        );
+        server.listens(SocketAddr::new(address, port));
+        let [kubectl, _] = kubectls();
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "users": [{"name": "test", "user": {"token": TOKEN}}],
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://{}", SocketAddr::new(address, port)), "insecure-skip-tls-verify": true,
+            }}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         });
-        Self { address, state, accepting: Some(accepting) }
+        write("kubeconfig", &config.to_string());
+        let this = Self { _server: server, _etcd: etcd, kubectl, scratch };
+        eventually("the Kubernetes API server", || this.kubectl(&["get", "--raw", "/readyz"]).is_ok());
+        let crds = part("crds");
+        let crds = crds.to_str().expect("a path in UTF-8");
+        this.must(&["apply", "--server-side", "--recursive", "-f", crds]);
+        this.must(&["wait", "--for=condition=Established", "--all", "--timeout=60s", "crd"]);
+        this
+    }
+
+    /// A server on loopback.
+    ///
+    /// # Panics
+    /// Like [`ApiServer::start`].
+    pub fn local() -> Self {
+        Self::start(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// The kubeconfig of an administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.scratch.path().join("kubeconfig")
     }
 
     /// Makes a command and its child processes find this kubectl and, through it, this server. Files that kubectl
@@ -147,255 +140,88 @@ impl ApiServer {
     /// # Panics
     /// If the folder cannot be written to.
     pub fn attend(&self, command: &mut Command, kubectl: &Path, folder: &Path) {
-        let config = folder.join("kubeconfig");
-        let text = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test", "users": [{"name": "test", "user": {}}],
-            "clusters": [{"name": "test", "cluster": {"server": format!("http://{}", self.address)}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        });
-        fs::write(&config, text.to_string()).expect("the folder can be written to");
         let path = env::var_os("PATH").unwrap_or_default();
-        let first = kubectl.parent().into_iter().map(Path::to_owned);
-        let path = env::join_paths(first.chain(env::split_paths(&path))).expect("folders");
-        command.env("PATH", path).env("KUBECONFIG", config).env("HOME", folder).env("TMPDIR", folder);
+        let first = kubectl.parent().map(Path::to_owned);
+        let path = env::join_paths(first.into_iter().chain(env::split_paths(&path))).expect("folders");
+        command.env("PATH", path).env("KUBECONFIG", self.kubeconfig()).env("HOME", folder).env("TMPDIR", folder);
     }
 
-    /// One object; a namespace object is itself not in a namespace.
-    pub fn object(&self, kind: &str, namespace: Option<&str>, name: &str) -> Option<Value> {
-        let is = |one: &&Value| {
-            one["kind"] == kind
-                && one["metadata"]["name"] == name
-                && one["metadata"].get("namespace").and_then(Value::as_str) == namespace
-        };
-        self.state.objects().values().find(is).cloned()
-    }
-}
-
-impl Drop for ApiServer {
-    fn drop(&mut self) {
-        self.state.ended.store(true, Ordering::SeqCst);
-        // Wakes the thread that waits for connections.
-        drop(TcpStream::connect(self.address));
-        if let Some(thread) = self.accepting.take() {
-            drop(thread.join());
-        }
-    }
-}
-
-impl State {
-    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The output of a kubectl command, or what it says if it fails.
+    ///
+    /// # Errors
+    /// If kubectl fails: what it said.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.kubectl_with(arguments, "")
     }
 
-    fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let mut connection = Connection::new(stream);
-        while let Some(head) = connection.head()? {
-            let mut slots = [httparse::EMPTY_HEADER; 64];
-            let mut request = httparse::Request::new(&mut slots);
-            request.parse(&head).map_err(io::Error::other)?;
-            let (method, path) = (request.method.unwrap_or_default(), request.path.unwrap_or_default());
-            let headers = owned(request.headers);
-            let body = connection.body(&headers)?.map(|(body, _)| body).unwrap_or_default();
-            let kind_of_body = values(&headers, "content-type").concat();
-            let path = path.split('?').next().unwrap_or_default();
-            let (status, kind, body) = self.answer(method, path, &kind_of_body, &body);
-            let head = format!("HTTP/1.1 {status} -\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
-            connection.send(&[head.as_bytes(), &body].concat())?;
-        }
-        Ok(())
+    /// Like [`ApiServer::kubectl`], with this standard input.
+    ///
+    /// # Errors
+    /// If kubectl fails: what it said.
+    ///
+    /// # Panics
+    /// If kubectl does not run.
+    pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut command = Command::new(&self.kubectl);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.attend(&mut command, &self.kubectl, self.scratch.path());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        // A kubectl that fails early does not read it.
+        drop(child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes())));
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("kubectl ends");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if status.success() { Ok(text(&stdout)) } else { Err(text(&stdout) + &text(&stderr)) }
     }
 
-    fn answer(&self, method: &str, path: &str, kind_of_body: &str, body: &[u8]) -> Answer {
-        if let Some(told) = self.discovery(path).filter(|_| method == "GET") {
-            return told;
-        }
-        let Some(target) = self.target(path) else {
-            return refused(404, "NotFound", "the server could not find the requested resource");
-        };
-        match (method, &target.name) {
-            ("GET", Some(name)) => {
-                self.objects().get(path).map_or_else(|| missing(&target.kind, name), |one| json(200, one))
-            }
-            ("POST", None) => self.create(&target, path, kind_of_body, body),
-            ("PATCH", Some(name)) => self.change(&target, name, path, kind_of_body, body),
-            _ => refused(405, "MethodNotAllowed", &format!("{method} of {path} is not supported")),
-        }
+    /// Like [`ApiServer::kubectl`], for commands that must succeed.
+    ///
+    /// # Panics
+    /// If the command fails, with what it said.
+    pub fn must(&self, arguments: &[&str]) -> String {
+        self.kubectl(arguments).unwrap_or_else(|said| panic!("kubectl {arguments:?}: {said}"))
     }
 
-    /// The server's resources, for clients of every age.
-    fn discovery(&self, path: &str) -> Option<Answer> {
-        let groups = || {
-            let mut versions: Vec<_> = self.kinds.iter().map(|kind| kind.version.clone()).collect();
-            versions.sort();
-            versions.dedup();
-            versions.into_iter()
-        };
-        let told = match path {
-            "/version" => json!({"major": "1", "minor": "34", "gitVersion": "v1.34.0"}),
-            "/api" => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
-            "/apis" => {
-                let mut all = BTreeMap::<String, Vec<Value>>::new();
-                for version in groups() {
-                    if let Some((group, number)) = version.split_once('/') {
-                        let told = json!({"groupVersion": version, "version": number});
-                        all.entry(group.to_owned()).or_default().push(told);
-                    }
-                }
-                let all = all.into_iter().map(|(group, versions)| json!({"name": group, "versions": versions}));
-                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": all.collect::<Vec<_>>()})
-            }
-            // Old clients only accept protocol buffers: field 1 of the document is its version, and it has no
-            // definitions. What their own checks would find is found here.
-            "/openapi/v2" => {
-                const TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-                return Some((200, TYPE, b"\x0a\x032.0".to_vec()));
-            }
-            "/openapi/v3" => {
-                let place = |version: &str| {
-                    if version.contains('/') { format!("apis/{version}") } else { format!("api/{version}") }
-                };
-                let paths = groups().map(|version| {
-                    let place = place(&version);
-                    let told = json!({"serverRelativeURL": format!("/openapi/v3/{place}")});
-                    (place, told)
-                });
-                json!({"paths": paths.collect::<serde_json::Map<_, _>>()})
-            }
-            _ => {
-                let (at, is_openapi) = path.strip_prefix("/openapi/v3").map_or((path, false), |at| (at, true));
-                let kinds: Vec<_> = self.kinds.iter().filter(|kind| kind.root() == at).collect();
-                let version = &kinds.first()?.version;
-                if is_openapi { openapi(&kinds) } else { resources(version, &kinds) }
-            }
-        };
-        Some(json(200, &told))
+    /// Like [`ApiServer::must`], with this standard input.
+    ///
+    /// # Panics
+    /// If the command fails, with what it said.
+    pub fn must_with(&self, arguments: &[&str], input: &str) -> String {
+        self.kubectl_with(arguments, input).unwrap_or_else(|said| panic!("kubectl {arguments:?}: {said}\n{input}"))
     }
 
-    fn target(&self, path: &str) -> Option<Target> {
-        let kind_at = |root: &str, plural: &str| {
-            self.kinds
-                .iter()
-                .find(|kind| path.starts_with(&kind.root()) && kind.root() == root && kind.plural() == plural)
-        };
-        let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
-        let roots = if parts.first() == Some(&"api") { 2 } else { 3 };
-        let (root, rest) = parts.split_at_checked(roots)?;
-        let root = format!("/{}", root.join("/"));
-        let (namespace, plural, name) = match rest {
-            ["namespaces", namespace, plural, name @ ..] => (Some((*namespace).to_owned()), *plural, name),
-            [plural, name @ ..] => (None, *plural, name),
-            [] => return None,
-        };
-        let kind = kind_at(&root, plural)?.clone();
-        let name = match name {
-            [] => None,
-            [name] => Some((*name).to_owned()),
-            _ => return None,
-        };
-        (kind.in_namespace() == namespace.is_some()).then_some(Target { kind, namespace, name })
+    /// Applies the documents of a YAML or JSON text.
+    ///
+    /// # Panics
+    /// If the server refuses one, with its reason.
+    pub fn apply(&self, text: &str) {
+        let applied = self.kubectl_with(&["apply", "-f", "-"], text);
+        drop(applied.unwrap_or_else(|said| panic!("kubectl apply: {said}\n{text}")));
     }
 
-    fn create(&self, target: &Target, path: &str, kind_of_body: &str, body: &[u8]) -> Answer {
-        let object = match kind_of_body {
-            protobuf::TYPE => protobuf::object(body),
-            _ => serde_json::from_slice::<Value>(body).ok(),
-        };
-        let Some(mut object) = object else {
-            return refused(400, "BadRequest", &format!("the object is not a readable {kind_of_body}"));
-        };
-        without_nulls(&mut object);
-        let metadata = &mut object["metadata"];
-        if let Some(namespace) = &target.namespace {
-            if !self.objects().contains_key(&format!("/api/v1/namespaces/{namespace}")) {
-                return refused(404, "NotFound", &format!("namespaces \"{namespace}\" not found"));
-            }
-            if metadata.get("namespace").is_some_and(|named| named != namespace.as_str()) {
-                return refused(400, "BadRequest", "the namespace of the object differs from that of the request");
-            }
-            metadata["namespace"] = json!(namespace);
-        }
-        let name = metadata["name"].as_str().unwrap_or_default().to_owned();
-        let at = format!("{path}/{name}");
-        if self.objects().contains_key(&at) {
-            return refused(409, "AlreadyExists", &format!("{} \"{name}\" already exists", target.kind.plural()));
-        }
-        self.keep(&target.kind, &name, at, object, 201)
+    /// Applies objects.
+    ///
+    /// # Panics
+    /// If the server refuses one, with its reason.
+    pub fn apply_all(&self, objects: &[Value]) {
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string());
     }
 
-    fn change(&self, target: &Target, name: &str, path: &str, kind_of_body: &str, body: &[u8]) -> Answer {
-        // A merge patch. For labels and annotations, a strategic merge patch does the same.
-        let is_known =
-            matches!(kind_of_body, "application/merge-patch+json" | "application/strategic-merge-patch+json");
-        let patch = serde_json::from_slice::<Value>(body).ok().filter(|_| is_known);
-        let Some(patch) = patch else {
-            return refused(415, "UnsupportedMediaType", &format!("{kind_of_body} is not supported"));
-        };
-        let Some(mut object) = self.objects().get(path).cloned() else { return missing(&target.kind, name) };
-        lay(&mut object, &patch);
-        self.keep(&target.kind, name, path.to_owned(), object, 200)
+    /// An object as the server has it; null if there is none. The namespace is ignored for objects without one.
+    ///
+    /// # Panics
+    /// If the server does not know the kind.
+    pub fn object(&self, kind: &str, namespace: &str, name: &str) -> Value {
+        let found = self.must(&["get", kind, name, "--namespace", namespace, "--ignore-not-found", "--output", "json"]);
+        serde_json::from_str(&found).unwrap_or_default()
     }
 
-    /// Stores an object if it is valid.
-    fn keep(&self, kind: &Kind, name: &str, at: String, object: Value, status: u16) -> Answer {
-        let mut judged = object.clone();
-        // The cluster sets it.
-        judged.as_object_mut().map(|fields| fields.remove("status"));
-        let mut problems = self.schemas.problems(&judged);
-        if (object["apiVersion"].as_str(), object["kind"].as_str()) != (Some(&kind.version), Some(&kind.name)) {
-            problems.push(format!("this is not a {} of {}", kind.name, kind.version));
-        }
-        if !problems.is_empty() {
-            let message = format!("{} \"{name}\" is invalid: {}", kind.name, problems.join("; "));
-            let cause = |problem: &String| json!({"reason": "FieldValueInvalid", "message": problem});
-            let causes: Vec<_> = problems.iter().map(cause).collect();
-            // Old kubectls show only these.
-            return refused_for(422, "Invalid", &message, &json!({"name": name, "kind": kind.name, "causes": causes}));
-        }
-        self.objects().insert(at, object.clone());
-        json(status, &object)
+    /// Merges into the status of an object, as a controller or a kubelet would.
+    ///
+    /// # Panics
+    /// If the server refuses it.
+    pub fn put_status(&self, kind: &str, namespace: &str, name: &str, status: &Value) {
+        let patch = json!({"status": status}).to_string();
+        let patched = ["--namespace", namespace, "--subresource=status", "--type=merge", "--patch", &patch];
+        self.must(&iter::once("patch").chain([kind, name]).chain(patched).collect::<Vec<_>>());
     }
-}
-
-fn missing(kind: &Kind, name: &str) -> Answer {
-    refused(404, "NotFound", &format!("{} \"{name}\" not found", kind.plural()))
-}
-
-/// Nulls count as absent.
-fn without_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(without_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_nulls),
-        _ => {}
-    }
-}
-
-fn resources(version: &str, kinds: &[&Kind]) -> Value {
-    let told = |kind: &&Kind| {
-        json!({
-            "name": kind.plural(), "singularName": kind.name.to_lowercase(), "namespaced": kind.in_namespace(),
-            "kind": kind.name, "verbs": ["create", "get", "patch"],
-        })
-    };
-    let all: Vec<_> = kinds.iter().map(told).collect();
-    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": all})
-}
-
-/// Declares that objects are validated here, strictly, so that kubectl does not need their schemas.
-fn openapi(kinds: &[&Kind]) -> Value {
-    let paths = kinds.iter().map(|kind| {
-        let namespace = if kind.in_namespace() { "/namespaces/{namespace}" } else { "" };
-        let place = format!("{}{namespace}/{}/{{name}}", kind.root(), kind.plural());
-        let parameter = json!({"name": "fieldValidation", "in": "query", "schema": {"type": "string"}});
-        let told = json!({"patch": {
-            "x-kubernetes-group-version-kind": kind.tagged(), "parameters": [parameter], "responses": {},
-        }});
-        (place, told)
-    });
-    json!({
-        "openapi": "3.0.0", "info": {"title": "a stand-in", "version": "1"},
-        "paths": paths.collect::<serde_json::Map<_, _>>(),
-    })
 }

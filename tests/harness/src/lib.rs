@@ -2,6 +2,8 @@
 
 #[cfg(feature = "clients")]
 pub mod clients;
+#[cfg(all(feature = "clients", feature = "manifests"))]
+pub mod cluster;
 pub mod daemon;
 pub mod document;
 pub mod echo;
@@ -11,18 +13,20 @@ pub mod extended_connect;
 pub mod gateway;
 #[cfg(feature = "clients")]
 pub mod jwt;
-#[cfg(feature = "manifests")]
 pub mod kube;
 #[cfg(feature = "manifests")]
 pub mod manifests;
 pub mod merge;
 pub mod netns;
+#[cfg(feature = "clients")]
+pub mod openid;
 pub mod oracle;
 pub mod parts;
 pub mod pki;
 pub mod prometheus;
 #[cfg(feature = "clients")]
 pub mod quic;
+pub mod registry;
 pub mod source;
 pub mod tool;
 pub mod vectors;
@@ -32,4 +36,4 @@ pub mod wire;
 
 pub use tungstenite;
 #[cfg(feature = "clients")]
-pub use {bytes, h2, http, tokio};
+pub use {bytes, h2, http, rustls, tokio};

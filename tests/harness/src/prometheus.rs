@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::envoy::{Scratch, root};
+use crate::kube::part;
 use crate::wire;
 
 const GET_IT: &str = "run `make observability`, which installs it";
@@ -55,16 +56,31 @@ impl Prometheus {
     /// # Panics
     /// If it does not start; the message has its output. If it is not installed; the message says what to do.
     pub fn start(scratch: Scratch, configuration: &str) -> Self {
+        Self::run(&program("prometheus"), scratch, configuration)
+    }
+
+    /// Like [`Prometheus::start`], but the one that `make cluster-parts` builds, which finds the pods of a cluster.
+    ///
+    /// # Panics
+    /// Like [`Prometheus::start`].
+    pub fn in_cluster(scratch: Scratch, configuration: &str) -> Self {
+        Self::run(&part("prometheus/prometheus"), scratch, configuration)
+    }
+
+    fn run(program: &Path, scratch: Scratch, configuration: &str) -> Self {
         let file = scratch.path().join("prometheus.yaml");
         fs::write(&file, configuration).expect("the configuration can be written");
-        let mut command = Command::new(program("prometheus"));
+        let mut command = Command::new(program);
         command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!("--storage.tsdb.path={}", scratch.path().join("data").display()))
             .arg("--web.listen-address=127.0.0.1:0")
             .current_dir(scratch.path());
         let mut daemon = Daemon::start(&mut command, GET_IT);
-        let address = daemon.line(|line| line.split_once("msg=\"Listening on\" address=")?.1.parse().ok());
+        let address = daemon.line(|line| {
+            let (_, told) = line.split_once("msg=\"Listening on\"")?;
+            told.split_once("address=")?.1.trim().parse().ok()
+        });
         daemon.line(|line| line.contains("Server is ready to receive web requests").then_some(()));
         Self { _daemon: daemon, address, _scratch: scratch }
     }
