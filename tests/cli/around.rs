@@ -313,6 +313,7 @@ fn routes_in_another_file_and_filters_that_routes_switch_on_are_understood() {
 #[test]
 fn each_bad_edit_of_a_manifest_is_one_finding_at_its_line() {
     const INGRESS: &str = "envoy/istio/ingress.yaml";
+    const GATEWAY_API: &str = "envoy/istio/gateway-api.yaml";
     const EG: &str = "envoy/envoy-gateway/gateway.yaml";
     let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
     let plugin = |kind: &str, phase: &str, labels: &str| {
@@ -407,6 +408,13 @@ fn each_bad_edit_of_a_manifest_is_one_finding_at_its_line() {
             "    - filters: [{ type: RequestHeaderModifier, requestHeaderModifier: { add: [{ name: X-Forwarded-User, value: eve }] } }]\n      backendRefs: [{ name: openclaw-gateway, port: 18789 }]".to_owned(),
             "warn check.route_headers",
             "name: X-Forwarded-User",
+        ),
+        (
+            GATEWAY_API,
+            "        - type: ResponseHeaderModifier",
+            "        - { type: RequestHeaderModifier, requestHeaderModifier: { set: [{ name: x-openclaw-user, value: eve }] } }\n        - type: ResponseHeaderModifier".to_owned(),
+            "critical check.route_headers",
+            "name: x-openclaw-user, value",
         ),
         (
             INGRESS,

@@ -85,6 +85,7 @@ fn add_plugin(document: &Document, placed: &Placed, report: &mut Report<'_>) {
         }
     }
     add_routes(&document.node, user, report);
+    add_http_routes(&gateways(deployment, &document.node), user, report);
 }
 
 /// An EnvoyExtensionPolicy with a policy.
@@ -124,6 +125,15 @@ fn add_extension(document: &Document, placed: &Placed, report: &mut Report<'_>) 
                 "remove it; behind a load balancer that hides its clients, use proxyProtocol",
             );
         }
+    }
+    add_http_routes(&gateways, user, report);
+}
+
+/// The HTTPRoutes of Gateways that have the filter.
+fn add_http_routes(gateways: &BTreeSet<String>, user: &str, report: &mut Report<'_>) {
+    let deployment = report.deployment;
+    for other in &deployment.documents {
+        let spec = other.node.at(&["spec"]);
         let leads = spec.at(&["parentRefs"]).items().iter();
         let mut leads = leads.filter_map(|parent| parent.at(&["name"]).text());
         if other.node.at(&["kind"]).text() == Some("HTTPRoute") && leads.any(|name| gateways.contains(name)) {
