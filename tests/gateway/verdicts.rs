@@ -312,7 +312,11 @@ impl Gateway {
                 let sent = case.first("origin")?;
                 let origin = sent.replace('\t', "");
                 let origin = origin.trim();
-                if !self.has_strict_origins() && !is_bare(origin) {
+                // To these releases an origin of a scheme without origins is `null`, which a list can name.
+                let listed = case.gateway["controlUi"]["allowedOrigins"].as_array().into_iter().flatten();
+                let mut listed = listed.filter_map(Value::as_str);
+                let is_null = !has_origins(origin) && listed.any(|one| one.trim().eq_ignore_ascii_case("null"));
+                if !self.has_strict_origins() && (!is_bare(origin) || is_null) {
                     return Some("stricter: an origin that is not scheme://host[:port]");
                 }
                 let rest = origin.split_once("://").map_or(origin, |(_, rest)| rest);
@@ -447,6 +451,12 @@ fn is_bare(origin: &str) -> bool {
     let place = rest.strip_suffix('/').unwrap_or(rest);
     let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
     scheme.chars().all(is_scheme) && !place.is_empty() && !place.contains(['/', '?', '#', '\\', '@'])
+}
+
+/// Whether the URL standard gives origins to the scheme of an origin.
+fn has_origins(origin: &str) -> bool {
+    let scheme = origin.split("://").next().unwrap_or_default();
+    ["http", "https", "ws", "wss", "ftp"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
 /// 10/8, 172.16/12, 192.168/16, 169.254/16, 100.64/10, fc00::/7 and fe80::/10.
