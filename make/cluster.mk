@@ -6,9 +6,9 @@ KUBECTL := .tools/kubectl
 KUBECTL_CLI := .tools/kubectl-cli
 PART_NAMES := etcd kubernetes istio envoy-gateway helm oauth2-proxy prometheus
 # kube-apiserver tells its version to clients, and knows it from the linker alone.
-KUBERNETES_VERSION := $(shell sed -n 's/.*k8s.io\/kubernetes v\([0-9.]*\).*/\1/p' tests/cluster/modules/kubernetes/go.mod)
+KUBERNETES_VERSION = $(shell sed -n 's/.*k8s.io\/kubernetes v\([0-9.]*\).*/\1/p' tests/cluster/modules/kubernetes/go.mod)
 KUBERNETES_BASE := k8s.io/component-base/version
-PART_FLAGS_kubernetes := -X $(KUBERNETES_BASE).gitVersion=v$(KUBERNETES_VERSION) \
+PART_FLAGS_kubernetes = -X $(KUBERNETES_BASE).gitVersion=v$(KUBERNETES_VERSION) \
   -X $(KUBERNETES_BASE).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES_VERSION))) \
   -X $(KUBERNETES_BASE).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
 # Debian's Prometheus does not find pods. This one finds pods, and nothing else of the many clouds.

@@ -10,7 +10,6 @@ TRAEFIK := .tools/traefik
 PROVIDER := .tools/provider
 MOD_AUTH_OPENIDC := /usr/lib/apache2/modules/mod_auth_openidc.so
 PROMETHEUS := .tools/prometheus
-CRDS := .tools/crds
 GATEWAY_NEEDS_ipaddr.js := 2.4.0
 GATEWAY_NEEDS_json5 := 2.2.3
 .PHONY: cargo target own-envoy nightly namespaces proxies browsers clients registry h2load prometheus
@@ -200,12 +199,6 @@ prometheus:
 
 $(PROMETHEUS)/usr/bin/promtool:
 	$(call take-apart,prometheus,$(PROMETHEUS),usr/bin/promtool,19 MB,false)
-
-# The packages that contain the schemas of the Kubernetes kinds, for tools/crds.
-$(CRDS)/.installed: tools/crds/package.json tools/crds/package-lock.json tools/crds/requirements.txt
-	$(call install-npm,tools/crds,$(CRDS),the schemas of Kubernetes kinds,60 MB)
-	$(call install-pip,--no-deps --ignore-requires-python --requirement tools/crds/requirements.txt,$(CRDS)/venv,the schemas of Istio,10 MB)
-	@touch $@
 
 $(CYCLONEDX)/.installed: tools/sbom/requirements.txt
 	$(call install-pip,--requirement $<,$(CYCLONEDX),the CycloneDX schemas,45 MB)

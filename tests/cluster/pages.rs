@@ -2,15 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
-use std::process::{Command, Output};
-use std::{env, iter};
 
 use harness::document;
 use harness::envoy::{Scratch, root};
 use harness::kube::{ApiServer, kubectls};
 use harness::manifests;
-use harness::tool;
 use serde_json::Value;
 
 /// The pages with kubectl commands, and the manifests that they apply.
@@ -41,28 +37,16 @@ fn is_run(line: &str) -> bool {
     ["kubectl ", "openclaw-trusted-proxy "].iter().any(|start| line.starts_with(start))
 }
 
-/// Runs commands in a shell, and stops at the first that fails.
-fn run(server: &ApiServer, kubectl: &Path, folder: &Path, commands: &str) -> Output {
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", commands]).current_dir(folder);
-    server.attend(&mut shell, kubectl, folder);
-    let path = shell.get_envs().find_map(|(name, value)| value.filter(|_| name == "PATH")).expect("it was just set");
-    let path = env::join_paths(iter::once(tool::program().parent().unwrap().to_owned()).chain(env::split_paths(path)));
-    shell.env("PATH", path.unwrap());
-    shell.output().expect("a shell")
-}
-
-fn said(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
-}
-
 #[test]
 fn what_the_pages_say_applies_the_manifests_and_makes_what_they_refer_to() {
     for kubectl in kubectls() {
         for (page, files) in PAGES {
             let (server, folder) = (ApiServer::local(), place());
-            let output = run(&server, &kubectl, folder.path(), &commands(page));
-            assert!(output.status.success(), "{kubectl:?}, {page}: {}", said(&output));
+            let run = |commands: &str| {
+                let said = server.run(&kubectl, folder.path(), commands);
+                said.unwrap_or_else(|said| panic!("{kubectl:?}, {page}: {said}"))
+            };
+            run(&commands(page));
             let documents: Vec<Value> = files.iter().flat_map(|file| manifests::read(file)).collect();
             for document in &documents {
                 let (kind, metadata) = (document["kind"].as_str().unwrap(), &document["metadata"]);
@@ -79,11 +63,10 @@ fn what_the_pages_say_applies_the_manifests_and_makes_what_they_refer_to() {
             }
             // Again, as after an edit: applying again works.
             let again = commands(page).lines().filter(|line| line.contains(" apply ")).collect::<Vec<_>>().join("\n");
-            let output = run(&server, &kubectl, folder.path(), &again);
-            assert!(output.status.success(), "{kubectl:?}, {page}: {}", said(&output));
+            let said = run(&again);
             // kubectl calls an object changed where the server filled in defaults.
-            let kept = [" unchanged", " configured"].map(|word| said(&output).matches(word).count());
-            assert_eq!(kept.iter().sum::<usize>(), documents.len(), "{}", said(&output));
+            let kept = [" unchanged", " configured"].map(|word| said.matches(word).count());
+            assert_eq!(kept.iter().sum::<usize>(), documents.len(), "{said}");
         }
     }
 }
@@ -167,9 +150,9 @@ fn a_wrong_manifest_makes_kubectl_fail() {
             }
             assert!(replaced, "{page} no longer has {right}");
             let applied: String = commands(page).lines().filter(|line| line.contains(" apply ")).collect();
-            let output = run(&server, &kubectl, folder.path(), &applied);
-            assert!(!output.status.success(), "{kubectl:?} accepted {instead}");
-            assert!(said(&output).contains(words), "{kubectl:?}: {instead}: {}", said(&output));
+            let said = server.run(&kubectl, folder.path(), &applied);
+            let said = said.expect_err(&format!("{kubectl:?} accepted {instead}"));
+            assert!(said.contains(words), "{kubectl:?}: {instead}: {said}");
         }
     }
 }

@@ -6,11 +6,10 @@ use std::path::Path;
 use harness::daemon::Daemon;
 use harness::envoy::eventually;
 use harness::openid::{Browser, SECRET};
-use harness::wire::values;
 
 use crate::place::{ORIGIN, Place, Seen};
 use crate::visitor::Visitor;
-use crate::{Front, HOW, OWN, check, check_browser, check_groups, put};
+use crate::{Front, HOW, check, check_browser, check_cookies, check_groups, put};
 
 /// Apache with the folder's file, and more lines for its virtual host.
 fn start(more: &str) -> (Place, Daemon) {
@@ -110,16 +109,7 @@ fn a_session_of_apache_in_cookies_ends_at_the_filter() {
     for part in ["session_chunks=", "session_0=", "session_1=", "session_2="] {
         assert!(cookies.contains(&format!("{COOKIE}{part}")), "{cookies}");
     }
-    // A login that somebody began in another tab, and did not finish.
-    let mut begun = Visitor::new(&place);
-    begun.get("/");
-    assert!(begun.cookies().starts_with("mod_auth_openidc_state_"), "{}", begun.cookies());
-    let all = format!("first=1; {cookies}; {}; last=2", begun.cookies());
-    for seen in [place.get(&[("cookie", &all), ORIGIN]), place.websocket(&[("cookie", &all), ORIGIN])] {
-        let Seen::Arrived(upstream) = seen else { panic!("{seen:?}") };
-        assert_eq!(values(&upstream, "cookie"), ["first=1; last=2"]);
-        assert_eq!(values(&upstream, OWN), ["nick@example.com"]);
-    }
+    check_cookies(&place, &cookies, "/", "mod_auth_openidc_state_");
 }
 
 #[test]

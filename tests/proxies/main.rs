@@ -24,6 +24,7 @@ use oauth2_proxy::Asked;
 use place::{BROWSER, HOST, ORIGIN, Place, Seen, file};
 use replayed::table;
 use serde_json::json;
+use visitor::Visitor;
 
 const HOW: &str = "run `make test-proxies`, which installs it";
 
@@ -45,6 +46,20 @@ struct Front {
 
 /// The header that only the filter writes.
 const OWN: &str = "x-openclaw-user";
+
+/// Checks that the cookies of nick's session end at the filter, and so do those of a login that somebody began at this
+/// path in another tab, and did not finish. Other cookies pass.
+fn check_cookies(place: &Place, session: &str, begins: &str, begun_with: &str) {
+    let mut begun = Visitor::new(place);
+    begun.get(begins);
+    assert!(begun.cookies().starts_with(begun_with), "{}", begun.cookies());
+    let all = format!("first=1; {session}; {}; last=2", begun.cookies());
+    for seen in [place.get(&[("cookie", &all), ORIGIN]), place.websocket(&[("cookie", &all), ORIGIN])] {
+        let Seen::Arrived(upstream) = seen else { panic!("{seen:?}") };
+        assert_eq!(values(&upstream, "cookie"), ["first=1; last=2"]);
+        assert_eq!(values(&upstream, OWN), ["nick@example.com"]);
+    }
+}
 
 /// Checks that hold behind every proxy.
 fn check(place: &Place, front: &Front) {

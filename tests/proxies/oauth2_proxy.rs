@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use harness::daemon::Daemon;
 use harness::envoy::{eventually, root};
 use harness::openid::{Browser, SECRET};
-use harness::wire::values;
 use serde_json::json;
 
 use crate::place::{HOST, ORIGIN, Place, Seen};
 use crate::visitor::Visitor;
-use crate::{Front, HOW, OWN, check, check_browser, check_groups, put};
+use crate::{Front, HOW, check, check_browser, check_cookies, check_groups, put};
 
 /// The start of the names of its cookies.
 const COOKIE: &str = "_oauth2_proxy";
@@ -165,16 +164,7 @@ fn a_session_of_oauth2_proxy_that_is_longer_than_a_cookie_ends_at_the_filter() {
     for part in ["_oauth2_proxy_0=", "_oauth2_proxy_1="] {
         assert!(cookies.contains(part), "{cookies}");
     }
-    // A login that somebody began in another tab, and did not finish.
-    let mut begun = Visitor::new(&place);
-    begun.get("/oauth2/start");
-    assert!(begun.cookies().starts_with("_oauth2_proxy_csrf="), "{}", begun.cookies());
-    let all = format!("first=1; {cookies}; {}; last=2", begun.cookies());
-    for seen in [place.get(&[("cookie", &all), ORIGIN]), place.websocket(&[("cookie", &all), ORIGIN])] {
-        let Seen::Arrived(upstream) = seen else { panic!("{seen:?}") };
-        assert_eq!(values(&upstream, "cookie"), ["first=1; last=2"]);
-        assert_eq!(values(&upstream, OWN), ["nick@example.com"]);
-    }
+    check_cookies(&place, &cookies, "/oauth2/start", "_oauth2_proxy_csrf=");
 }
 
 #[test]

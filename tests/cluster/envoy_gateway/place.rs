@@ -3,9 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use harness::cluster::envoy_gateway::{BACKEND, ENVOY, EnvoyGateway};
 use harness::document;
@@ -223,8 +221,6 @@ fn folder(gateway: &EnvoyGateway) -> Scratch {
         fs::rename(path.join(ours), path.join(theirs)).unwrap();
     }
     fs::write(path.join("client-secret"), openid::SECRET).unwrap();
-    fs::create_dir(path.join("bin")).unwrap();
-    symlink(tool::program(), path.join("bin/openclaw-trusted-proxy")).unwrap();
     folder
 }
 
@@ -234,10 +230,7 @@ fn run_the_page(api: &ApiServer, folder: &Path) {
     let commands: Vec<String> = document::commands(&page).into_iter().map(|command| command.line).collect();
     let place = |start: &str| commands.iter().position(|line| line.starts_with(start)).expect("a command of the page");
     assert!(place("openclaw-trusted-proxy check") < place("kubectl apply"), "{commands:#?}");
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", &format!("PATH=$0:$PATH\n{}", commands.join("\n"))]).arg(folder.join("bin"));
-    api.attend(shell.current_dir(folder), &kubectls()[0], folder);
-    let output = shell.output().expect("a shell");
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
-    assert!(output.status.success(), "{commands:#?}: {said}");
+    let [kubectl, _] = kubectls();
+    let done = api.run(&kubectl, folder, &commands.join("\n"));
+    done.unwrap_or_else(|said| panic!("{commands:#?}: {said}"));
 }

@@ -198,7 +198,7 @@ pub fn proxies_in_front_of_the_ingress_gateway_change_nothing(world: &World<'_>)
             let api = &world.mesh.cluster.api;
             let made = api.object("deployment", "openclaw-ingress", "openclaw-ingress");
             let mut pod =
-                harness::cluster::istio::pod_of(&made["spec"]["template"], "openclaw-ingress", "openclaw-ingress-1");
+                harness::cluster::kubelet::pod_of(&made["spec"]["template"], "openclaw-ingress", "openclaw-ingress-1");
             harness::gateway::lay(&mut pod["metadata"]["annotations"], &annotations);
             for variable in pod["spec"]["containers"][0]["env"].as_array_mut().unwrap() {
                 if variable["name"] == "PROXY_CONFIG" {

@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
-use harness::cluster::istio::{Mesh, Workload, endpoints, pod_of};
+use harness::cluster::istio::{Mesh, Workload, endpoints};
+use harness::cluster::kubelet::pod_of;
 use harness::document;
 use harness::echo::{self, Echo};
 use harness::envoy::{Scratch, eventually};
@@ -16,7 +16,6 @@ use harness::gateway::{Gateway, Options, lay};
 use harness::jwt;
 use harness::kube::kubectls;
 use harness::manifests::{self, of_kind};
-use harness::tool;
 use harness::wire::{self, Connection, values};
 use serde_json::{Value, json};
 
@@ -335,16 +334,9 @@ fn apply_as_the_page_says(mesh: &Mesh<'_>, edge: Edge) {
     assert!(check < lines.find("kubectl apply").expect("the page applies"), "{lines}");
     // The page says to use this file instead.
     let lines = if edge == Edge::Istio { lines } else { lines.replace(INGRESS, GATEWAY_API) };
-    let mut shell = Command::new("sh");
-    shell.args(["-euc", &lines]).current_dir(folder.path());
     let [kubectl, _] = kubectls();
-    mesh.cluster.api.attend(&mut shell, &kubectl, folder.path());
-    let found = shell.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value).unwrap().to_owned();
-    let tool = tool::program().parent().unwrap().to_owned();
-    let path = std::env::join_paths([tool].into_iter().chain(std::env::split_paths(&found))).unwrap();
-    let output = shell.env("PATH", path).output().expect("a shell");
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{lines}\n{said}");
+    let done = mesh.cluster.api.run(&kubectl, folder.path(), &lines);
+    done.unwrap_or_else(|said| panic!("{lines}\n{said}"));
 }
 
 fn service() -> Value {

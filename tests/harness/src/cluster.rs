@@ -6,6 +6,7 @@ pub mod envoy_gateway;
 pub mod istio;
 pub mod kubelet;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::{io, thread};
 use serde_json::{Value, json};
 
 use crate::envoy::Scratch;
-use crate::kube::ApiServer;
+use crate::kube::{ApiServer, part};
 use crate::netns::Network;
 
 /// The host of the API server, and its address.
@@ -158,4 +159,19 @@ impl Cluster {
         let token = ["create", "token", account, "--namespace", namespace, "--audience", audience];
         self.api.must(&token).trim().to_owned()
     }
+}
+
+/// What a release of a chart creates, as `helm template` writes it. helm keeps its files in the folder.
+fn helm(release: &str, chart: &Path, namespace: &str, folder: &Path, arguments: &[&OsStr]) -> String {
+    let own = ["HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"];
+    let output = Command::new(part("helm/helm"))
+        .args(["template", release])
+        .arg(chart)
+        .args(["--namespace", namespace])
+        .args(arguments)
+        .envs(own.map(|name| (name, folder)))
+        .output()
+        .expect("helm runs");
+    assert!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("helm writes text")
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::envoy::{Scratch, eventually, free_port, root};
+use crate::tool;
 
 /// The token of the administrator in the kubeconfig. The server listens for this run only.
 const TOKEN: &str = "administrator";
@@ -134,16 +135,28 @@ impl ApiServer {
         self.scratch.path().join("kubeconfig")
     }
 
-    /// Makes a command and its child processes find this kubectl and, through it, this server. Files that kubectl
-    /// keeps go into this folder.
+    /// Makes a command find this server through kubectl. Files that kubectl keeps go into this folder.
+    fn attend<'s>(&self, command: &'s mut Command, folder: &Path) -> &'s mut Command {
+        command.env("KUBECONFIG", self.kubeconfig()).env("HOME", folder).env("TMPDIR", folder)
+    }
+
+    /// Runs commands of a page in a folder, in a shell that has this kubectl and the command-line tool, and stops at
+    /// the first that fails. Returns what they said.
+    ///
+    /// # Errors
+    /// If one fails: what they said.
     ///
     /// # Panics
-    /// If the folder cannot be written to.
-    pub fn attend(&self, command: &mut Command, kubectl: &Path, folder: &Path) {
+    /// If the tool cannot be built; cargo has then printed why.
+    pub fn run(&self, kubectl: &Path, folder: &Path, commands: &str) -> Result<String, String> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let first = kubectl.parent().map(Path::to_owned);
+        let first = [tool::program(), kubectl].map(|program| program.parent().expect("a folder").to_owned());
         let path = env::join_paths(first.into_iter().chain(env::split_paths(&path))).expect("folders");
-        command.env("PATH", path).env("KUBECONFIG", self.kubeconfig()).env("HOME", folder).env("TMPDIR", folder);
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", commands]).current_dir(folder).env("PATH", path);
+        let Output { status, stdout, stderr } = self.attend(&mut shell, folder).output().expect("a shell");
+        let said = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        if status.success() { Ok(said) } else { Err(said) }
     }
 
     /// The output of a kubectl command, or what it says if it fails.
@@ -164,7 +177,7 @@ impl ApiServer {
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut command = Command::new(&self.kubectl);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.attend(&mut command, &self.kubectl, self.scratch.path());
+        self.attend(&mut command, self.scratch.path());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         // A kubectl that fails early does not read it.
         drop(child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes())));

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::kubelet::Pod;
-use super::{Cluster, KUBERNETES};
+use super::kubelet::{Pod, pod_of};
+use super::{Cluster, KUBERNETES, helm};
 use crate::daemon::Daemon;
 use crate::envoy::{self, eventually};
 use crate::kube::part;
@@ -193,10 +193,7 @@ fn run<'c>(
     address: Ipv4Addr,
     image: &[(PathBuf, &str)],
 ) -> Pod<'c> {
-    let mut object = template.clone();
-    (object["apiVersion"], object["kind"]) = (json!("v1"), json!("Pod"));
-    (object["metadata"]["name"], object["metadata"]["namespace"]) = (json!(name), json!(NAMESPACE));
-    cluster.pod(&object, IpAddr::V4(address));
+    cluster.pod(&pod_of(template, NAMESPACE, name), IpAddr::V4(address));
     Pod::new(cluster, NAMESPACE, name, image)
 }
 
@@ -209,13 +206,5 @@ fn chart(folder: &Path) -> String {
     let values = fs::read_to_string(folder.join("values.tmpl.yaml")).expect("the chart has values");
     let values = values.replace("${GatewayImage}", IMAGE).replace("${GatewayImagePullPolicy}", "IfNotPresent");
     fs::write(folder.join("values.yaml"), values).expect("the folder can be written to");
-    let output = Command::new(part("helm/helm"))
-        .args(["template", "eg"])
-        .arg(folder)
-        .args(["--namespace", NAMESPACE])
-        .envs(["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"].map(|name| (name, folder)))
-        .output()
-        .expect("helm runs");
-    assert!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("YAML")
+    helm("eg", folder, NAMESPACE, folder, &[])
 }

@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-use super::Cluster;
-use super::kubelet::Pod;
+use super::kubelet::{Pod, pod_of};
+use super::{Cluster, helm};
 use crate::daemon::Daemon;
 use crate::envoy::{self, Envoy, eventually, root};
 use crate::jwt::{self, Key};
@@ -249,16 +249,6 @@ impl Workload<'_> {
     }
 }
 
-/// A pod of a template.
-pub fn pod_of(template: &Value, namespace: &str, name: &str) -> Value {
-    let mut pod = template.clone();
-    pod["apiVersion"] = json!("v1");
-    pod["kind"] = json!("Pod");
-    pod["metadata"]["name"] = json!(name);
-    pod["metadata"]["namespace"] = json!(namespace);
-    pod
-}
-
 /// The endpoints of a service, one pod, as Kubernetes' own controller would write them.
 pub fn endpoints(
     cluster: &Cluster,
@@ -319,16 +309,8 @@ fn chart(cluster: &Cluster) -> String {
 
 /// What one of Istio's charts writes.
 fn template(folder: &Path, chart: &str, arguments: &[&OsStr]) -> String {
-    let output = Command::new(part("helm/helm"))
-        .args(["template", "istio"])
-        .arg(part(chart))
-        .args(["--namespace", SYSTEM, "--kube-version", "1.36.3"])
-        .args(arguments)
-        .envs(["HOME", "TMPDIR", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"].map(|name| (name, folder)))
-        .output()
-        .expect("helm runs");
-    assert!(output.status.success(), "helm: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("helm writes text")
+    let version = ["--kube-version", "1.36.3"].map(OsStr::new);
+    helm("istio", &part(chart), SYSTEM, folder, &[&version, arguments].concat())
 }
 
 /// Istio's programs, and the Envoy of the tests where Istio has its own.

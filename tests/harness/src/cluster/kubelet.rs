@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use base64::Engine as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Cluster, KUBERNETES};
 
@@ -74,14 +74,6 @@ impl<'c> Pod<'c> {
     /// # Panics
     /// If the pod has something that is not known here.
     pub fn command(&self, container: &str, program: &str) -> Command {
-        self.command_with(container, program, &[])
-    }
-
-    /// Like [`Pod::command`], with these arguments instead of the container's; none means the container's.
-    ///
-    /// # Panics
-    /// Like [`Pod::command`].
-    pub fn command_with(&self, container: &str, program: &str, arguments: &[&str]) -> Command {
         let spec = self.container(container);
         let folder = self.folder.join("containers").join(container);
         let own = |name: &str| {
@@ -119,11 +111,7 @@ impl<'c> Pod<'c> {
         command.args(["-euc", CONTAINER, "sh", &context("runAsUser"), &context("runAsGroup"), program]);
         let environment = self.environment(spec);
         let own = spec["args"].as_array().into_iter().flatten().map(|one| expand(one.as_str().unwrap(), &environment));
-        if arguments.is_empty() {
-            command.args(own);
-        } else {
-            command.args(arguments);
-        }
+        command.args(own);
         command.env_clear().envs(environment).current_dir("/");
         command
     }
@@ -222,6 +210,14 @@ impl<'c> Pod<'c> {
         let value = self.object.pointer(pointer).and_then(Value::as_str);
         value.unwrap_or_default().to_owned()
     }
+}
+
+/// A pod of a template, as a controller would create it.
+pub fn pod_of(template: &Value, namespace: &str, name: &str) -> Value {
+    let mut pod = template.clone();
+    (pod["apiVersion"], pod["kind"]) = (json!("v1"), json!("Pod"));
+    (pod["metadata"]["name"], pod["metadata"]["namespace"]) = (json!(name), json!(namespace));
+    pod
 }
 
 /// Sets the permissions of a folder that any user may write to.
