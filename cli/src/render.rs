@@ -10,6 +10,7 @@ mod manifest;
 mod named;
 mod policy;
 mod template;
+mod traffic_extension;
 mod yaml;
 
 use std::fs;
@@ -51,7 +52,7 @@ pub struct Args {
 enum Target {
     /// A bootstrap for Envoy, and the file with the filter and its policy that Envoy reads by ECDS
     Envoy(envoy::Args),
-    /// A WasmPlugin and the resources that it needs
+    /// A WasmPlugin or a TrafficExtension, and the resources that it needs
     Istio(manifest::Istio),
     /// An EnvoyExtensionPolicy and the resources that it needs
     EnvoyGateway(manifest::EnvoyGateway),

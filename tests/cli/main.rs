@@ -18,6 +18,7 @@ mod requests;
 mod scopes;
 mod shown;
 mod sockets;
+mod traffic_extension;
 mod transcripts;
 mod usage;
 mod witness;

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 const INGRESS: &str = "envoy/istio/ingress.yaml";
 const SIDECAR: &str = "envoy/istio/sidecar.yaml";
 const GATEWAY: &str = "envoy/envoy-gateway/gateway.yaml";
+const EXTENSION: &str = "envoy/istio/trafficextension/ingress.yaml";
 
 /// The manifests below a folder of `envoy/`, by path.
 fn shipped(folder: &str) -> Vec<String> {
@@ -73,7 +74,7 @@ fn changed(documents: &[Value], kind: &str, path: &str, over: &Value) -> Value {
 fn the_api_server_accepts_every_manifest_of_the_project() {
     let server = server();
     let files = shipped("envoy");
-    for file in [INGRESS, SIDECAR, GATEWAY] {
+    for file in [INGRESS, SIDECAR, GATEWAY, EXTENSION] {
         assert!(files.iter().any(|one| one == file), "{file} is not in {files:?}");
     }
     for file in &files {
@@ -119,7 +120,13 @@ fn the_api_server_accepts_every_manifest_of_the_project() {
 
     for (arguments, what) in [
         (&["istio", "--placement", "ingress"][..], "an ingress gateway"),
+        (&["istio", "--placement", "gateway-api"], "a gateway of the Gateway API"),
         (&["istio", "--placement", "sidecar"], "a sidecar"),
+        (
+            &["istio", "--placement", "ingress", "--api", "trafficextension"],
+            "an ingress gateway, as a TrafficExtension",
+        ),
+        (&["istio", "--placement", "sidecar", "--api", "trafficextension"], "a sidecar in the other form"),
         (&["envoy-gateway"], "Envoy Gateway"),
     ] {
         accepts(&server, &rendered(arguments), &format!("rendered for {what}"));
@@ -190,6 +197,10 @@ fn the_api_server_refuses_what_is_wrong_in_a_manifest() {
             json!("NEVER"),
             "NEVER",
         ),
+        (EXTENSION, "TrafficExtension", "/spec/phase", json!("AUTHENTICATION"), "AUTHENTICATION"),
+        (EXTENSION, "TrafficExtension", "/spec/wasm/failStrategy", json!("FAIL_SOMETIMES"), "FAIL_SOMETIMES"),
+        (EXTENSION, "TrafficExtension", "/spec", json!({"url": "oci://registry.example.com/x"}), "url"),
+        (EXTENSION, "TrafficExtension", "/spec", json!({"lua": {"inlineCode": "x"}}), "wasm or lua"),
         // Rules in CEL, which schemas cannot have: `duration(self) >= duration('1ms')`, and so on.
         (INGRESS, "VirtualService", "/spec/http/0", json!({"timeout": "0s"}), "0s"),
         (INGRESS, "VirtualService", "/spec/http/0", json!({"timeout": "none"}), "timeout"),

@@ -10,6 +10,7 @@ use super::{NotRendered, Proxies, Rendered, Rendering, Source};
 use crate::output::Failure;
 
 const INGRESS: &str = include_str!("../../../envoy/istio/ingress.yaml");
+const GATEWAY_API: &str = include_str!("../../../envoy/istio/gateway-api.yaml");
 const SIDECAR: &str = include_str!("../../../envoy/istio/sidecar.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../../envoy/envoy-gateway/gateway.yaml");
 /// The filter state that the EnvoyFilter of the manifests writes.
@@ -27,6 +28,9 @@ pub struct Istio {
     /// Where the filter runs
     #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
     placement: Placement,
+    /// The API of Istio for the filter; TrafficExtension needs Istio 1.30
+    #[arg(long, value_enum, default_value_t, value_name = "API")]
+    api: Api,
     /// Strict-Transport-Security at the ingress gateway, in seconds: start with 300; use 31536000 (a year) once all
     /// works
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
@@ -58,28 +62,56 @@ enum Placement {
     /// An ingress gateway that signs people in
     #[default]
     Ingress,
+    /// The same, created by the Gateway API
+    GatewayApi,
     /// The sidecar of the Gateway's pod
     Sidecar,
 }
 
+impl Placement {
+    /// The path of the shipped file, and what it contains.
+    const fn shipped(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ingress => ("envoy/istio/ingress.yaml", INGRESS),
+            Self::GatewayApi => ("envoy/istio/gateway-api.yaml", GATEWAY_API),
+            Self::Sidecar => ("envoy/istio/sidecar.yaml", SIDECAR),
+        }
+    }
+
+    /// Whether browsers come to it.
+    const fn is_ingress(self) -> bool {
+        matches!(self, Self::Ingress | Self::GatewayApi)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Api {
+    /// Every release has it
+    #[default]
+    #[value(name = "wasmplugin")]
+    WasmPlugin,
+    /// What Istio makes of a WasmPlugin since 1.30
+    #[value(name = "trafficextension")]
+    TrafficExtension,
+}
+
 /// Renders `envoy/istio/`.
 pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
-    let (name, mut file) = match args.placement {
-        Placement::Ingress => ("ingress.yaml", Template::new("envoy/istio/ingress.yaml", INGRESS)),
-        Placement::Sidecar => ("sidecar.yaml", Template::new("envoy/istio/sidecar.yaml", SIDECAR)),
-    };
+    let (path, text) = args.placement.shipped();
+    let mut file = Template::new(path, text);
+    let is_ingress = args.placement.is_ingress();
     let mut todo = Vec::new();
-    let front = args.common.front(&plugin, args.placement == Placement::Sidecar);
+    let front = args.common.front(&plugin, !is_ingress);
     let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
     put_early_removal(&mut file, args.placement, front, &closed)?;
     todo.append(&mut plugin.todo);
-    if args.placement == Placement::Sidecar && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
+    if !is_ingress && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
         // The ingress gateway's Envoy would turn a 101 with a close frame into a 502.
         plugin.set("webSocketRefusal", json!("http"));
     }
     put_policy(&mut file, 4, &mut plugin, &args.common, &json!({"filterState": PEER}))?;
-    args.common.put_names(&mut file, args.placement == Placement::Ingress, &mut todo)?;
-    if args.placement == Placement::Ingress {
+    args.common.put_names(&mut file, is_ingress, &mut todo)?;
+    if is_ingress {
         file.replace("max-age=300", &format!("max-age={}", args.hsts))?;
         todo.push(
             "replace id.example.com with your provider's address, and jwksUri with the address of its keys".to_owned(),
@@ -91,7 +123,12 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
             .to_owned(),
     );
     todo.push("check namespaces, labels and service accounts".to_owned());
-    Ok(Rendering { files: vec![Rendered { name, text: file.into_text() }], todo, comment: "#" })
+    let text = match args.api {
+        Api::WasmPlugin => file.into_text(),
+        Api::TrafficExtension => file.into_traffic_extension()?,
+    };
+    let name = path.rsplit('/').next().unwrap_or(path);
+    Ok(Rendering { files: vec![Rendered { name, text }], todo, comment: "#" })
 }
 
 /// Renders `envoy/envoy-gateway/`.
@@ -133,8 +170,8 @@ fn put_early_removal(file: &mut Template, placement: Placement, front: Front, cl
     if front == Front::Filter {
         return Ok(());
     }
-    let ingress = Template::new("envoy/istio/ingress.yaml", INGRESS);
-    let mut patch = Template::new("envoy/istio/ingress.yaml", &ingress.cut(CLOSED_START, CLOSED_END)?);
+    let (path, text) = if placement.is_ingress() { placement } else { Placement::Ingress }.shipped();
+    let mut patch = Template::new(path, &Template::new(path, text).cut(CLOSED_START, CLOSED_END)?);
     patch.replace(
         "[{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }]",
         &closed.mutations(),
@@ -143,7 +180,7 @@ fn put_early_removal(file: &mut Template, placement: Placement, front: Front, cl
         patch.replace_lines(CLOSED_START, "apiVersion: networking", CLOSED_BEHIND_A_PROXY)?;
     }
     match placement {
-        Placement::Ingress => {
+        Placement::Ingress | Placement::GatewayApi => {
             if front == Front::Proxy {
                 patch.replace(
                     "            early_header_mutation_extensions:",

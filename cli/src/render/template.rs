@@ -1,5 +1,6 @@
 //! A shipped file in which texts are replaced. Each text must occur exactly once.
 
+use super::traffic_extension::traffic_extensions;
 use crate::output::Failure;
 
 /// A file of `envoy/`.
@@ -80,6 +81,11 @@ impl Template {
         self.text.truncate(at);
         self.text.push_str(to);
         Ok(())
+    }
+
+    /// The text, with a TrafficExtension instead of a WasmPlugin.
+    pub fn into_traffic_extension(self) -> Result<String, Failure> {
+        traffic_extensions(&self.text).ok_or_else(|| self.failure("kind: WasmPlugin", 0))
     }
 
     pub fn into_text(self) -> String {
