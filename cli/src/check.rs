@@ -1,5 +1,6 @@
 //! `check`: the errors in a configuration, and the findings of an audit.
 
+mod attach;
 mod code;
 mod deployment;
 mod envoy;
@@ -9,6 +10,7 @@ mod gateway;
 mod ids;
 mod mesh;
 mod odd;
+mod order;
 mod placement;
 mod proxy;
 mod report;
@@ -17,6 +19,7 @@ mod several;
 mod shown;
 mod starts;
 mod underscores;
+mod waypoint;
 mod witness;
 
 use std::io::Write as _;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::recording::site::{OPENCLAW, tool};
 
 /// A file of the repository, as `check` gets it.
-fn shipped(name: &str) -> String {
+pub fn shipped(name: &str) -> String {
     let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
     match name {
         // The policy is appended, as the comment at its top says.
@@ -23,7 +23,7 @@ fn shipped(name: &str) -> String {
 }
 
 /// This tool's own findings about what is around the policies: severity, id, file and line.
-fn around(folder: &Scratch) -> Vec<(String, String, String, u64)> {
+pub fn around(folder: &Scratch) -> Vec<(String, String, String, u64)> {
     let report = tool(folder.path(), &["check", ".", "--json", "--ignore-environment"]).json(0);
     let all = report["findings"].as_array().unwrap().iter();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -37,7 +37,7 @@ fn around(folder: &Scratch) -> Vec<(String, String, String, u64)> {
     all.filter(|(_, id, ..)| id.starts_with("check.") && !is_about_lists(id)).collect()
 }
 
-fn folder(files: &[(&str, String)]) -> Scratch {
+pub fn folder(files: &[(&str, String)]) -> Scratch {
     let folder = Scratch::new("around");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).unwrap();
@@ -67,16 +67,21 @@ fn the_files_that_ship_have_no_findings_but_what_is_to_be_filled_in() {
         let line = text[..text.find(from).unwrap()].matches('\n').count() + 1;
         ("warn".to_owned(), "check.placeholder".to_owned(), "./one.yaml".to_owned(), u64::try_from(line).unwrap())
     };
-    for (file, from) in
-        [("envoy/istio/ingress.yaml", "  url: oci://"), ("envoy/envoy-gateway/gateway.yaml", "          url: registry")]
-    {
+    for (file, from) in [
+        ("envoy/istio/ingress.yaml", "  url: oci://"),
+        ("envoy/istio/gateway-api.yaml", "  url: oci://"),
+        ("envoy/istio/trafficextension/ingress.yaml", "    url: oci://"),
+        ("envoy/istio/trafficextension/gateway-api.yaml", "    url: oci://"),
+        ("envoy/envoy-gateway/gateway.yaml", "          url: registry"),
+    ] {
         let one = folder(&[("one.yaml", shipped(file))]);
         assert_eq!(around(&one), [placeholder(file, from)], "{file}");
     }
-    let both =
-        folder(&[("one.yaml", shipped("envoy/istio/ingress.yaml")), ("two.yaml", shipped("envoy/istio/sidecar.yaml"))]);
-    let found = around(&both);
-    assert!(found.len() == 2 && found.iter().all(|(_, id, ..)| id == "check.placeholder"), "{found:?}");
+    for form in ["", "trafficextension/"] {
+        let of = |name: &str| shipped(&format!("envoy/istio/{form}{name}.yaml"));
+        let found = around(&folder(&[("one.yaml", of("ingress")), ("two.yaml", of("sidecar"))]));
+        assert!(found.len() == 2 && found.iter().all(|(_, id, ..)| id == "check.placeholder"), "{found:?}");
+    }
     // A plugin with our module and without a policy.
     for (file, from) in
         [("envoy/istio/ingress.yaml", "  pluginConfig:\n"), ("envoy/envoy-gateway/gateway.yaml", "      config:\n")]

@@ -10,6 +10,7 @@ mod folder;
 mod hostile;
 mod install;
 mod logs;
+mod mesh;
 mod named_proxies;
 mod placements;
 mod quiet;

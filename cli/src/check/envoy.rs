@@ -327,7 +327,7 @@ fn add_order(manager: &Manager<'_>, ours: usize, placed: Option<&Placed>, report
             );
             continue;
         };
-        if HARMLESS.iter().any(|harmless| kind.ends_with(harmless)) {
+        if is_harmless(kind) {
             continue;
         }
         let problem = if is_jwt(filter) && asks_jwt {
@@ -340,8 +340,13 @@ fn add_order(manager: &Manager<'_>, ours: usize, placed: Option<&Placed>, report
     }
 }
 
+/// Whether a filter of this type changes no header that ours has checked or set.
+pub fn is_harmless(kind: &str) -> bool {
+    HARMLESS.iter().any(|harmless| kind.ends_with(harmless))
+}
+
 /// The type of a filter.
-fn kind_of(filter: &Node) -> Option<&str> {
+pub fn kind_of(filter: &Node) -> Option<&str> {
     let typed = filter.at(&["typed_config"]);
     if let [kind] = filter.at(&["config_discovery", "type_urls"]).items() {
         return kind.text();
@@ -361,8 +366,7 @@ fn add_upstream_filters(manager: &Manager<'_>, document: &Document, report: &mut
         for options in cluster.at(&["typed_extension_protocol_options"]).members() {
             for filter in options.node.at(&["http_filters"]).items() {
                 let kind = kind_of(filter).unwrap_or_default();
-                let harmless = ["upstream_codec.v3.UpstreamCodec"].iter().chain(&HARMLESS);
-                if harmless.into_iter().any(|harmless| kind.ends_with(harmless)) {
+                if is_harmless(kind) || kind.ends_with("upstream_codec.v3.UpstreamCodec") {
                     continue;
                 }
                 let filter_name = filter.at(&["name"]).text().unwrap_or_default();

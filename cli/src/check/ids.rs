@@ -90,8 +90,9 @@ pub const ALL: &[Id] = &[
         "check.filter_off",
         "critical; warn if Envoy removes the user header early",
         "A route or virtual host switches the filter off or gives it another configuration, or the filter is \
-         `disabled` and nothing switches it on, or an upgrade has filters of its own.",
-        "Let every route to the Gateway run the filter with its one policy.",
+         `disabled` and nothing switches it on, or an upgrade has filters of its own. Or a plugin selects the pods of a \
+         waypoint, which no selector reaches.",
+        "Let every route to the Gateway run the filter with its one policy. Attach it to a waypoint with `targetRefs`.",
     ),
     row(
         "check.forwarded_for",
@@ -145,8 +146,10 @@ pub const ALL: &[Id] = &[
     row(
         "check.nobody_can_come_in",
         "error",
-        "No request passes, whoever sends it.",
-        "Change the key that the message names: `allowLoopback`, a list of proxies, `allowUsers` or `trustedPeers`.",
+        "No request passes, whoever sends it. Also in a waypoint, where a peer has neither an address nor a \
+         certificate, unless the policy reads its identity from Istio's filter state.",
+        "Change the key that the message names: `allowLoopback`, a list of proxies, `allowUsers`, `trustedPeers`, \
+         `peerTrust` or `peerIdentity`.",
     ),
     row(
         "check.not_plain_json",
@@ -215,8 +218,9 @@ pub const ALL: &[Id] = &[
         "check.plugin_order",
         "warn",
         "Another plugin runs after the filter: with `phase: AUTHN` here, with another WasmPlugin or \
-         TrafficExtension of the workload in a later phase or with a lower priority, or as a later entry of the \
-         EnvoyExtensionPolicy. Istio runs a plugin without a priority last in its phase.",
+         TrafficExtension (Wasm or Lua) of the workload in a later phase or with a lower priority, or as a later entry \
+         of the EnvoyExtensionPolicy. Istio runs a plugin without a priority last in its phase, and one without a \
+         phase last of all. Or an EnvoyFilter of the workload inserts an HTTP filter that can run after this one.",
         "Make the filter the last that runs before the router.",
     ),
     row(

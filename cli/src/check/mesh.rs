@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::attach::{Mesh, ROOT, is_plugin, labels, namespace, patches, plugin_of, targets};
 use super::finding::Level;
+use super::order;
 use super::report::{Report, Spot, removes, spot};
+use super::waypoint;
 use crate::input::{Deployment, Document, Host, Placed, full_name};
 use crate::json5::{Node, Value};
 
-/// Istio's root namespace. Manifests in it are for the whole mesh.
-const ROOT: &str = "istio-system";
 /// What stands in the examples where the digest of an image belongs.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
@@ -41,16 +42,7 @@ fn add_plugin(document: &Document, placed: &Placed, report: &mut Report<'_>) {
     let (place, user) = (placed.place.as_str(), &placed.user());
     let spec = document.node.at(&["spec"]);
     add_image(place, plugin_of(&document.node), "url", report);
-    if spec.at(&["phase"]).text() == Some("AUTHN") {
-        report.add(
-            "check.plugin_order",
-            Level::Warn,
-            spot(place, spec, "phase"),
-            "is AUTHN: the filter runs before RequestAuthentication and before other plugins, which can change the headers that it set",
-            "set it to AUTHZ",
-        );
-    }
-    let namespace = document.node.at(&["metadata", "namespace"]).text();
+    let namespace = namespace(&document.node);
     let is_for_all = labels(&document.node).is_empty() && targets(&document.node).is_empty();
     if is_for_all && namespace == Some(ROOT) {
         report.add(
@@ -61,31 +53,10 @@ fn add_plugin(document: &Document, placed: &Placed, report: &mut Report<'_>) {
             "add a selector or targetRefs, and move it into the namespace of the workload",
         );
     }
-    let deployment = report.deployment;
-    for other in &deployment.documents {
-        if report.is_full("check.plugin_order") {
-            report.leave_out("check.plugin_order", Level::Warn);
-            break;
-        }
-        if !is_plugin(&other.node) || std::ptr::eq(other, document) || !is_together(&document.node, &other.node) {
-            continue;
-        }
-        let (own, theirs) = (order(&document.node), order(&other.node));
-        // Of two with the same order, the older one runs first, and nothing here says which one that is.
-        if theirs >= own {
-            let other = format!("{} {}", other.node.at(&["kind"]).text().unwrap_or_default(), full_name(&other.node));
-            let how = if theirs == own { "can run" } else { "runs" };
-            report.add(
-                "check.plugin_order",
-                Level::Warn,
-                spot(place, spec, if own.0 == theirs.0 { "priority" } else { "phase" }),
-                format!("{other} {how} after the filter, and can change the headers that it checked and set"),
-                "give the other plugin an earlier phase, or in the same phase a higher priority",
-            );
-        }
-    }
+    order::add(document, placed, report);
+    waypoint::add(document, placed, report);
     add_routes(&document.node, user, report);
-    add_http_routes(&gateways(deployment, &document.node), user, report);
+    add_http_routes(&gateways(report.deployment, &document.node), user, report);
 }
 
 /// An EnvoyExtensionPolicy with a policy.
@@ -113,7 +84,7 @@ fn add_extension(document: &Document, placed: &Placed, report: &mut Report<'_>) 
     let gateways = gateways(deployment, &document.node);
     for other in &deployment.documents {
         let spec = other.node.at(&["spec"]);
-        let is_ours = targets(&other.node).iter().any(|(kind, name)| kind == "Gateway" && gateways.contains(name));
+        let is_ours = targets(&other.node).iter().any(|(kind, name)| *kind == "Gateway" && gateways.contains(*name));
         let detection = spec.at(&["clientIPDetection"]);
         if other.node.at(&["kind"]).text() == Some("ClientTrafficPolicy") && is_ours && detection.is_set() {
             let place = format!("{}: ClientTrafficPolicy {}", other.place, full_name(&other.node));
@@ -173,7 +144,6 @@ fn add_routes(plugin: &Node, user: &str, report: &mut Report<'_>) {
     let deployment = report.deployment;
     for other in &deployment.documents {
         let is_route = other.node.at(&["kind"]).text() == Some("VirtualService");
-        let namespace = |node| -> Option<&str> { Node::at(node, &["metadata", "namespace"]).text() };
         if !is_route || namespace(&other.node) != namespace(plugin) {
             continue;
         }
@@ -260,111 +230,30 @@ fn add_image(place: &str, holder: &Node, key: &str, report: &mut Report<'_>) {
     }
 }
 
-fn is_plugin(document: &Node) -> bool {
-    ["WasmPlugin", "TrafficExtension"].contains(&document.at(&["kind"]).text().unwrap_or_default())
-}
-
-/// What has the module: a WasmPlugin itself, or `wasm` of a TrafficExtension.
-fn plugin_of(document: &Node) -> &Node {
-    let spec = document.at(&["spec"]);
-    spec.member("wasm").unwrap_or(spec)
-}
-
-/// When a plugin runs: its phase, and then the negative of its priority. No priority is the smallest one.
-fn order(document: &Node) -> (usize, f64) {
-    let spec = document.at(&["spec"]);
-    let phase = spec.at(&["phase"]).text().unwrap_or_default();
-    let phase = ["AUTHN", "AUTHZ", "STATS"].iter().position(|other| *other == phase).unwrap_or(3);
-    let priority = match spec.at(&["priority"]).value {
-        Value::Number(priority) => -priority,
-        _ => -f64::from(i32::MIN),
-    };
-    (phase, priority)
-}
-
-/// The labels that a manifest selects, by key and value.
-fn labels(document: &Node) -> Vec<(&str, &str)> {
-    let spec = document.at(&["spec"]);
-    let all = [spec.at(&["selector", "matchLabels"]), spec.at(&["workloadSelector", "labels"])];
-    let pairs = all.into_iter().flat_map(Node::members);
-    pairs.filter_map(|member| Some((member.key.as_str(), member.node.text()?))).collect()
-}
-
-/// Whether two plugins are for one workload, as far as their manifests show.
-fn is_together(one: &Node, other: &Node) -> bool {
-    let namespace = |node| -> Option<&str> { Node::at(node, &["metadata", "namespace"]).text() };
-    let (own, theirs) = (namespace(one), namespace(other));
-    if own != theirs && theirs != Some(ROOT) && own != Some(ROOT) {
-        return false;
-    }
-    // Some match inbound requests alone, others outbound ones.
-    let modes = |node| -> Vec<&str> {
-        let all = Node::at(node, &["spec", "match"]).items().iter();
-        all.map(|one| one.at(&["mode"]).text().unwrap_or_default()).collect()
-    };
-    let (modes, other_modes) = (modes(one), modes(other));
-    let only = |modes: &[&str], mode: &str| !modes.is_empty() && modes.iter().all(|other| *other == mode);
-    if only(&modes, "SERVER") && only(&other_modes, "CLIENT") || only(&modes, "CLIENT") && only(&other_modes, "SERVER")
-    {
-        return false;
-    }
-    let (targets, others) = (targets(one), targets(other));
-    if !targets.is_empty() && !others.is_empty() {
-        return targets.iter().any(|target| others.contains(target));
-    }
-    let (labels, others) = (labels(one), labels(other));
-    let is_part = |one: &[(&str, &str)], other: &[(&str, &str)]| one.iter().all(|label| other.contains(label));
-    is_part(&labels, &others) || is_part(&others, &labels)
-}
-
-/// What a policy targets, by kind and name.
-fn targets(document: &Node) -> Vec<(String, String)> {
-    let spec = document.at(&["spec"]);
-    let text = |node: &Node| node.text().unwrap_or_default().to_owned();
-    let all = spec.at(&["targetRefs"]).items().iter().chain(spec.member("targetRef"));
-    all.map(|target| (text(target.at(&["kind"])), text(target.at(&["name"])))).collect()
-}
-
 /// Whether an EnvoyFilter for the workload of a plugin removes a header early.
 pub fn istio_removes(deployment: &Deployment, plugin: usize, header: &str) -> bool {
     let Some(plugin) = deployment.documents.get(plugin).map(|document| &document.node) else { return false };
-    let namespace = plugin.at(&["metadata", "namespace"]).text();
-    let (selected, targeted) = (labels(plugin), targets(plugin));
-    let applies = |filter: &Node| {
-        let of = filter.at(&["metadata", "namespace"]).text();
-        let named = targets(filter);
-        (of == namespace || of == Some(ROOT))
-            && (named.is_empty() || targeted.iter().any(|target| named.contains(target)))
-            && labels(filter).iter().all(|label| selected.contains(label))
-    };
-    // In a pod, requests come in by its inbound listeners.
-    let is_inbound = plugin.at(&["spec", "match"]).items().iter().any(|one| one.at(&["mode"]).text() == Some("SERVER"));
-    let fits = |context: &Node| match context.text() {
-        None | Some("ANY") => true,
-        Some("SIDECAR_OUTBOUND") => false,
-        Some(context) => !is_inbound || context == "SIDECAR_INBOUND",
-    };
-    let filters = deployment.documents.iter().map(|document| &document.node);
-    let mut patches = filters
-        .filter(|node| node.at(&["kind"]).text() == Some("EnvoyFilter") && applies(node))
-        .flat_map(|node| node.at(&["spec", "configPatches"]).items());
-    patches.any(|patch| {
+    let mesh = Mesh::of(deployment);
+    let is_removal = |patch: &Node| {
         patch.at(&["applyTo"]).text() == Some("NETWORK_FILTER")
             && patch.at(&["patch", "operation"]).text() == Some("MERGE")
-            && fits(patch.at(&["match", "context"]))
+            && mesh.is_context_of(patch.at(&["match", "context"]), plugin)
             && removes(patch.at(&["patch", "value", "typed_config"]), header)
-    })
+    };
+    let nodes = deployment.documents.iter().map(|document| &document.node);
+    let mut filters = nodes.filter(|node| node.at(&["kind"]).text() == Some("EnvoyFilter"));
+    filters.any(|filter| patches(filter).iter().any(is_removal) && mesh.is_filter_of(filter, plugin))
 }
 
 /// The Gateways that a policy concerns. A policy on a route concerns those that the route names.
 fn gateways(deployment: &Deployment, policy: &Node) -> BTreeSet<String> {
-    let of = |(kind, name): (String, String)| {
+    let of = |(kind, name): (&str, &str)| {
         if kind == "Gateway" {
-            return vec![name];
+            return vec![name.to_owned()];
         }
         let is_route = |document: &&Document| {
             let node = &document.node;
-            node.at(&["kind"]).text() == Some(&kind) && node.at(&["metadata", "name"]).text() == Some(&name)
+            node.at(&["kind"]).text() == Some(kind) && node.at(&["metadata", "name"]).text() == Some(name)
         };
         let route = deployment.documents.iter().find(is_route);
         let parents = route.map(|route| route.node.at(&["spec", "parentRefs"]).items()).unwrap_or_default();
@@ -391,6 +280,7 @@ pub fn envoy_gateway_has(deployment: &Deployment, policy: usize, are_so: impl Fn
             && are_so(node.at(&["spec", "headers"]))
     };
     let having = deployment.documents.iter().map(|document| &document.node).filter(has).flat_map(targets);
-    let having: BTreeSet<String> = having.filter(|(kind, _)| kind == "Gateway").map(|(_, name)| name).collect();
+    let having: BTreeSet<String> =
+        having.filter(|(kind, _)| *kind == "Gateway").map(|(_, name)| name.to_owned()).collect();
     !gateways.is_empty() && gateways.is_subset(&having)
 }
