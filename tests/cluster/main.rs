@@ -8,3 +8,4 @@ mod istio;
 mod manifests;
 mod observability;
 mod pages;
+mod plugin_order;
