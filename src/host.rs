@@ -14,6 +14,11 @@ pub(crate) type Id = u32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HostError(#[allow(dead_code, reason = "shown when the error is printed")] u32);
 
+impl HostError {
+    /// The host answered, but not with what it should have.
+    pub(crate) const UNEXPECTED: Self = Self(u32::MAX);
+}
+
 type Result<T> = std::result::Result<T, HostError>;
 
 /// The ABI's number for the map of request headers.
@@ -45,6 +50,14 @@ unsafe extern "C" {
     fn proxy_log(level: u32, message: *const u8, size: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, size: usize) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        data: *mut *mut u8,
+        size: *mut usize,
+    ) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
@@ -109,6 +122,22 @@ pub(crate) fn property(path: &[u8]) -> Result<Vec<u8>> {
 pub(crate) fn set_property(path: &[u8], value: &[u8]) -> Result<()> {
     // SAFETY: both pairs of pointer and length are those of live slices.
     check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+}
+
+/// Declares that a property keeps the first value that it gets, as long as the request lives. No other Wasm filter can
+/// replace it then, because it is read-only, and no other filter, because filter state that lives as long as its stream
+/// alone cannot have the same name.
+pub(crate) fn declare_fixed(path: &'static str) -> Result<()> {
+    const FUNCTION: &str = "declare_property";
+    // `envoy.source.extensions.common.wasm.DeclarePropertyArguments`: the name; read-only; a string; the life span of a
+    // downstream request.
+    let length = u8::try_from(path.len()).map_err(|_| HostError::UNEXPECTED)?;
+    let arguments = [&[0x0A, length], path.as_bytes(), &[0x10, 1, 0x18, 1, 0x28, 1]].concat();
+    // SAFETY: both pairs of pointer and length are those of live slices; the host writes to the two places it is given.
+    let call = |data, size| unsafe {
+        proxy_call_foreign_function(FUNCTION.as_ptr(), FUNCTION.len(), arguments.as_ptr(), arguments.len(), data, size)
+    };
+    receive(call).map(drop)
 }
 
 /// Reads the request's headers, serialized.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use policy::answer::report;
 use policy::config::{Severity, compile};
 use policy::sockets::{Handshake, Life, Standing};
-use policy::{Policy, Reason};
+use policy::{Policy, Reason, stamped};
 
 use crate::host::{self, Id};
 use crate::log::{self as envoy_log, Event};
@@ -102,6 +102,12 @@ impl Plugin {
                 for finding in &compiled.findings {
                     let level = if finding.severity == Severity::Info { log::Level::Info } else { log::Level::Warn };
                     log::log!(level, "{finding}");
+                }
+                if compiled.policy.leaves_stamped() {
+                    // An error means that it is declared already, or that this host has no such function.
+                    for property in [stamped::USER, stamped::SCOPES] {
+                        let _ = host::declare_fixed(property);
+                    }
                 }
                 let Ok(mut version) = self.version.try_borrow_mut() else { return false };
                 let mode = compiled.policy.mode();

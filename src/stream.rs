@@ -84,6 +84,9 @@ impl Stream<'_> {
                     // Some headers may be changed already, so the request must not continue.
                     return self.refuse(policy, line(&Reason::NoRequest.into()));
                 }
+                if mode == Mode::Report {
+                    leave_unchanged(policy, request);
+                }
                 self.count(match admission.kind() {
                     Kind::Identified(_) => Outcome::Admitted,
                     Kind::Anonymous => Outcome::Anonymous,
@@ -92,7 +95,10 @@ impl Stream<'_> {
                 Ok(true)
             }
             (Err(refusal), Mode::Enforce) => self.refuse(policy, line(refusal)),
-            (Err(refusal), Mode::Report) => Ok(self.report(*refusal, Some(line(refusal)))),
+            (Err(refusal), Mode::Report) => {
+                leave_unchanged(policy, request);
+                Ok(self.report(*refusal, Some(line(refusal))))
+            }
         }
     }
 
@@ -180,7 +186,7 @@ fn is_http1() -> bool {
     host::property(b"request\0protocol").is_ok_and(|protocol| protocol == b"HTTP/1.1")
 }
 
-/// Changes the request's headers as the permit says.
+/// Changes the request's headers as the permit says, and leaves in filter state what the policy wants there.
 fn stamp(policy: &Policy, admission: &Admission<'_>, request: &Request<'_>) -> Result<(), HostError> {
     admission.stamp(policy, request, |edit| match edit {
         Edit::Set { name, value } => host::set_request_header(name, value),
@@ -194,7 +200,28 @@ fn stamp(policy: &Policy, admission: &Admission<'_>, request: &Request<'_>) -> R
             host::set_request_header(b"sec-websocket-key", websocket_key(nonce()).as_bytes())?;
         }
     }
+    if policy.leaves_stamped() {
+        policy.leave_stamped(request, Some(admission), leave)?;
+    }
     Ok(())
+}
+
+/// Leaves in filter state what the request has already, because it goes on unchanged. A failure does not stop a request
+/// in report mode.
+fn leave_unchanged(policy: &Policy, request: &Request<'_>) {
+    if policy.leaves_stamped() {
+        let _ = policy.leave_stamped(request, None, leave);
+    }
+}
+
+/// Leaves a property for native Envoy. Another filter may have left one before this one: the request goes on only if it
+/// has the same value, as from a second plugin with this filter.
+fn leave(property: &str, value: &[u8]) -> Result<(), HostError> {
+    match host::property(&[b"filter_state\0wasm.", property.as_bytes()].concat()) {
+        Ok(left) if left == value => Ok(()),
+        Ok(_) => Err(HostError::UNEXPECTED),
+        Err(_) => host::set_property(property.as_bytes(), value),
+    }
 }
 
 /// Sixteen bytes that differ from request to request. The key need not be secret: it only protects caches.

@@ -81,6 +81,7 @@ pub mod scopes;
 mod secrets;
 pub mod sockets;
 mod stamp;
+pub mod stamped;
 pub mod text;
 
 pub use admission::{Admission, Kind};

@@ -173,6 +173,8 @@ pub struct Policy {
     pub(crate) remove_cookies: CookieNames,
     /// Whether a user's bearer token does not reach the Gateway (`removeBearer`).
     pub(crate) remove_bearer: bool,
+    /// Whether a request that goes on leaves what was stamped in filter state (`stampedFilterState`).
+    pub(crate) stamped_filter_state: bool,
     /// Whether there is anything to take away of the three: secrets, cookies, bearer tokens.
     pub(crate) is_discreet: bool,
     pub(crate) websocket_refusal: WebSocketRefusal,

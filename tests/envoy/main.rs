@@ -10,6 +10,7 @@ mod operators;
 mod soak;
 mod sockets;
 mod spiffe;
+mod stamped;
 mod trap;
 mod tunnel;
 mod websocket;

@@ -99,6 +99,12 @@ fn what_a_decision_costs_is_what_the_snapshot_says() {
         let exchange = host.send(&request);
         writeln!(text, "{}", line(name, &exchange.calls, exchange.fuel)).unwrap();
     }
+    let mut leaving = policy();
+    leaving["filter"]["stampedFilterState"] = json!(true);
+    let mut other = Host::configured(&leaving);
+    other.send(&usual(Request::get("/tools/invoke")));
+    let exchange = other.send(&usual(Request::get("/tools/invoke")));
+    writeln!(text, "{}", line("admitted, with stampedFilterState", &exchange.calls, exchange.fuel)).unwrap();
     // During a flood most refusals are not logged.
     let flood = usual(Request::get("/tools/invoke")).peer("192.0.2.1:1");
     let last = (0..10).map(|_| host.send(&flood)).last().unwrap();

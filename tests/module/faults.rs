@@ -42,6 +42,11 @@ fn requests() -> Vec<(&'static str, Value, Request)> {
             forged(signed(Request::get("/"))).property(&["filter_state", "lab.peer"], "10.0.0.1"),
         ),
         (
+            "admitted with what was stamped",
+            filter(json!({"stampedFilterState": true})),
+            forged(signed(Request::get("/"))),
+        ),
+        (
             "admitted WebSocket",
             basic(),
             forged(signed(Request::upgrade("/"))).set("connection", "Upgrade, X-Forwarded-User"),

@@ -137,6 +137,40 @@ fn access_logs_can_read_reason_and_user_of_a_refusal() {
     }
 }
 
+const STAMPED: [&str; 2] = ["openclaw_trusted_proxy.stamped_user", "openclaw_trusted_proxy.stamped_scopes"];
+
+#[test]
+fn what_was_stamped_is_left_for_native_envoy_if_the_policy_says_so() {
+    let ready = || signed(Request::get("/plugin")).header("x-openclaw-scopes", "operator.read");
+    let left = |host: &mut Host, request: &Request| {
+        let exchange = host.send(request);
+        assert_eq!(exchange.action, Action::Continue, "{:?}", exchange.outcome());
+        STAMPED.map(|name| exchange.property(name).map(|value| value.escape_ascii().to_string()))
+    };
+    let all = |user: &str, scopes: &str| [Some(user.to_owned()), Some(scopes.to_owned())];
+    let mut host = Host::configured(&config(json!({})));
+    assert_eq!(left(&mut host, &ready()), [None, None]);
+    assert_eq!(host.calls().iter().filter(|call| call.name == "proxy_call_foreign_function").count(), 0);
+    let mut host = Host::configured(&filter(json!({"stampedFilterState": true})));
+    assert_eq!(left(&mut host, &ready()), all("nick@example.com", "operator.read"));
+    assert_eq!(left(&mut host, &signed(Request::upgrade("/"))), all("nick@example.com", ""));
+    assert_eq!(left(&mut host, &Request::get("/health")), all("", ""));
+    let refused = host.send(&ready().without("x-forwarded-user"));
+    assert_eq!(STAMPED.map(|name| refused.property(name)), [None, None]);
+    // A second plugin with this filter leaves the same. Another value was left by somebody else.
+    for (user, is_same) in [("nick@example.com", true), ("eve@example.com", false)] {
+        let request = ready();
+        let id = host.open(&request);
+        host.leave(id, STAMPED[0], user);
+        let outcome = host.request_headers(id);
+        assert_eq!(outcome == Action::Continue, is_same, "{user}");
+    }
+    let mut report = Host::configured(&filter(json!({"stampedFilterState": true, "mode": "report"})));
+    assert_eq!(left(&mut report, &ready().set("x-forwarded-user", " nick")), all(" nick", "operator.read"));
+    let stranger = ready().set("x-openclaw-scopes", "operator.admin").peer("192.0.2.1:1");
+    assert_eq!(left(&mut report, &stranger), all("nick@example.com", "operator.admin"), "refuses nothing");
+}
+
 #[test]
 fn a_refusal_is_one_log_line_with_reason_peer_method_path_and_user() {
     let mut host = Host::configured(&identity(json!({"allowUsers": ["nick@example.com"]})));

@@ -121,6 +121,7 @@ fn full() -> Value {
             "crossSite": "refuse",
             "removeCookies": ["IdToken", "_oauth2_proxy*"],
             "removeBearer": true,
+            "stampedFilterState": true,
             "openSockets": "recheck",
             "socketMaxAge": "12h",
             "socketsUntil": "assertion",

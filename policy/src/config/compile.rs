@@ -164,6 +164,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
     let sockets = read_sockets(reader, &mut audit, &filter);
     let remove_cookies = read_cookies(reader, &filter.member("removeCookies"));
     let remove_bearer = reader.bool(&filter.member("removeBearer")).unwrap_or(false);
+    let stamped_filter_state = reader.bool(&filter.member("stampedFilterState")).unwrap_or(false);
 
     let Headers { user, upstream_user, required, secrets, names } = headers?;
     let is_discreet = remove_bearer || !remove_cookies.is_empty() || !secrets.is_empty();
@@ -205,6 +206,7 @@ fn build(reader: &mut Reader, node: &Node) -> Option<(Policy, Vec<Finding>)> {
         is_discreet,
         remove_cookies,
         remove_bearer,
+        stamped_filter_state,
         websocket_refusal,
         hide_reasons,
         sockets,

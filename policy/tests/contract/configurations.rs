@@ -403,6 +403,10 @@ pub fn bad() -> Vec<(Value, &'static str)> {
         ),
         (with("filter", json!({"removeBearer": "yes"})), "filter.removeBearer: is a string; write true or false"),
         (
+            with("filter", json!({"stampedFilterState": 1})),
+            "filter.stampedFilterState: is a number; write true or false",
+        ),
+        (
             merged(with(REQUIRED, json!(["Authorization"])), json!({"filter": {"removeBearer": true}})),
             "filter.removeBearer: takes away authorization, which is needed elsewhere in this configuration",
         ),

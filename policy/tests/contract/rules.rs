@@ -6,7 +6,7 @@ use policy::config::compile;
 use policy::headers::serialize;
 use policy::peer::socket_address;
 use policy::scopes::Scope;
-use policy::{Edit, Identity, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Request, Verdict};
+use policy::{Edit, Identity, IdentitySource, Kind, Mode, Peer, PeerAddress, Policy, Request, Verdict, stamped};
 use serde_json::{Value, json};
 
 type Pairs = Vec<(String, String)>;
@@ -171,6 +171,52 @@ fn what_is_right_already_is_not_written() {
         edits(request(&[scopes, ("x-forwarded-user", Some(" nick@example.com\t"))])),
         ["x-forwarded-user=nick@example.com"]
     );
+}
+
+/// What a request leaves in filter state: the user and the scopes.
+fn left(policy: &Policy, headers: &Pairs, unchanged: bool) -> [String; 2] {
+    let map = serialize(headers);
+    let request = policy.read(Peer::from_connection(b"10.0.0.1:1"), &map).unwrap();
+    let admission = policy.decide(&request).unwrap();
+    let mut left = Vec::new();
+    let Ok(()) = policy.leave_stamped(&request, (!unchanged).then_some(&admission), |property, value| {
+        left.push((property, value.escape_ascii().to_string()));
+        Ok::<(), Infallible>(())
+    });
+    let [(stamped::USER, user), (stamped::SCOPES, scopes)] = <[_; 2]>::try_from(left).unwrap() else { panic!() };
+    [user, scopes]
+}
+
+#[test]
+fn what_is_left_in_filter_state_is_what_the_gateway_reads() {
+    let asks = |filter: Value, headers: Pairs, expected: [&str; 2]| {
+        let policy = policy(filter.clone());
+        assert!(!policy.leaves_stamped(), "{filter}");
+        assert_eq!(left(&policy, &headers, false), expected, "{filter}, {headers:?}");
+    };
+    let (nick, scopes) = ("nick@example.com", "x-openclaw-scopes");
+    asks(json!({}), request(&[]), [nick, ALL]);
+    asks(json!({}), request(&[("x-forwarded-user", Some(" nick@example.com\t"))]), [nick, ALL]);
+    asks(json!({}), request(&[(":path", Some("/hook"))]), [nick, "operator.write"]);
+    asks(json!({}), request(&[(scopes, Some("operator.read, bogus"))]), [nick, "operator.read"]);
+    // A header that lists nothing is not the same as none.
+    asks(json!({}), request(&[(scopes, Some(""))]), [nick, ","]);
+    asks(json!({"scopes": {"pluginDefault": []}}), request(&[(":path", Some("/hook"))]), [nick, ","]);
+    asks(json!({}), upgrade(&[]), [nick, ""]);
+    asks(json!({}), upgrade(&[(scopes, Some(""))]), [nick, ","]);
+    asks(json!({}), request(&[(":path", Some("/health"))]), ["", ""]);
+    let delegate = json!({"webSocketRefusal": "delegate"});
+    asks(delegate.clone(), upgrade(&[("x-forwarded-user", None)]), ["", ""]);
+    asks(delegate, upgrade(&[("x-forwarded-user", None), (scopes, Some("operator.read"))]), ["", "operator.read"]);
+
+    // In report mode a request goes on as it came.
+    let renamed = policy(json!({"upstreamUserHeader": "x-user", "stampedFilterState": true}));
+    assert!(renamed.leaves_stamped());
+    let came = |headers: &[(&str, Option<&str>)]| left(&renamed, &request(headers), true);
+    assert_eq!(came(&[]), ["", ""]);
+    assert_eq!(came(&[("x-user", Some(" eve")), (scopes, Some("all"))]), [" eve", "all"]);
+    assert_eq!(came(&[(scopes, Some(""))]), ["", ","]);
+    assert!(!policy(json!({"stampedFilterState": false})).leaves_stamped());
 }
 
 #[test]

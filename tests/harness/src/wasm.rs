@@ -288,6 +288,11 @@ impl Host {
         self.stream(id).request.properties.insert(path.join("\0").into_bytes(), value.into());
     }
 
+    /// Sets a property of an open stream, as another filter would.
+    pub fn leave(&mut self, id: u32, name: &str, value: &str) {
+        self.stream(id).properties.push((name.to_owned(), value.into()));
+    }
+
     /// Whether the module has closed an open stream.
     pub fn is_closed(&mut self, id: u32) -> bool {
         self.stream(id).closed

@@ -498,6 +498,9 @@ pub fn config(choices: &mut Choices<'_>) -> Value {
     if c.one_in(6) && !requires("authorization") {
         filter.insert("removeBearer".into(), (!c.one_in(6)).into());
     }
+    if c.one_in(6) {
+        filter.insert("stampedFilterState".into(), (!c.one_in(6)).into());
+    }
     if c.one_in(16) {
         filter.insert("hideReasons".into(), true.into());
     }

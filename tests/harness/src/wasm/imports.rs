@@ -185,6 +185,13 @@ fn headers(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
+/// The name in a `DeclarePropertyArguments` that declares a string that is read-only.
+fn read_only(arguments: &[u8]) -> Option<String> {
+    let [0x0A, length, rest @ ..] = arguments else { return None };
+    let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+    (rest == [0x10, 1, 0x18, 1, 0x28, 1]).then(|| lossy(name))
+}
+
 fn properties(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap(
         "env",
@@ -208,13 +215,38 @@ fn properties(linker: &mut Linker<State>) -> Result<()> {
             let value = read(&mut caller, value, value_size)?;
             let args = vec![Arg::Bytes(path.clone()), Arg::Bytes(value.clone())];
             call(&mut caller, "proxy_set_property", args, |caller| {
-                Ok(match caller.data_mut().stream() {
+                let state = caller.data_mut();
+                let path = lossy(&path);
+                let is_read_only = state.read_only.contains(&path);
+                Ok(match state.stream() {
+                    Some(stream) if is_read_only && stream.properties.iter().any(|(known, _)| *known == path) => {
+                        Status::BadArgument
+                    }
                     Some(stream) => {
-                        stream.properties.push((lossy(&path), value));
+                        stream.properties.push((path, value));
                         Status::Ok
                     }
                     None => Status::NotFound,
                 })
+            })
+        },
+    )?;
+    linker.func_wrap(
+        "env",
+        "proxy_call_foreign_function",
+        |mut caller: Ctx<'_>, name: u32, name_size: u32, data: u32, data_size: u32, pointer_at: u32, size_at: u32| {
+            let name = read(&mut caller, name, name_size)?;
+            let arguments = read(&mut caller, data, data_size)?;
+            let args = vec![Arg::Bytes(name.clone()), Arg::Bytes(arguments.clone())];
+            call(&mut caller, "proxy_call_foreign_function", args, |caller| {
+                // Envoy knows further functions, which the filter does not call.
+                let Some(property) = (name == b"declare_property").then(|| read_only(&arguments)).flatten() else {
+                    return Ok(Status::NotFound);
+                };
+                if !caller.data_mut().read_only.insert(property) {
+                    return Ok(Status::BadArgument);
+                }
+                hand_over(caller, b"", pointer_at, size_at)
             })
         },
     )?;

@@ -165,6 +165,8 @@ pub(super) struct State {
     /// The names of the plugins, by root context.
     pub names: HashMap<u32, String>,
     pub streams: HashMap<u32, StreamState>,
+    /// The properties of which a request keeps the first value.
+    pub read_only: BTreeSet<String>,
     pub shared: Shared,
     pub calls: Vec<Call>,
     pub logs: Vec<Log>,
@@ -191,6 +193,7 @@ impl Default for State {
             roots: HashMap::new(),
             names: HashMap::new(),
             streams: HashMap::new(),
+            read_only: BTreeSet::new(),
             shared: Shared::default(),
             calls: Vec::new(),
             logs: Vec::new(),
@@ -235,7 +238,10 @@ impl State {
         if path == b"plugin_name" {
             return self.names.get(&self.root()).map(|name| name.clone().into_bytes());
         }
-        self.stream().and_then(|stream| stream.request.properties.get(path)).cloned()
+        let stream = self.stream()?;
+        let of_wasm = path.strip_prefix(b"filter_state\0wasm.");
+        let set = stream.properties.iter().rev().find(|(known, _)| Some(known.as_bytes()) == of_wasm);
+        set.map(|(_, value)| value).or_else(|| stream.request.properties.get(path)).cloned()
     }
 
     pub fn stream(&mut self) -> Option<&mut StreamState> {
