@@ -1,11 +1,13 @@
 //! Open WebSockets follow the policy, in a real Envoy: an edit closes those that lost their right, and no others.
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
 use harness::envoy::{self, FILTER, Source, eventually};
 use harness::extended_connect;
+use harness::http2;
 use harness::merge::merge;
 use harness::quic::Stream;
 use harness::tungstenite::WebSocket;
@@ -28,7 +30,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// An open socket of any version of HTTP.
 enum Socket {
     Http1(Box<WebSocket<TcpStream>>),
-    Http2(extended_connect::Socket),
+    Http2(http2::Stream),
     Http3(http3::Client, Stream),
 }
 
@@ -48,8 +50,7 @@ impl Socket {
     }
 
     fn over_http2(place: &Place, headers: Headers<'_>) -> Self {
-        let mut socket =
-            extended_connect::Socket::open(place.envoy.address("http"), &[&[CLIENT], headers].concat()).unwrap();
+        let mut socket = extended_connect::socket(place.envoy.address("http"), &[&[CLIENT], headers].concat()).unwrap();
         assert_eq!(socket.status, 200);
         socket.read_until(b"}", wire::PATIENCE).expect("the upstream says what it received");
         Self::Http2(socket)
@@ -80,7 +81,7 @@ impl Socket {
     fn is_open(&mut self) -> bool {
         match self {
             Self::Http1(socket) => is_open(socket),
-            Self::Http2(socket) => socket.send(FRAME).is_ok() && socket.read_until(ECHO, ANSWER).is_ok(),
+            Self::Http2(socket) => socket.write_all(FRAME).is_ok() && socket.read_until(ECHO, ANSWER).is_ok(),
             Self::Http3(client, stream) => client.exchange(stream, &http3::data(FRAME), ECHO).is_ok(),
         }
     }

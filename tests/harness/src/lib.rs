@@ -12,6 +12,10 @@ pub mod envoy;
 pub mod extended_connect;
 pub mod gateway;
 #[cfg(feature = "clients")]
+pub mod hbone;
+#[cfg(feature = "clients")]
+pub mod http2;
+#[cfg(feature = "clients")]
 pub mod jwt;
 pub mod kube;
 #[cfg(feature = "manifests")]

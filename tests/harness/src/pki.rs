@@ -55,6 +55,11 @@ impl Authority {
         &self.file
     }
 
+    /// Its key (PEM), for a program that signs too.
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// Signs a certificate for servers and clients with these URI SANs, in this order, and `localhost`.
     ///
     /// # Panics
@@ -95,6 +100,16 @@ impl Authority {
 }
 
 impl Identity {
+    /// The file of the certificate.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// The file of the key.
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
     /// The form for Envoy's `tls_certificates`.
     pub fn envoy(&self) -> Value {
         json!([{"certificate_chain": {"filename": self.certificate}, "private_key": {"filename": self.key}}])
