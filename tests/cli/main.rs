@@ -19,6 +19,7 @@ mod requests;
 mod scopes;
 mod shown;
 mod sockets;
+mod stamped;
 mod traffic_extension;
 mod transcripts;
 mod usage;

@@ -1,12 +1,10 @@
 //! `check` on what is beside the filter in a proxy of Istio: other plugins, EnvoyFilters, and waypoints.
 
 use std::collections::BTreeSet;
-use std::fs;
 
-use harness::envoy::root;
 use serde_json::{Value, json};
 
-use crate::around::{around, folder, shipped};
+use crate::around::{around, folder, with_image};
 use crate::recording::site::tool;
 
 const INGRESS: &str = "envoy/istio/ingress.yaml";
@@ -14,20 +12,23 @@ const GATEWAY_API: &str = "envoy/istio/gateway-api.yaml";
 const SIDECAR: &str = "envoy/istio/sidecar.yaml";
 const ORDER: &str = "warn check.plugin_order";
 
-/// A shipped file with an image, so that nothing is left to be filled in.
+/// A shipped file with an image, so that nothing is left to be filled in, and without what writes user and scopes once
+/// more.
 fn filled(file: &str) -> String {
-    shipped(file).replace("sha256:0000000000000000000000000000000000000000000000000000000000000000", "sha256:1234")
+    let text = with_image(file);
+    let (start, rest) = text.split_once("    # Nobody after the filter:").unwrap();
+    let (_, end) = rest.split_once("---\n").unwrap();
+    let end: Vec<_> = end.lines().filter(|line| !line.contains("stampedFilterState: true")).collect();
+    format!("{start}---\n{}\n", end.join("\n"))
 }
 
 /// The severities and ids of what is found in a file with these manifests after it.
 fn beside(text: &str, more: &[Value]) -> Vec<String> {
     let more: String = more.iter().map(|one| format!("---\n{one}\n")).collect();
     let found = around(&folder(&[("one.yaml", format!("{text}{more}"))]));
-    found
-        .into_iter()
-        .map(|(level, id, ..)| format!("{level} {id}"))
-        .filter(|one| !one.ends_with("user_of_another_filter"))
-        .collect()
+    let found = found.into_iter().map(|(level, id, ..)| format!("{level} {id}"));
+    // The sidecar alone, without what closes it.
+    found.filter(|one| !one.ends_with("user_of_another_filter") && !one.ends_with("open_without_filter")).collect()
 }
 
 fn plugin(kind: &str, namespace: &str, spec: Value) -> Value {
@@ -238,19 +239,20 @@ fn an_envoy_filter_that_inserts_after_the_filter_is_found() {
     assert!(matches!(found.as_slice(), [(.., line)] if *line == u64::try_from(lines).unwrap()), "{found:?}");
 }
 
-/// The manifest of the sidecar as one for a waypoint.
+/// The manifests of the waypoint, with the plugin attached like this, and its peer's identity read like this.
 fn at_waypoint(attached: &str, identity: &str) -> String {
-    let text = fs::read_to_string(root().join(SIDECAR)).unwrap();
-    let at = text.find("apiVersion: extensions.istio.io").unwrap();
-    let plugin =
-        text[at..].replace("sha256:0000000000000000000000000000000000000000000000000000000000000000", "sha256:1234");
-    let (start, rest) = plugin.split_once("  selector:\n").unwrap();
-    let (_, rest) = rest.split_once("  url:").unwrap();
-    let rest = rest.replace("      peerTrust: certificate\n", "");
-    let rest = rest.replace("      peerAddress: { filterState: openclaw.peer }\n", identity);
-    format!(
-        "{start}  {attached}\n  url:{rest}---\nkind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: waypoint, namespace: openclaw }}\nspec: {{ gatewayClassName: istio-waypoint }}\n"
-    )
+    let text = filled("envoy/istio/waypoint.yaml");
+    let (start, plugin) = text.split_once("kind: WasmPlugin\n").unwrap();
+    let changes = [
+        ("  targetRefs: [{ group: \"\", kind: Service, name: openclaw-gateway }]\n", format!("  {attached}\n")),
+        ("      peerIdentity: [{ filterState: io.istio.peer_principal }]\n", String::new()),
+        ("      peerTrust: certificate\n", identity.to_owned()),
+    ];
+    let plugin = changes.iter().fold(plugin.to_owned(), |plugin, (from, to)| {
+        assert!(plugin.contains(from), "has no {from}");
+        plugin.replacen(from, to, 1)
+    });
+    format!("{start}kind: WasmPlugin\n{plugin}")
 }
 
 #[test]
@@ -281,6 +283,17 @@ fn a_waypoint_needs_target_refs_and_the_identity_of_its_peer() {
         assert_eq!(found(attached, ""), [NOBODY], "{attached}");
         assert_eq!(found(attached, trust), [NOBODY], "{attached}");
         assert_eq!(found(attached, other), [NOBODY], "{attached}");
+    }
+    // A waypoint has no port for Istio, and its requests come in.
+    for (traffic, is_off) in [
+        ("[{ mode: SERVER, ports: [{ number: 18789 }] }]", true),
+        ("[{ mode: CLIENT }, { ports: [{ number: 18789 }] }]", true),
+        ("[{ mode: SERVER }]", false),
+        ("[{ mode: SERVER }, { mode: CLIENT }]", false),
+        ("[]", false),
+    ] {
+        let expected: &[&str] = if is_off { &[OFF] } else { &[] };
+        assert_eq!(found(&format!("{service}\n  match: {traffic}"), identity), expected, "{traffic}");
     }
     // Another Gateway is not known to be a waypoint.
     assert_eq!(found("targetRefs: [{ kind: Gateway, name: other }]", trust), Vec::<String>::new());
@@ -323,11 +336,12 @@ fn a_waypoint_needs_target_refs_and_the_identity_of_its_peer() {
         assert_eq!(found, expected, "{other} {service:?}");
     }
     for (context, spec, is_found) in [
-        ("WAYPOINT", json!({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}), true),
+        ("SIDECAR_INBOUND", json!({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}), true),
         ("ANY", json!({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}), true),
-        ("SIDECAR_INBOUND", json!({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}), false),
-        ("WAYPOINT", json!({}), false),
-        ("WAYPOINT", json!({"targetRefs": [{"kind": "Service", "name": "openclaw-gateway"}]}), false),
+        ("GATEWAY", json!({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}), false),
+        ("WAYPOINT", json!({"targetRefs": [{"kind": "Gateway", "name": "waypoint"}]}), false),
+        ("SIDECAR_INBOUND", json!({}), false),
+        ("SIDECAR_INBOUND", json!({"targetRefs": [{"kind": "Service", "name": "openclaw-gateway"}]}), false),
     ] {
         let mut patch = inserts("INSERT_BEFORE", "envoy.filters.http.router", "lua.v3.Lua");
         patch["match"]["context"] = json!(context);

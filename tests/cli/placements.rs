@@ -43,13 +43,19 @@ fn manifests_without_the_early_removal_are_a_warning() {
     const SIDECAR: &str = "envoy/istio/sidecar.yaml";
     const EG: &str = "envoy/envoy-gateway/gateway.yaml";
     let closed = "[{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }]";
+    // Then nothing writes the user once more either.
+    let unread = ("stamped_user:PLAIN", "another:PLAIN");
     let early = "[x-openclaw-user, x-openclaw-scopes, x-forwarded-groups]";
     let in_capitals = [(early, "[X-OpenClaw-User]")];
     let capitals = [(EG, &in_capitals[..])];
+    let removes_another = [(closed, "[{ remove: x-forwarded-user }]")];
+    let written_once_more = [(INGRESS, &removes_another[..])];
     let shipped: Vec<&[(&str, &[(&str, &str)])]> = vec![
         &[(INGRESS, &[]), (SIDECAR, &[])],
         &[(INGRESS, &[])],
         &[(EG, &[])],
+        // What Envoy writes once more before the router is what the filter left, and without the filter nothing.
+        &written_once_more,
         // For all workloads of the namespace.
         &[(
             INGRESS,
@@ -70,8 +76,8 @@ fn manifests_without_the_early_removal_are_a_warning() {
         assert_eq!(found(folder(files).path(), &[]), [], "{files:?}");
     }
     let open: Vec<(&str, Vec<(&str, &str)>)> = vec![
-        (INGRESS, vec![(closed, "[{ remove: x-forwarded-user }]")]),
-        (INGRESS, vec![("operation: MERGE", "operation: ADD")]),
+        (INGRESS, vec![(closed, "[{ remove: x-forwarded-user }]"), unread]),
+        (INGRESS, vec![("operation: MERGE", "operation: ADD"), unread]),
         (
             INGRESS,
             vec![(
@@ -82,10 +88,13 @@ fn manifests_without_the_early_removal_are_a_warning() {
         (INGRESS, vec![("userHeader: x-openclaw-user", "userHeader: x-forwarded-user")]),
         (
             INGRESS,
-            vec![(
-                "context: GATEWAY\n        listener:\n          filterChain:\n            filter: { name: envoy.filters.network.http_connection_manager }\n      patch:\n        operation: MERGE",
-                "context: SIDECAR_OUTBOUND\n      patch:\n        operation: MERGE",
-            )],
+            vec![
+                (
+                    "context: GATEWAY\n        listener:\n          filterChain:\n            filter: { name: envoy.filters.network.http_connection_manager }\n      patch:\n        operation: MERGE",
+                    "context: SIDECAR_OUTBOUND\n      patch:\n        operation: MERGE",
+                ),
+                unread,
+            ],
         ),
         // For another Gateway.
         (
@@ -95,13 +104,16 @@ fn manifests_without_the_early_removal_are_a_warning() {
                 "  targetRefs: [{ kind: Gateway, name: other }]\n  configPatches:\n    - applyTo: NETWORK_FILTER",
             )],
         ),
-        (EG, vec![(early, "[x-openclaw-scopes]")]),
+        (EG, vec![(early, "[x-openclaw-scopes]"), unread]),
         (
             EG,
-            vec![(
-                "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: openclaw }]\n  # No clientIPDetection",
-                "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: other }]\n  # No clientIPDetection",
-            )],
+            vec![
+                (
+                    "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: openclaw }]\n  # No clientIPDetection",
+                    "  targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: other }]\n  # No clientIPDetection",
+                ),
+                unread,
+            ],
         ),
     ];
     for (file, changes) in open {
@@ -114,6 +126,12 @@ fn manifests_without_the_early_removal_are_a_warning() {
     // A sidecar alone takes what its peers send. Beside the filter that stamps it, there is nothing to say.
     let alone = found(folder(&[(SIDECAR, &[])]).path(), &[]);
     assert!(matches!(alone.as_slice(), [(severity, id, _)] if severity == "info" && id == OTHERS), "{alone:?}");
+    // It keeps the header that its peer wrote, so without the patch it is open.
+    let open = found(folder(&[(INGRESS, &[]), (SIDECAR, &[unread])]).path(), &[]);
+    assert!(
+        matches!(open.as_slice(), [(severity, id, place)] if severity == "warn" && id == OPEN && place.contains(" openclaw/")),
+        "{open:?}"
+    );
     // Without a name of its own, the header that the proxy sends is what the Gateway believes.
     let behind = [
         ("      edge: true\n", "      trustedProxies: [\"10.0.0.1\"]\n"),

@@ -44,7 +44,11 @@ fn in_other_form(documents: &[Value]) -> Vec<Value> {
 #[test]
 fn the_files_with_a_traffic_extension_are_made_from_those_with_a_wasm_plugin() {
     let sources = sources();
-    assert!(["ingress.yaml", "gateway-api.yaml", "sidecar.yaml"].iter().all(|name| sources.contains(*name)));
+    assert!(
+        ["ingress.yaml", "gateway-api.yaml", "sidecar.yaml", "waypoint.yaml"]
+            .iter()
+            .all(|name| sources.contains(*name))
+    );
     for name in &sources {
         let (from, to) = (format!("{FOLDER}/{name}"), format!("{FOLDER}/trafficextension/{name}"));
         let text = made::traffic_extensions(&page(&from)).unwrap();
@@ -82,8 +86,11 @@ fn render_writes_either_form() {
         let printed = tool(folder.path(), &[&["render", "istio", "openclaw.json"], arguments].concat()).with(0);
         manifests::parse(&printed).unwrap()
     };
-    for placement in ["ingress", "gateway-api", "sidecar"] {
+    for placement in ["ingress", "gateway-api", "sidecar", "waypoint"] {
         for more in [&[][..], &["--proxy", "10.0.0.1", "--host", "claw.example.org"]] {
+            if placement == "waypoint" && !more.is_empty() {
+                continue;
+            }
             let arguments = [&["--placement", placement][..], more].concat();
             let plain = render(&arguments);
             assert_eq!(plain, render(&[&arguments[..], &["--api", "wasmplugin"]].concat()), "{arguments:?}");

@@ -8,4 +8,5 @@ mod istio;
 mod manifests;
 mod observability;
 mod pages;
+mod placements;
 mod plugin_order;

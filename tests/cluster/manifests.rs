@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 pub const INGRESS: &str = "envoy/istio/ingress.yaml";
 const SIDECAR: &str = "envoy/istio/sidecar.yaml";
+const WAYPOINT: &str = "envoy/istio/waypoint.yaml";
 const GATEWAY: &str = "envoy/envoy-gateway/gateway.yaml";
 pub const EXTENSION: &str = "envoy/istio/trafficextension/ingress.yaml";
 
@@ -74,7 +75,7 @@ fn changed(documents: &[Value], kind: &str, path: &str, over: &Value) -> Value {
 fn the_api_server_accepts_every_manifest_of_the_project() {
     let server = server();
     let files = shipped("envoy");
-    for file in [INGRESS, SIDECAR, GATEWAY, EXTENSION] {
+    for file in [INGRESS, SIDECAR, WAYPOINT, GATEWAY, EXTENSION] {
         assert!(files.iter().any(|one| one == file), "{file} is not in {files:?}");
     }
     for file in &files {
@@ -122,6 +123,7 @@ fn the_api_server_accepts_every_manifest_of_the_project() {
         (&["istio", "--placement", "ingress"][..], "an ingress gateway"),
         (&["istio", "--placement", "gateway-api"], "a gateway of the Gateway API"),
         (&["istio", "--placement", "sidecar"], "a sidecar"),
+        (&["istio", "--placement", "waypoint"], "a waypoint"),
         (
             &["istio", "--placement", "ingress", "--api", "trafficextension"],
             "an ingress gateway, as a TrafficExtension",
@@ -347,7 +349,7 @@ fn istioctl_validates_and_analyzes_the_manifests() {
         assert!(fine, "{file}: {said}");
         // It warns of each EnvoyFilter, whatever is in it, and of nothing else.
         let usual =
-            ["has warnings", "EnvoyFilter exposes internal implementation details", "validation succeed", "is valid"];
+            ["is valid", "has warnings", "EnvoyFilter exposes internal implementation details", "validation succeed"];
         let other: Vec<_> = said.lines().filter(|line| !usual.iter().any(|words| line.contains(words))).collect();
         assert!(other.iter().all(|line| line.trim().is_empty()), "{file}: {other:?}");
         let documents = manifests::read(file);

@@ -27,9 +27,9 @@ fn place() -> Scratch {
     folder
 }
 
-/// The commands of a page, in order.
+/// The commands with which a page begins, in order.
 fn commands(page: &str) -> String {
-    let all = document::commands(&document::page(&format!("docs/{page}")));
+    let all = document::commands(document::beginning(&document::page(&format!("docs/{page}"))));
     all.into_iter().map(|command| command.line + "\n").filter(|line| is_run(line)).collect()
 }
 

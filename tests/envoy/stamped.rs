@@ -217,6 +217,8 @@ fn nothing_between_the_filter_and_the_router_changes_user_and_scopes() {
         assert_eq!(ask("/v1/models", &[(USER, b"eve@example.com")]), Err(401), "{listener}");
         assert_eq!(ask("/health", &[nick, read]), arrived(&[], &[]), "{listener}");
     }
+    // Envoy counts the attempts.
+    assert!(stack.envoy.process().stat("server.envoy_bug_failures") > 0);
     // A filter that runs before can only do what a client can.
     assert_eq!(stack.ask("both before too", "/v1/models", &[nick, read]), Err(401));
     // Who has left the property before the filter keeps everybody out.

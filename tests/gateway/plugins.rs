@@ -109,6 +109,21 @@ fn calling_a_plugins_path_the_gateways_own_grants_it_more_and_check_says_so() {
     stack.put_filter(&json!({}));
 }
 
+/// Envoy cannot write a header without a value, and a header that is missing means every scope.
+#[test]
+fn a_scopes_header_that_lists_nothing_can_be_a_comma() {
+    let stack = stack();
+    for by in [By::Route, By::Socket] {
+        let plugin = |scopes| granted(straight(&stack), by, READER, scopes).1;
+        assert_eq!((plugin(Some(",")), plugin(Some(""))), (String::new(), String::new()), "{by:?}");
+        assert_ne!(plugin(None), "", "{by:?}");
+    }
+    let own = |scopes| {
+        ask(straight(&stack), By::Route, "GET", "/control-ui-config.json", &headers(Some(READER), scopes)).0.status
+    };
+    assert_eq!((own(Some(",")), own(Some("")), own(None)), (403, 403, 200));
+}
+
 #[test]
 fn without_a_user_a_plugins_socket_stays_closed() {
     let stack = stack();

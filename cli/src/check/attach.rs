@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::input::Deployment;
+use crate::input::{Deployment, Document};
 use crate::json5::{Node, Value};
 
 /// Istio's root namespace. Manifests in it are for the whole mesh.
@@ -51,8 +51,12 @@ pub fn targets(document: &Node) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Gateways of the Gateway API, and Services, by their namespaces and names.
+/// The manifests that count for where others are attached, and those that change what runs.
 pub struct Mesh<'d> {
+    /// Other plugins, with or without a policy.
+    pub plugins: Vec<&'d Document>,
+    pub envoy_filters: Vec<&'d Document>,
+    /// Of the Gateway API, like the Services by namespace and name.
     gateways: BTreeMap<Named<'d>, &'d Node>,
     services: BTreeMap<Named<'d>, &'d Node>,
 }
@@ -111,7 +115,15 @@ impl<'d> Mesh<'d> {
         };
         // Istio's own Gateways have no class.
         let has_class = |(_, gateway): &(Named<'d>, &'d Node)| gateway.at(&["spec", "gatewayClassName"]).is_set();
-        Self { gateways: of_kind("Gateway").filter(has_class).collect(), services: of_kind("Service").collect() }
+        let documents = deployment.documents.iter();
+        Self {
+            plugins: documents.clone().filter(|document| is_plugin(&document.node)).collect(),
+            envoy_filters: documents
+                .filter(|document| document.node.at(&["kind"]).text() == Some("EnvoyFilter"))
+                .collect(),
+            gateways: of_kind("Gateway").filter(has_class).collect(),
+            services: of_kind("Service").collect(),
+        }
     }
 
     fn gateway(&self, namespace: Option<&str>, name: &str) -> Option<&'d Node> {
@@ -149,20 +161,18 @@ impl<'d> Mesh<'d> {
 
     /// Whether two manifests are for one proxy.
     pub fn is_together(&self, one: &Node, other: &Node) -> bool {
-        if !is_for_same_traffic(one, other) {
-            return false;
-        }
         let (own, theirs) = (namespace(one), namespace(other));
         let (targets, others) = (targets(one), targets(other));
         if !targets.is_empty() && !others.is_empty() {
-            return targets
-                .iter()
-                .any(|target| others.iter().any(|another| self.share((own, *target), (theirs, *another))));
+            return is_for_same_traffic(one, other)
+                && targets
+                    .iter()
+                    .any(|target| others.iter().any(|another| self.share((own, *target), (theirs, *another))));
         }
         if own != theirs && theirs != Some(ROOT) && own != Some(ROOT) {
             return false;
         }
-        match (targets.as_slice(), others.as_slice()) {
+        let is_selected = match (targets.as_slice(), others.as_slice()) {
             ([], []) => {
                 let (labels, others) = (labels(one), labels(other));
                 let is_part =
@@ -171,7 +181,8 @@ impl<'d> Mesh<'d> {
             }
             ([], others) => others.iter().any(|target| self.is_selected(one, (theirs, *target))),
             (targets, _) => targets.iter().any(|target| self.is_selected(other, (own, *target))),
-        }
+        };
+        is_selected && is_for_same_traffic(one, other)
     }
 
     /// Whether what two policies target is at one proxy.
@@ -209,8 +220,19 @@ impl<'d> Mesh<'d> {
         };
         match label("istio.io/use-waypoint") {
             Some(name) => name == waypoint.1 && label("istio.io/use-waypoint-namespace").or(service.0) == waypoint.0,
-            None => service.0 == waypoint.0 && self.gateway(waypoint.0, waypoint.1).is_none_or(is_waypoint),
+            None => {
+                service.0 == waypoint.0
+                    && match self.gateway(waypoint.0, waypoint.1) {
+                        Some(gateway) => is_waypoint(gateway),
+                        None => !self.has_waypoint(service.0),
+                    }
+            }
         }
+    }
+
+    fn has_waypoint(&self, within: Option<&str>) -> bool {
+        let from = self.gateways.range((within, "")..);
+        from.take_while(|((namespace, _), _)| *namespace == within).any(|(_, gateway)| is_waypoint(gateway))
     }
 
     /// Whether a selector is for what a policy targets. No selector reaches a waypoint.
@@ -246,8 +268,9 @@ impl<'d> Mesh<'d> {
             plugin.at(&["spec", "match"]).items().iter().any(|one| one.at(&["mode"]).text() == Some("SERVER"));
         match context.text() {
             None | Some("ANY") => true,
-            Some(context) if self.is_on_waypoint(plugin) => context == "WAYPOINT",
+            // Istio patches the listeners of a waypoint as inbound ones, and nothing as WAYPOINT.
             Some("SIDECAR_OUTBOUND" | "WAYPOINT") => false,
+            Some(context) if self.is_on_waypoint(plugin) => context == "SIDECAR_INBOUND",
             Some(context) => !is_inbound || context == "SIDECAR_INBOUND",
         }
     }

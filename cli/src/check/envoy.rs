@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::finding::Level;
 use super::report::{Report, removes, spot};
+use super::stamped::{add_writer, writer};
 use crate::input::{Deployment, Document, Host, Names, Placed, is_manager, wasm_settings};
 use crate::json5::{Node, Value};
 
@@ -183,6 +184,10 @@ pub fn add(manager: &Manager<'_>, document: &Document, report: &mut Report<'_>) 
     add_upgrades(manager, report);
     add_paths(manager, report);
     add_order(manager, at, placed, report);
+    if let Some(placed) = placed {
+        let after = manager.filters().iter().skip(at).find_map(writer);
+        add_writer(placed, after.as_ref().map(|writer| (manager.place.as_str(), writer)), report);
+    }
     add_routes(manager, ours, document, report);
     add_upstream_filters(manager, document, report);
 }
@@ -327,7 +332,7 @@ fn add_order(manager: &Manager<'_>, ours: usize, placed: Option<&Placed>, report
             );
             continue;
         };
-        if is_harmless(kind) {
+        if is_harmless(kind) || writer(filter).is_some() {
             continue;
         }
         let problem = if is_jwt(filter) && asks_jwt {

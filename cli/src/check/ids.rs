@@ -91,7 +91,7 @@ pub const ALL: &[Id] = &[
         "critical; warn if Envoy removes the user header early",
         "A route or virtual host switches the filter off or gives it another configuration, or the filter is \
          `disabled` and nothing switches it on, or an upgrade has filters of its own. Or a plugin selects the pods of a \
-         waypoint, which no selector reaches.",
+         waypoint, which no selector reaches, or has a port or `CLIENT` in its `match` there.",
         "Let every route to the Gateway run the filter with its one policy. Attach it to a waypoint with `targetRefs`.",
     ),
     row(
@@ -176,7 +176,7 @@ pub const ALL: &[Id] = &[
         "check.open_without_filter",
         "warn",
         "A connection manager, an EnvoyFilter or a ClientTrafficPolicy does not remove the header in which the Gateway \
-         reads the user. Where the filter is missing, the Gateway believes whoever sends it. A listener that leads to \
+         reads the user, and in Istio nothing writes it once more before the router. Where the filter is missing, the Gateway believes whoever sends it. A listener that leads to \
          the same cluster without the filter is also named.",
         "Let Envoy remove the header before any filter runs, as `render` writes it \
          ([gateway.md](gateway.md#closed-without-the-filter)).",
@@ -216,7 +216,7 @@ pub const ALL: &[Id] = &[
     ),
     row(
         "check.plugin_order",
-        "warn",
+        "warn; info where Envoy writes user and scopes once more after the other plugin",
         "Another plugin runs after the filter: with `phase: AUTHN` here, with another WasmPlugin or \
          TrafficExtension (Wasm or Lua) of the workload in a later phase or with a lower priority, or as a later entry \
          of the EnvoyExtensionPolicy. Istio runs a plugin without a priority last in its phase, and one without a \
@@ -325,6 +325,14 @@ pub const ALL: &[Id] = &[
         "warn",
         "Somebody cannot come in: a user of `allowUsers`, or every client with an IPv4 address.",
         "Write the user as the proxy sends it. List the proxies alone.",
+    ),
+    row(
+        "check.stamped_state",
+        "error if nobody can come in; otherwise warn",
+        "`stampedFilterState` and what writes user and scopes once more after all filters (the patch `openclaw.last` in \
+         Istio, the HTTPRoutes in Envoy Gateway) do not fit. Without the key, the Gateway hears of no user. If nothing \
+         reads what the filter left, the key closes nothing. Or the two write different headers.",
+        "Have both, as `render` writes them, or neither.",
     ),
     row(
         "check.unset_variable",

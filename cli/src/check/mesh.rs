@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::attach::{Mesh, ROOT, is_plugin, labels, namespace, patches, plugin_of, targets};
 use super::finding::Level;
-use super::order;
 use super::report::{Report, Spot, removes, spot};
-use super::waypoint;
+use super::routes::{gateways, leads_to_us, rules};
+use super::{order, stamped, waypoint};
 use crate::input::{Deployment, Document, Host, Placed, full_name};
-use crate::json5::{Node, Value};
+use crate::json5::Node;
 
 /// What stands in the examples where the digest of an image belongs.
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -17,6 +17,7 @@ const NO_DIGEST: &str = "sha256:000000000000000000000000000000000000000000000000
 pub fn add(report: &mut Report<'_>) {
     let deployment = report.deployment;
     for placed in &deployment.policies {
+        stamped::add(placed, report);
         match placed.host {
             Host::Istio(at) => {
                 let document = deployment.documents.get(at);
@@ -67,6 +68,7 @@ fn add_extension(document: &Document, placed: &Placed, report: &mut Report<'_>) 
     let position = all.iter().position(ours);
     let Some(wasm) = position.and_then(|at| all.get(at)) else { return };
     add_image(place, wasm.at(&["code", "image"]), "url", report);
+    let (level, what) = order::what_can_change(stamped::closes(report.deployment, &report.mesh, placed));
     for later in all.iter().skip(position.unwrap_or_default().saturating_add(1)) {
         let name = later.at(&["name"]).text().unwrap_or_default();
         if report.deployment.policies.iter().any(|placed| placed.holder == later.at(&["config"]).span) {
@@ -74,9 +76,9 @@ fn add_extension(document: &Document, placed: &Placed, report: &mut Report<'_>) 
         }
         report.add(
             "check.plugin_order",
-            Level::Warn,
+            level,
             spot(place, later, "name"),
-            format!("{name:?} runs after the filter, and can change the headers that it checked and set"),
+            format!("{name:?} runs after the filter, and can change {what}"),
             "put the filter last in the list",
         );
     }
@@ -102,39 +104,25 @@ fn add_extension(document: &Document, placed: &Placed, report: &mut Report<'_>) 
 
 /// The HTTPRoutes of Gateways that have the filter.
 fn add_http_routes(gateways: &BTreeSet<String>, user: &str, report: &mut Report<'_>) {
-    let deployment = report.deployment;
-    for other in &deployment.documents {
-        let spec = other.node.at(&["spec"]);
-        let leads = spec.at(&["parentRefs"]).items().iter();
-        let mut leads = leads.filter_map(|parent| parent.at(&["name"]).text());
-        if other.node.at(&["kind"]).text() == Some("HTTPRoute") && leads.any(|name| gateways.contains(name)) {
-            let place = format!("{}: HTTPRoute {}", other.place, full_name(&other.node));
-            let to_us = |rule: &&Node| {
-                let mut to = rule.at(&["backendRefs"]).items().iter();
-                to.any(|to| leads_to_us(to.at(&["name"]), to.at(&["port"])))
-            };
-            let rules = spec.at(&["rules"]).items().iter().filter(to_us);
-            for rule in rules {
-                let limit = rule.at(&["timeouts", "request"]);
-                if limit
-                    .text()
-                    .is_some_and(|limit| !limit.trim_end_matches(['s', 'm', 'h']).trim_matches('0').is_empty())
-                {
-                    let spot = self::spot(&place, rule.at(&["timeouts"]), "request");
-                    add_timeout(spot, "or set it to 0s", report);
-                }
-                for filter in rule.at(&["filters"]).items() {
-                    if filter.at(&["type"]).text() == Some("URLRewrite") {
-                        add_rewrite(self::spot(&place, filter, "type"), report);
-                    }
-                    let request = filter.at(&["requestHeaderModifier"]);
-                    let written = ["set", "add"].iter().flat_map(|key| request.at(&[key]).items());
-                    let written = written.filter_map(|one| Some((one.at(&["name"]).text()?, one.at(&["name"]).span)));
-                    let removed = request.at(&["remove"]).items().iter();
-                    let removed = removed.filter_map(|name| Some((name.text()?, name.span)));
-                    report.headers(&place, written.collect(), removed.collect(), user);
-                }
+    for (place, rule) in rules(report.deployment, gateways) {
+        let limit = rule.at(&["timeouts", "request"]);
+        if limit.text().is_some_and(|limit| !limit.trim_end_matches(['s', 'm', 'h']).trim_matches('0').is_empty()) {
+            let spot = self::spot(&place, rule.at(&["timeouts"]), "request");
+            add_timeout(spot, "or set it to 0s", report);
+        }
+        for filter in rule.at(&["filters"]).items() {
+            if filter.at(&["type"]).text() == Some("URLRewrite") {
+                add_rewrite(self::spot(&place, filter, "type"), report);
             }
+            let request = filter.at(&["requestHeaderModifier"]);
+            // What comes out of the filter itself may be written.
+            let own = stamped::written_by(request);
+            let written = ["set", "add"].iter().flat_map(|key| request.at(&[key]).items());
+            let written = written.filter_map(|one| Some((one.at(&["name"]).text()?, one.at(&["name"]).span)));
+            let removed = request.at(&["remove"]).items().iter();
+            let removed = removed.filter_map(|name| Some((name.text()?, name.span)));
+            let is_other = |(name, _): &(&str, _)| !own.iter().any(|own| own.eq_ignore_ascii_case(name));
+            report.headers(&place, written.filter(is_other).collect(), removed.filter(is_other).collect(), user);
         }
     }
 }
@@ -212,11 +200,6 @@ fn add_upgrades(report: &mut Report<'_>) {
     }
 }
 
-/// Whether a route leads to the Gateway, as far as its name and port show.
-fn leads_to_us(host: &Node, port: &Node) -> bool {
-    host.text().is_some_and(|host| host.contains("openclaw")) || port.value == Value::Number(18789.0)
-}
-
 /// A digest that is still to be filled in.
 fn add_image(place: &str, holder: &Node, key: &str, report: &mut Report<'_>) {
     if holder.at(&[key]).text().is_some_and(|url| url.contains(NO_DIGEST)) {
@@ -231,35 +214,16 @@ fn add_image(place: &str, holder: &Node, key: &str, report: &mut Report<'_>) {
 }
 
 /// Whether an EnvoyFilter for the workload of a plugin removes a header early.
-pub fn istio_removes(deployment: &Deployment, plugin: usize, header: &str) -> bool {
+pub fn istio_removes(deployment: &Deployment, mesh: &Mesh<'_>, plugin: usize, header: &str) -> bool {
     let Some(plugin) = deployment.documents.get(plugin).map(|document| &document.node) else { return false };
-    let mesh = Mesh::of(deployment);
     let is_removal = |patch: &Node| {
         patch.at(&["applyTo"]).text() == Some("NETWORK_FILTER")
             && patch.at(&["patch", "operation"]).text() == Some("MERGE")
             && mesh.is_context_of(patch.at(&["match", "context"]), plugin)
             && removes(patch.at(&["patch", "value", "typed_config"]), header)
     };
-    let nodes = deployment.documents.iter().map(|document| &document.node);
-    let mut filters = nodes.filter(|node| node.at(&["kind"]).text() == Some("EnvoyFilter"));
+    let mut filters = mesh.envoy_filters.iter().map(|document| &document.node);
     filters.any(|filter| patches(filter).iter().any(is_removal) && mesh.is_filter_of(filter, plugin))
-}
-
-/// The Gateways that a policy concerns. A policy on a route concerns those that the route names.
-fn gateways(deployment: &Deployment, policy: &Node) -> BTreeSet<String> {
-    let of = |(kind, name): (&str, &str)| {
-        if kind == "Gateway" {
-            return vec![name.to_owned()];
-        }
-        let is_route = |document: &&Document| {
-            let node = &document.node;
-            node.at(&["kind"]).text() == Some(kind) && node.at(&["metadata", "name"]).text() == Some(name)
-        };
-        let route = deployment.documents.iter().find(is_route);
-        let parents = route.map(|route| route.node.at(&["spec", "parentRefs"]).items()).unwrap_or_default();
-        parents.iter().map(|parent| parent.at(&["name"]).text().unwrap_or_default().to_owned()).collect()
-    };
-    targets(policy).into_iter().flat_map(of).collect()
 }
 
 /// Whether a ClientTrafficPolicy for the Gateways of a policy removes a header early.

@@ -2,10 +2,11 @@
 //!
 //! Istio sorts plugins by phase and priority. An EnvoyFilter then inserts filters at any place.
 
-use super::attach::{Mesh, is_plugin, patches, plugin_of, targets};
+use super::attach::{patches, plugin_of, targets};
 use super::envoy::{is_harmless, kind_of};
 use super::finding::Level;
 use super::report::{Report, spot};
+use super::stamped::{Last, neighbour};
 use crate::input::{Document, Placed, full_name};
 use crate::json5::{Node, Value};
 
@@ -27,57 +28,78 @@ pub fn add(document: &Document, placed: &Placed, report: &mut Report<'_>) {
             "set it to AUTHZ",
         );
     }
-    let deployment = report.deployment;
-    let mesh = Mesh::of(deployment);
+    let mesh = report.mesh.clone();
+    // Where user and scopes are written once more, what runs before that cannot change them.
+    let last = Last::of(&mesh, plugin).filter(|last| last.writer.closes(&placed.user()));
+    let (level, what) = what_can_change(last.is_some());
     // While a WasmPlugin is replaced by a TrafficExtension, both are there.
-    let is_other_form = |other: &Node| is_plugin(other) && full_name(other) == full_name(plugin);
-    for other in &deployment.documents {
+    let is_other_form = |other: &Node| full_name(other) == full_name(plugin);
+    for other in &mesh.plugins {
         if report.is_full(ID) {
-            report.leave_out(ID, Level::Warn);
-            break;
+            report.leave_out(ID, level);
+            return;
         }
         let node = &other.node;
-        if std::ptr::eq(other, document) || is_other_form(node) {
-            continue;
+        let (own, theirs) = (order(plugin), order(node));
+        // Of two with the same order, the older one runs first, and nothing here says which one that is.
+        if theirs >= own && is_for_http(node) && mesh.is_together(plugin, node) && !is_other_form(node) {
+            let other = format!("{} {}", node.at(&["kind"]).text().unwrap_or_default(), full_name(node));
+            let how = if theirs == own { "can run" } else { "runs" };
+            report.add(
+                ID,
+                level,
+                spot(place, spec, if own.0 == theirs.0 { "priority" } else { "phase" }),
+                format!("{other} {how} after the filter, and can change {what}"),
+                "give the other plugin an earlier phase, or in the same phase a higher priority",
+            );
         }
-        if is_plugin(node) && is_for_http(node) && mesh.is_together(plugin, node) {
-            let (own, theirs) = (order(plugin), order(node));
-            // Of two with the same order, the older one runs first, and nothing here says which one that is.
-            if theirs >= own {
-                let other = format!("{} {}", node.at(&["kind"]).text().unwrap_or_default(), full_name(node));
-                let how = if theirs == own { "can run" } else { "runs" };
-                report.add(
-                    ID,
-                    Level::Warn,
-                    spot(place, spec, if own.0 == theirs.0 { "priority" } else { "phase" }),
-                    format!("{other} {how} after the filter, and can change the headers that it checked and set"),
-                    "give the other plugin an earlier phase, or in the same phase a higher priority",
-                );
-            }
-        } else if node.at(&["kind"]).text() == Some("EnvoyFilter")
-            && is_attached(node)
-            && mesh.is_together(plugin, node)
-        {
-            for patch in patches(node) {
-                let context = patch.at(&["match", "context"]);
-                if inserts_after(patch, plugin) && mesh.is_context_of(context, plugin) {
-                    add_inserted(other, patch, report);
-                }
-            }
+    }
+    for other in &mesh.envoy_filters {
+        let inserts =
+            |patch: &&Node| inserts_after(patch, plugin) && mesh.is_context_of(patch.at(&["match", "context"]), plugin);
+        let mut inserted = patches(&other.node).iter().filter(inserts).peekable();
+        if inserted.peek().is_some() && is_attached(&other.node) && mesh.is_together(plugin, &other.node) {
+            inserted.for_each(|patch| add_inserted(other, patch, last.as_ref(), report));
         }
     }
 }
 
-/// An EnvoyFilter that inserts a filter after ours.
-fn add_inserted(document: &Document, patch: &Node, report: &mut Report<'_>) {
+/// How severe it is that something runs after the filter, and what that can change.
+pub const fn what_can_change(is_written_once_more: bool) -> (Level, &'static str) {
+    if is_written_once_more {
+        (Level::Info, "other headers that it checked; user and scopes are written once more after that")
+    } else {
+        (Level::Warn, "the headers that it checked and set")
+    }
+}
+
+/// An EnvoyFilter that inserts a filter after ours, and possibly after what writes user and scopes once more.
+fn add_inserted(document: &Document, patch: &Node, last: Option<&Last<'_>>, report: &mut Report<'_>) {
     let place = format!("{}: EnvoyFilter {}", document.place, full_name(&document.node));
     let name = patch.at(&["patch", "value", "name"]).text().unwrap_or("without a name");
+    let (level, what, remedy) = match last {
+        Some(last) if last.comes_after(&document.node, patch) => (
+            Level::Info,
+            "the filter, and change other headers that it checked; user and scopes are written once more after that",
+            "insert it with INSERT_FIRST, or make it a plugin of an earlier phase",
+        ),
+        Some(_) => (
+            Level::Warn,
+            "the filter and after openclaw.last, and change user and scopes",
+            "give this EnvoyFilter a lower spec.priority than openclaw-closed, or insert it with INSERT_FIRST",
+        ),
+        None => (
+            Level::Warn,
+            "the filter, and change the headers that it checked and set",
+            "insert it with INSERT_FIRST, or make it a plugin of an earlier phase",
+        ),
+    };
     report.add(
         ID,
-        Level::Warn,
+        level,
         spot(&place, patch.at(&["patch"]), "operation"),
-        format!("the filter {name:?} can run after the filter, and change the headers that it checked and set"),
-        "insert it with INSERT_FIRST, or make it a plugin of an earlier phase",
+        format!("the filter {name:?} can run after {what}"),
+        remedy,
     );
 }
 
@@ -88,7 +110,7 @@ fn inserts_after(patch: &Node, plugin: &Node) -> bool {
     if patch.at(&["applyTo"]).text() != Some("HTTP_FILTER") || is_ours || kind_of(value).is_some_and(is_harmless) {
         return false;
     }
-    let beside = patch.at(&["match", "listener", "filterChain", "filter", "subFilter", "name"]).text();
+    let beside = neighbour(patch);
     let is_ahead = |name: &str| AHEAD.contains(&name) || name == "openclaw.peer";
     match patch.at(&["patch", "operation"]).text() {
         // At the end.

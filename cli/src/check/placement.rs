@@ -5,12 +5,14 @@
 //! connection managers, EnvoyFilters and ClientTrafficPolicies.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
+use super::attach::Mesh;
 use super::envoy::{self, Manager};
 use super::finding::{Finding, Level};
-use super::mesh;
 use super::report::{Report, Spot, removes, spot};
 use super::underscores::ID as UNDERSCORES;
+use super::{mesh, stamped};
 use crate::input::{Deployment, Host, Placed};
 use crate::underscores::of as with_underscores;
 
@@ -19,7 +21,8 @@ const OPEN: &str = "check.open_without_filter";
 /// Adds the findings about what is around the policies.
 pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
     let policies = &deployment.policies;
-    let mut report = Report { deployment, findings, more: BTreeMap::new() };
+    let mesh = Rc::new(Mesh::of(deployment));
+    let mut report = Report { deployment, mesh: mesh.clone(), findings, more: BTreeMap::new() };
     for (place, span) in &deployment.unfilled {
         report.add(
             "check.placeholder",
@@ -53,6 +56,7 @@ pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
         if header.is_empty() {
             continue;
         }
+        let closes = stamped::closes(deployment, &mesh, placed);
         // Behind another filter, the user is what that one stamped.
         if placed.takes_the_users_of_a_filter() {
             let stamped = policies.iter().any(|other| other.place != placed.place && other.user() == header);
@@ -65,21 +69,35 @@ pub fn add(deployment: &Deployment, findings: &mut Vec<Finding>) {
                     "make sure that each of filter.trustedPeers runs this filter, or set filter.upstreamUserHeader",
                 );
             }
+            if let Host::Istio(plugin) = placed.host
+                && !closes
+                && !mesh::istio_removes(deployment, &mesh, plugin, &header)
+            {
+                report.add(
+                    OPEN,
+                    Level::Warn,
+                    at,
+                    format!("without the filter, the Gateway believes the {header} that any of its peers sends"),
+                    "add the EnvoyFilter openclaw-closed of envoy/istio/sidecar.yaml for this workload, and filter.stampedFilterState: `render istio` writes both",
+                );
+            }
             continue;
         }
         match &placed.host {
-            Host::Istio(plugin) if !mesh::istio_removes(deployment, *plugin, &header) => open(
+            Host::Istio(plugin) if !closes && !mesh::istio_removes(deployment, &mesh, *plugin, &header) => open(
                 &mut report,
                 at,
                 &header,
                 "add the EnvoyFilter openclaw-closed of envoy/istio/ingress.yaml for this workload: `render istio` writes it",
             ),
-            Host::EnvoyGateway(policy) if !mesh::envoy_gateway_removes(deployment, *policy, &header) => open(
-                &mut report,
-                at,
-                &header,
-                "list it in headers.earlyRequestHeaders.remove of the Gateway's ClientTrafficPolicy: `render envoy-gateway` does so",
-            ),
+            Host::EnvoyGateway(policy) if !closes && !mesh::envoy_gateway_removes(deployment, *policy, &header) => {
+                open(
+                    &mut report,
+                    at,
+                    &header,
+                    "list it in headers.earlyRequestHeaders.remove of the Gateway's ClientTrafficPolicy: `render envoy-gateway` does so",
+                )
+            }
             _ => {}
         }
         if !matches!(placed.host, Host::None) && placed.theirs() == header && !placed.is_edge() {

@@ -1,9 +1,11 @@
 //! Findings about what is around a policy, and what they ask of the policy itself.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use policy::config::MOST_ERRORS;
 
+use super::attach::Mesh;
 use super::finding::{Finding, Level};
 use crate::input::{Deployment, Placed};
 use crate::json5::{Node, Span, Value};
@@ -19,6 +21,7 @@ pub struct Spot<'a> {
 /// Collects findings about what is around policies.
 pub struct Report<'a> {
     pub deployment: &'a Deployment,
+    pub mesh: Rc<Mesh<'a>>,
     pub findings: &'a mut Vec<Finding>,
     /// How many findings were left out, by id.
     pub more: BTreeMap<&'static str, (Level, usize)>,

@@ -1,6 +1,5 @@
 //! `check` on a filter in a waypoint of Istio's ambient mode.
 
-use super::attach::Mesh;
 use super::finding::Level;
 use super::report::{Report, spot};
 use crate::input::{Document, Placed};
@@ -12,7 +11,7 @@ const PEER: &str = "io.istio.peer_principal";
 /// Adds the findings about a WasmPlugin or a TrafficExtension with a policy.
 pub fn add(document: &Document, placed: &Placed, report: &mut Report<'_>) {
     let (plugin, spec, place) = (&document.node, document.node.at(&["spec"]), placed.place.as_str());
-    let mesh = Mesh::of(report.deployment);
+    let mesh = report.mesh.clone();
     if mesh.selects_waypoint(plugin) {
         report.add(
             "check.filter_off",
@@ -24,6 +23,18 @@ pub fn add(document: &Document, placed: &Placed, report: &mut Report<'_>) {
     }
     if !mesh.is_on_waypoint(plugin) {
         return;
+    }
+    // To Istio, the listeners of a waypoint are inbound ones without a port.
+    let traffic = spec.at(&["match"]).items();
+    let is_missed = |one: &Node| !one.at(&["ports"]).items().is_empty() || one.at(&["mode"]).text() == Some("CLIENT");
+    if !traffic.is_empty() && traffic.iter().all(is_missed) {
+        report.add(
+            "check.filter_off",
+            Level::Critical,
+            spot(place, spec, "match"),
+            "matches no request of a waypoint, which is SERVER and has no port for Istio: the filter does not run",
+            "remove it",
+        );
     }
     let filter = placed.node.at(&["filter"]);
     let key = if filter.at(&["peerTrust"]).text() != Some("certificate") {

@@ -5,16 +5,19 @@ use serde_json::{Value, json};
 use super::closed::{Closed, Front, close};
 use super::policy::Plugin;
 use super::template::Template;
-use super::yaml::block;
+use super::yaml::{block, word};
 use super::{NotRendered, Proxies, Rendered, Rendering, Source};
 use crate::output::Failure;
 
 const INGRESS: &str = include_str!("../../../envoy/istio/ingress.yaml");
 const GATEWAY_API: &str = include_str!("../../../envoy/istio/gateway-api.yaml");
 const SIDECAR: &str = include_str!("../../../envoy/istio/sidecar.yaml");
+const WAYPOINT: &str = include_str!("../../../envoy/istio/waypoint.yaml");
 const ENVOY_GATEWAY: &str = include_str!("../../../envoy/envoy-gateway/gateway.yaml");
 /// The filter state that the EnvoyFilter of the manifests writes.
 const PEER: &str = "openclaw.peer";
+/// The filter state in which Istio writes the verified peer of a tunnel.
+const PEER_IN_TUNNEL: &str = "io.istio.peer_principal";
 /// Placeholders in the manifests.
 const HOST: &str = "claw.example.com";
 const IMAGE: &str = "registry.example.com/openclaw-trusted-proxy@sha256:0000000000000000000000000000000000000000000000000000000000000000";
@@ -66,6 +69,8 @@ enum Placement {
     GatewayApi,
     /// The sidecar of the Gateway's pod
     Sidecar,
+    /// A waypoint in front of the Gateway's pod, in ambient mode
+    Waypoint,
 }
 
 impl Placement {
@@ -75,6 +80,7 @@ impl Placement {
             Self::Ingress => ("envoy/istio/ingress.yaml", INGRESS),
             Self::GatewayApi => ("envoy/istio/gateway-api.yaml", GATEWAY_API),
             Self::Sidecar => ("envoy/istio/sidecar.yaml", SIDECAR),
+            Self::Waypoint => ("envoy/istio/waypoint.yaml", WAYPOINT),
         }
     }
 
@@ -101,15 +107,22 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     let mut file = Template::new(path, text);
     let is_ingress = args.placement.is_ingress();
     let mut todo = Vec::new();
+    if args.placement == Placement::Waypoint {
+        need_identities(args, &mut plugin)?;
+    }
     let front = args.common.front(&plugin, !is_ingress);
     let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
-    put_early_removal(&mut file, args.placement, front, &closed)?;
+    if text.contains(CLOSED_START) {
+        put_closed(&mut file, args.placement, front, &closed)?;
+        plugin.set("stampedFilterState", json!(true));
+    }
     todo.append(&mut plugin.todo);
     if !is_ingress && plugin.has_filter && !plugin.filter.contains_key("webSocketRefusal") {
         // The ingress gateway's Envoy would turn a 101 with a close frame into a 502.
         plugin.set("webSocketRefusal", json!("http"));
     }
-    put_policy(&mut file, 4, &mut plugin, &args.common, &json!({"filterState": PEER}))?;
+    let peer = (args.placement != Placement::Waypoint).then(|| json!({"filterState": PEER}));
+    put_policy(&mut file, 4, &mut plugin, &args.common, peer)?;
     args.common.put_names(&mut file, is_ingress, &mut todo)?;
     if is_ingress {
         file.replace("max-age=300", &format!("max-age={}", args.hsts))?;
@@ -118,9 +131,14 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
         );
     }
     todo.push(
-        "make sure that the Gateway's trustedProxies has its sidecar, 127.0.0.1 or 127.0.0.6: `render gateway --envoy \
-         127.0.0.6` prints that block"
-            .to_owned(),
+        if args.placement == Placement::Waypoint {
+            "make sure that the Gateway's trustedProxies has the waypoint's pods, that its bind is \"lan\", and that its \
+             Service has the two labels"
+        } else {
+            "make sure that the Gateway's trustedProxies has its sidecar, 127.0.0.1 or 127.0.0.6: `render gateway --envoy \
+             127.0.0.6` prints that block"
+        }
+        .to_owned(),
     );
     todo.push("check namespaces, labels and service accounts".to_owned());
     let text = match args.api {
@@ -131,6 +149,29 @@ pub fn istio(args: &Istio, mut plugin: Plugin) -> Result<Rendering, NotRendered>
     Ok(Rendering { files: vec![Rendered { name, text }], todo, comment: "#" })
 }
 
+/// Reads the peers of a waypoint where Istio writes them. They have no address there.
+fn need_identities(args: &Istio, plugin: &mut Plugin) -> Result<(), Failure> {
+    if !args.common.proxies.addresses().is_empty() {
+        let remedy = "name the peers by their identities, in filter.trustedPeers";
+        return Err(Failure::new("--proxy", "is an address, and in a waypoint no peer has one", remedy));
+    }
+    if !plugin.has_filter && args.common.proxies.proxy.is_empty() {
+        // What the manifest says stays.
+        return Ok(());
+    }
+    if !plugin.filter.contains_key("trustedPeers") {
+        let remedy = "name there who connects to the waypoint, such as \"spiffe://cluster.local/ns/openclaw-ingress/sa/openclaw-ingress\"";
+        return Err(Failure::new(
+            "filter.trustedPeers",
+            "is missing: a waypoint knows its peers by identity alone",
+            remedy,
+        ));
+    }
+    plugin.set("peerTrust", json!("certificate"));
+    plugin.set("peerIdentity", json!([{"filterState": PEER_IN_TUNNEL}]));
+    Ok(())
+}
+
 /// Renders `envoy/envoy-gateway/`.
 pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Rendering, NotRendered> {
     let mut file = Template::new("envoy/envoy-gateway/gateway.yaml", ENVOY_GATEWAY);
@@ -138,6 +179,10 @@ pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Renderin
     let front = args.common.front(&plugin, false);
     let closed = close(&mut plugin, front, args.common.proxies.user_header.as_deref(), &mut todo)?;
     file.replace("[x-openclaw-user, x-openclaw-scopes, x-forwarded-groups]", &closed.names())?;
+    let user = word(&closed.user);
+    file.replace_all("remove: [x-openclaw-user, x-openclaw-scopes]", &format!("remove: [{user}, x-openclaw-scopes]"))?;
+    file.replace_all("{ name: x-openclaw-user, value:", &format!("{{ name: {user}, value:"))?;
+    plugin.set("stampedFilterState", json!(true));
     todo.append(&mut plugin.todo);
     if plugin.header_with_underscores().is_some() {
         // The filter removes other spellings of every header that names a user.
@@ -151,7 +196,7 @@ pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Renderin
                 .to_owned(),
         );
     }
-    put_policy(&mut file, 8, &mut plugin, &args.common, &json!("connection"))?;
+    put_policy(&mut file, 8, &mut plugin, &args.common, Some(json!("connection")))?;
     args.common.put_names(&mut file, true, &mut todo)?;
     todo.push("replace id.example.com with your provider's address, and its endpoints with your provider's".to_owned());
     todo.push(
@@ -161,41 +206,40 @@ pub fn envoy_gateway(args: &EnvoyGateway, mut plugin: Plugin) -> Result<Renderin
     Ok(Rendering { files: vec![Rendered { name: "gateway.yaml", text: file.into_text() }], todo, comment: "#" })
 }
 
-/// Where the EnvoyFilter that removes headers early starts in `envoy/istio/ingress.yaml`, and what comes after it.
-const CLOSED_START: &str = "# Closed without the filter: Envoy removes";
+/// Where the EnvoyFilter that keeps the Gateway closed without the filter starts, and what comes after it.
+const CLOSED_START: &str = "# Closed without the filter: ";
 const CLOSED_END: &str = "apiVersion: extensions.istio.io/v1alpha1";
 
-/// Lets Envoy remove headers before any filter runs. A sidecar behind another filter keeps what that one stamped.
-fn put_early_removal(file: &mut Template, placement: Placement, front: Front, closed: &Closed) -> Result<(), Failure> {
-    if front == Front::Filter {
-        return Ok(());
-    }
-    let (path, text) = if placement.is_ingress() { placement } else { Placement::Ingress }.shipped();
+/// Lets Envoy remove headers before any filter runs, and write user and scopes once more after all of them. A sidecar
+/// behind another filter keeps what that one stamped.
+fn put_closed(file: &mut Template, placement: Placement, front: Front, closed: &Closed) -> Result<(), Failure> {
+    let is_moved = !placement.is_ingress() && front != Front::Filter;
+    let (path, text) = if is_moved { Placement::Ingress } else { placement }.shipped();
     let mut patch = Template::new(path, &Template::new(path, text).cut(CLOSED_START, CLOSED_END)?);
-    patch.replace(
-        "[{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }]",
-        &closed.mutations(),
-    )?;
+    let user = word(&closed.user);
+    patch.replace("- remove: x-openclaw-user\n", &format!("- remove: {user}\n"))?;
+    patch.replace("key: x-openclaw-user\n", &format!("key: {user}\n"))?;
+    if front != Front::Filter {
+        patch.replace(
+            "[{ remove: x-openclaw-user }, { remove: x-openclaw-scopes }, { remove: x-forwarded-groups }]",
+            &closed.mutations(),
+        )?;
+    }
     if front == Front::Proxy {
         patch.replace_lines(CLOSED_START, "apiVersion: networking", CLOSED_BEHIND_A_PROXY)?;
-    }
-    match placement {
-        Placement::Ingress | Placement::GatewayApi => {
-            if front == Front::Proxy {
-                patch.replace(
-                    "            early_header_mutation_extensions:",
-                    "            # The proxy writes X-Forwarded-For itself: it is passed on as it came.\n            skip_xff_append: true\n            early_header_mutation_extensions:",
-                )?;
-            }
-            file.replace_lines(CLOSED_START, CLOSED_END, &patch.into_text())
-        }
-        Placement::Sidecar => {
-            patch.replace("namespace: openclaw-ingress", "namespace: openclaw")?;
-            patch.replace("istio: openclaw-ingress", "app: openclaw-gateway")?;
-            patch.replace("context: GATEWAY", "context: SIDECAR_INBOUND")?;
-            file.insert_before(CLOSED_END, &patch.into_text())
+        if placement.is_ingress() {
+            patch.replace(
+                "            early_header_mutation_extensions:",
+                "            # The proxy writes X-Forwarded-For itself: it is passed on as it came.\n            skip_xff_append: true\n            early_header_mutation_extensions:",
+            )?;
         }
     }
+    if is_moved {
+        patch.replace("namespace: openclaw-ingress", "namespace: openclaw")?;
+        patch.replace("istio: openclaw-ingress", "app: openclaw-gateway")?;
+        patch.replace_all("context: GATEWAY", "context: SIDECAR_INBOUND")?;
+    }
+    file.replace_lines(CLOSED_START, CLOSED_END, &patch.into_text())
 }
 
 const CLOSED_BEHIND_A_PROXY: &str = "\
@@ -210,7 +254,7 @@ fn put_policy(
     indent: usize,
     plugin: &mut Plugin,
     common: &Common,
-    peer: &Value,
+    peer: Option<Value>,
 ) -> Result<(), NotRendered> {
     let space = " ".repeat(indent);
     let inner = indent.saturating_add(2);
@@ -218,7 +262,10 @@ fn put_policy(
     file.replace_lines("# The `gateway` block of openclaw.json", &format!("{space}filter:\n"), &gateway)?;
     if plugin.has_filter || !common.proxies.proxy.is_empty() {
         plugin.add_proxies(&common.proxies.addresses(), &mut Vec::new());
-        plugin.set("peerAddress", peer.clone());
+        match peer {
+            Some(peer) => plugin.set("peerAddress", peer),
+            None => drop(plugin.filter.remove("peerAddress")),
+        }
         plugin.refuse_cross_site();
         plugin.policy()?;
         let filter = format!("{space}filter:\n{}", block(&plugin.filter, inner));

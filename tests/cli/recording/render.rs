@@ -289,6 +289,81 @@ fn rendered_manifests_are_the_shipped_ones_with_the_operators_policy() {
 }
 
 #[test]
+fn a_waypoint_knows_its_peers_by_identity_alone() {
+    let folder = folder();
+    let render = |arguments: &[&str]| {
+        tool(folder.path(), &[&["render", "istio", "openclaw.json", "--placement", "waypoint"], arguments].concat())
+    };
+    let config = |text: &str| of_kind(&yaml(text), "WasmPlugin")["spec"]["pluginConfig"].clone();
+    let shipped = config(&page("envoy/istio/waypoint.yaml"));
+    let bare = config(&render(&[]).with(0));
+    assert_eq!(bare["filter"], shipped["filter"]);
+    assert_eq!(bare["gateway"]["auth"]["trustedProxy"]["userHeader"], "x-openclaw-user");
+    // Its own settings: no address is read, and the identity is where Istio writes it.
+    let own =
+        json!({"trustedPeers": ["spiffe://x/ns/a/sa/b"], "peerAddress": {"filterState": "a"}, "hideReasons": true});
+    fs::write(folder.path().join("peers.json"), own.to_string()).unwrap();
+    let filter = config(&render(&["--filter", "peers.json"]).with(0))["filter"].clone();
+    assert_eq!(filter["peerIdentity"], json!([{"filterState": "io.istio.peer_principal"}]));
+    assert_eq!((&filter["peerTrust"], &filter["peerAddress"]), (&json!("certificate"), &Value::Null));
+    assert_eq!((&filter["webSocketRefusal"], &filter["hideReasons"]), (&json!("http"), &json!(true)));
+    // Whoever is trusted there wrote the header.
+    assert_eq!(filter["upstreamUserHeader"], Value::Null);
+    for (arguments, said) in [
+        (&["--proxy", "10.0.0.1"][..], "--proxy: is an address, and in a waypoint no peer has one"),
+        (&["--filter", "filter.json"], "filter.trustedPeers: is missing"),
+        (&["--proxy", "oauth2-proxy"], "filter.trustedPeers: is missing"),
+    ] {
+        let ran = render(arguments);
+        assert!(ran.code == 2 && ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_header_of_the_policy_is_what_envoy_writes_once_more() {
+    let folder = folder();
+    let own = json!({"upstreamUserHeader": "x-mine", "stampedFilterState": false});
+    fs::write(folder.path().join("mine.json"), own.to_string()).unwrap();
+    let peers = json!({"trustedPeers": ["spiffe://x/ns/a/sa/b"], "peerTrust": "certificate"});
+    fs::write(folder.path().join("peers.json"), peers.to_string()).unwrap();
+    for (placement, filter, header) in [
+        ("ingress", "mine.json", "x-mine"),
+        ("gateway-api", "mine.json", "x-mine"),
+        ("sidecar", "mine.json", "x-mine"),
+        ("ingress", "filter.json", "x-openclaw-user"),
+        ("sidecar", "filter.json", "x-openclaw-user"),
+        ("sidecar", "peers.json", "x-openclaw-user"),
+        ("waypoint", "peers.json", "x-openclaw-user"),
+    ] {
+        let arguments = ["render", "istio", "openclaw.json", "--placement", placement, "--filter", filter];
+        // In a waypoint no peer has an address.
+        let proxy: &[&str] = if placement == "waypoint" { &[] } else { &["--proxy", "10.0.0.1"] };
+        let documents = yaml(&tool(folder.path(), &[&arguments[..], proxy].concat()).with(0));
+        let closed: Vec<_> = documents.iter().filter(|one| one["metadata"]["name"] == "openclaw-closed").collect();
+        let [closed] = closed.as_slice() else { panic!("{placement}: {closed:#?}") };
+        let patches = closed["spec"]["configPatches"].as_array().unwrap();
+        let mutations =
+            patches.last().unwrap().pointer("/patch/value/typed_config/mutations/request_mutations").unwrap();
+        let state = |name: &str| format!("%FILTER_STATE(wasm.openclaw_trusted_proxy.stamped_{name}:PLAIN)%");
+        let append = |key: &str, value: String| json!({"append": {"header": {"key": key, "value": value}}});
+        assert_eq!(
+            *mutations,
+            json!([
+                {"remove": header}, {"remove": "x-openclaw-scopes"},
+                append(header, state("user")), append("x-openclaw-scopes", state("scopes")),
+            ]),
+            "{placement} {filter}"
+        );
+        let context = if ["sidecar", "waypoint"].contains(&placement) { "SIDECAR_INBOUND" } else { "GATEWAY" };
+        assert!(patches.iter().all(|patch| patch["match"]["context"] == context), "{placement} {filter}");
+        // Behind another filter, Envoy keeps what that one wrote.
+        assert_eq!(patches.len(), if filter == "peers.json" { 1 } else { 2 }, "{placement} {filter}");
+        let policy = &of_kind(&documents, "WasmPlugin")["spec"]["pluginConfig"];
+        assert_eq!(policy["filter"]["stampedFilterState"], true, "{placement} {filter}");
+    }
+}
+
+#[test]
 fn wrong_input_is_reported_as_in_other_commands() {
     let folder = folder();
     let cases: Vec<(Vec<&str>, i32, &str)> = vec![

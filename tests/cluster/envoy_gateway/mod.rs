@@ -18,6 +18,7 @@ use place::{BROWSER, FILE, HOST, NAMESPACE, NICK, Outcome, Place};
 use serde_json::{Value, json};
 
 use crate::observability::{Job, logs, shows};
+use crate::placements::{Arrival, Asker, Column, both, holds, is_reached, other_code};
 
 const EVE: &str = "eve@example.com";
 const MISSING: &str = "trusted_proxy_assertion_missing";
@@ -41,6 +42,7 @@ fn the_manifest_of_the_page_guards_a_gateway_in_a_cluster() {
     let mut browser = Browser::start(&place.gateway.cluster.network, &place.certificate(), &ENVOY.to_string());
     a_login_goes_all_the_way_and_a_user_who_is_not_listed_is_refused(&mut browser);
     is_observed(&place);
+    the_table_holds(&place);
     every_route_of_the_gateway_has_the_filter_and_needs_it(&place);
     the_peer_is_the_one_that_connects(&place);
     a_real_gateway_admits_the_user_and_nobody_without_the_filter(&place, &mut browser);
@@ -68,6 +70,74 @@ fn is_observed(place: &Place) {
         },
         NOT_ALLOWED,
     );
+}
+
+/// The row of the table in docs/istio.md. The other plugin is Lua in the same policy; an EnvoyProxy puts it before the
+/// filter or after it.
+fn the_table_holds(place: &Place) {
+    const ROW: &str = "Envoy Gateway, `gateway.yaml`";
+    let (nick, eve) = (place.bearer(NICK), place.bearer(EVE));
+    let named = |user: &'static str| ("x-openclaw-user", user);
+    let asks = |headers: Vec<(&'static str, String)>| -> Box<dyn Fn() -> Arrival + '_> {
+        Box::new(move || {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let one = |asked: Outcome| -> Arrival {
+                let users = asked?;
+                assert!(users.len() < 2, "{users:?}");
+                Ok(users.into_iter().next())
+            };
+            let page = place.try_page("/", &headers).unwrap_or_else(|error| Err(error.to_string()));
+            // A stranger's page is sent to the login, and a WebSocket cannot follow it there.
+            let page = page.map_err(|reason| if reason == "302" { "401".to_owned() } else { reason });
+            both(one(page), one(place.websocket("/", &headers)))
+        })
+    };
+    let with = |bearer: &str, (name, value): (&'static str, &str)| {
+        vec![("authorization", bearer.to_owned()), (name, value.to_owned())]
+    };
+    let askers: Vec<Asker<'_>> = vec![
+        ("a user", true, asks(vec![("authorization", nick.clone())])),
+        ("a user who names another", true, asks(with(&nick, named(EVE)))),
+        ("a stranger who names a user", false, asks(with(&eve, named(NICK)))),
+        ("nobody who names a user", false, asks(vec![(named(NICK).0, NICK.to_owned())])),
+    ];
+    let settles = |column: Column| {
+        let (who, _, ask) = &askers[0];
+        eventually(&format!("{ROW}, {column:?}: {who}"), || is_reached(ROW, column, &ask()));
+        holds(ROW, column, &askers);
+    };
+    settles(Column::With);
+    // Envoy Gateway does not know all that Envoy's Lua can do.
+    place.patch("envoyproxy", &json!({"spec": {"luaValidation": "InsecureSyntax"}}));
+    for column in [Column::Before, Column::After] {
+        let [lua, wasm] = ["envoy.filters.http.lua", "envoy.filters.http.wasm"];
+        let lua_code = json!([{"type": "Inline", "inline": other_code(column)}]);
+        place.patch("envoyextensionpolicy", &json!({"spec": {"lua": lua_code}}));
+        let order = if column == Column::Before { "before" } else { "after" };
+        place.patch("envoyproxy", &json!({"spec": {"filterOrder": [{"name": lua, order: wasm}]}}));
+        assert_eq!(
+            place.conditions("envoyextensionpolicy", "openclaw"),
+            ["Accepted=True"],
+            "{}",
+            place.module_status()
+        );
+        eventually("another plugin to run", || {
+            let dump = place.gateway.cluster.on_loopback("envoy", 19000, "/config_dump?resource=dynamic_listeners");
+            let at = |name: &str| dump.find(&format!("\"name\": \"{name}/"));
+            eprintln!(
+                "DUMP {:?}",
+                dump.lines().filter(|l| l.contains("\"name\": \"envoy.filters.http")).collect::<Vec<_>>()
+            );
+            at(lua).zip(at(wasm)).is_some_and(|(lua, wasm)| (lua < wasm) == (column == Column::Before))
+        });
+        settles(column);
+    }
+    place.patch("envoyextensionpolicy", &json!({"spec": {"lua": null}}));
+    place.patch("envoyproxy", &json!({"spec": {"filterOrder": null, "luaValidation": null}}));
+    place.api().must(&["delete", "envoyextensionpolicy", "openclaw", "--namespace", NAMESPACE]);
+    settles(Column::Without);
+    place.apply_the_manifest();
+    settles(Column::With);
 }
 
 /// Every condition of every object is true.
@@ -321,7 +391,10 @@ fn a_real_gateway_admits_the_user_and_nobody_without_the_filter(place: &Place, b
         let response = page(headers);
         assert!(response.status == 401 && response.json()["error"]["reason"].is_null(), "{response:?}");
     }
-    // Without `earlyRequestHeaders` the Gateway would believe everybody who is signed in.
+    // Without what the route writes, and without `earlyRequestHeaders`, the Gateway would believe everybody who is
+    // signed in.
+    let patch = json!([{"op": "remove", "path": "/spec/rules/0/filters"}]).to_string();
+    place.api().must(&["patch", "httproute", "openclaw", "--namespace", NAMESPACE, "--type=json", "--patch", &patch]);
     place.patch("clienttrafficpolicy", &json!({"spec": {"headers": {"earlyRequestHeaders": null}}}));
     eventually("a Gateway that believes eve", || page(&by_eve).status == 200);
     place.apply_the_manifest();

@@ -93,11 +93,18 @@ pub fn each_lock_holds_without_the_others(world: &World<'_>) {
         assert_eq!(world.other_asks_both(&with_user(claim)), unverified, "{claim:?}");
     }
     world.restore();
-    // AuthorizationPolicy alone checks the peer, but not users.
-    world.delete("wasmplugin", "openclaw", "openclaw-trusted-proxy");
+    // Without the filter, nobody has a user. Without the EnvoyFilter too, AuthorizationPolicy alone checks the peer.
+    world.delete_plugin("openclaw");
     settles("the WasmPlugin to go", &Outcome::Status(403), || world.other_asks("/v1/models", &[USER]));
     assert_eq!(world.other_asks_both(&[USER]), Outcome::Status(403));
-    assert_eq!(world.ask_both(&signed_in), admitted(NICK));
+    // The ingress gateway's own connections last a moment longer.
+    let socket = [&signed_in[..], &UPGRADE].concat();
+    for (path, headers) in [("/v1/models", &signed_in[..]), ("/", &socket)] {
+        settles("no user", &Outcome::Admitted(None), || world.ask(path, headers));
+    }
+    world.delete("envoyfilter", "openclaw", "openclaw-closed");
+    settles("the EnvoyFilter to go", &admitted(NICK), || world.ask("/v1/models", &signed_in));
+    assert_eq!(world.other_asks_both(&[USER]), Outcome::Status(403));
     world.restore();
     // With HTTP/2 between the ingress gateway and the sidecar, pages load, and no WebSocket does.
     if world.edge == Edge::Istio {
@@ -120,7 +127,7 @@ pub fn each_lock_holds_without_the_others(world: &World<'_>) {
 pub fn without_the_edges_plugin_nobody_is_somebody(world: &World<'_>) {
     let (nick, eve) = (world.bearer(NICK), world.bearer(EVE));
     let eves = [("authorization", eve.as_str()), USER];
-    world.delete("wasmplugin", "openclaw-ingress", "openclaw-trusted-proxy");
+    world.delete_plugin("openclaw-ingress");
     let missing = refused("trusted_proxy_user_missing");
     settles("the WasmPlugin to go", &missing, || world.ask("/v1/models", &eves));
     assert_eq!(world.ask_both(&eves), missing);
@@ -130,6 +137,49 @@ pub fn without_the_edges_plugin_nobody_is_somebody(world: &World<'_>) {
     world.delete("envoyfilter", "openclaw-ingress", "openclaw-closed");
     settles("the sidecar to believe it", &admitted(NICK), || world.ask("/v1/models", &eves));
     assert_eq!(world.ask_both(&eves), admitted(NICK));
+    world.restore();
+}
+
+/// A listener that the plugin does not cover, because somebody restricts it to another port.
+pub fn a_listener_without_the_filter_has_no_user(world: &World<'_>) {
+    let (nick, eve) = (world.bearer(NICK), world.bearer(EVE));
+    let elsewhere = |namespace: &str| {
+        let spec = json!({"spec": {"match": [{"ports": [{"number": 8443}]}]}});
+        world.patch(world.edge.kind(), namespace, "openclaw-trusted-proxy", &spec);
+    };
+    let no_user = |expected: &Outcome| {
+        for signed_in in [&nick, &eve] {
+            let headers = [("authorization", signed_in.as_str()), USER];
+            let socket = [&headers[..], &UPGRADE].concat();
+            for (path, headers) in [("/v1/models", &headers[..]), ("/", &socket)] {
+                settles("a listener without the filter", expected, || world.ask(path, headers));
+            }
+        }
+    };
+    elsewhere("openclaw-ingress");
+    no_user(&refused("trusted_proxy_user_missing"));
+    world.restore();
+    elsewhere("openclaw");
+    settles("the sidecar's listener", &Outcome::Admitted(None), || {
+        world.ask("/v1/models", &[("authorization", &nick)])
+    });
+    assert_eq!(world.other_asks_both(&[USER]), Outcome::Status(403));
+    world.restore();
+}
+
+/// The ingress gateway without what verifies tokens, and without what asks for one.
+pub fn the_edge_needs_verified_tokens(world: &World<'_>) {
+    let nick = world.bearer(NICK);
+    let missing = refused("trusted_proxy_assertion_missing");
+    world.delete("authorizationpolicy", "openclaw-ingress", "openclaw");
+    eventually("AuthorizationPolicy to go", || {
+        !world.ingress.admin("/config_dump").contains("ns[openclaw-ingress]-policy[openclaw]")
+    });
+    assert_eq!(world.ask_both(&[USER]), missing);
+    assert_eq!(world.ask_both(&[("authorization", &nick)]), admitted(NICK));
+    world.delete("requestauthentication", "openclaw-ingress", "openclaw");
+    settles("nothing to be verified", &missing, || world.ask("/v1/models", &[("authorization", &nick)]));
+    assert_eq!(world.ask_both(&[("authorization", &nick), USER]), missing);
     world.restore();
 }
 

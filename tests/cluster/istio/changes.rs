@@ -10,8 +10,8 @@ use harness::tungstenite::{Message, WebSocket};
 use harness::wire;
 use serde_json::{Value, json};
 
-use super::NICK;
-use super::world::{Outcome, UPGRADE, World, admitted, refused, settles};
+use super::world::{Outcome, UPGRADE, World, admitted, extension, refused, run_the_section, settles};
+use super::{INGRESS, NICK, SIDECAR};
 
 pub fn an_edit_counts_and_a_bad_one_does_not(world: &World<'_>) {
     let nick = world.bearer(NICK);
@@ -52,7 +52,7 @@ pub fn a_digest_that_cannot_be_fetched_refuses_everybody(world: &World<'_>) {
 
 fn put_digest(world: &World<'_>, namespace: &str, digest: &str) {
     let url = format!("oci://registry.example.com/openclaw-trusted-proxy@{digest}");
-    world.patch("wasmplugin", namespace, "openclaw-trusted-proxy", &json!({"spec": {"url": url}}));
+    world.edit_module(namespace, &json!({"url": url}));
 }
 
 /// The file from which Envoy loads the module.
@@ -62,7 +62,8 @@ fn module(workload: &Workload<'_>) -> String {
     file.as_str().unwrap_or_default().to_owned()
 }
 
-pub fn a_rollout_under_load_loses_no_request(world: &World<'_>) {
+/// Does something while a user sends one request after the other, and every one of them is answered.
+fn under_load(world: &World<'_>, what: &str, work: impl FnOnce()) {
     let nick = world.bearer(NICK);
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -80,6 +81,17 @@ pub fn a_rollout_under_load_loses_no_request(world: &World<'_>) {
             }
             statuses
         });
+        work();
+        settles(what, &admitted(NICK), || world.ask("/", &[("authorization", &nick)]));
+        done.store(true, Ordering::SeqCst);
+        let statuses = load.join().unwrap();
+        assert!(statuses.len() > 20 && statuses.iter().all(|status| *status == 200), "{what}: {statuses:?}");
+        println!("{} requests during {what}", statuses.len());
+    });
+}
+
+pub fn a_rollout_under_load_loses_no_request(world: &World<'_>) {
+    under_load(world, "the rollout", || {
         for (namespace, workload) in [("openclaw-ingress", &world.ingress), ("openclaw", &world.openclaw)] {
             let before = module(workload);
             assert!(before.contains("/var/lib/istio/data/"), "{before:?}");
@@ -89,13 +101,30 @@ pub fn a_rollout_under_load_loses_no_request(world: &World<'_>) {
                 now != before && !now.is_empty()
             });
         }
-        // Both run now.
-        settles("the other modules to answer", &admitted(NICK), || world.ask("/", &[("authorization", &nick)]));
-        done.store(true, Ordering::SeqCst);
-        let statuses = load.join().unwrap();
-        assert!(statuses.len() > 20 && statuses.iter().all(|status| *status == 200), "{statuses:?}");
-        println!("{} requests during the rollout", statuses.len());
     });
+    world.restore();
+}
+
+/// From WasmPlugins to TrafficExtensions, with the commands of the page.
+pub fn changing_the_form_of_the_plugin_loses_no_request(world: &World<'_>) {
+    let names = || {
+        let of = |workload: &Workload<'_>| workload.admin("/config_dump?resource=ecds_filters");
+        [&world.ingress, &world.openclaw].map(|workload| {
+            let dump = of(workload);
+            (dump.contains("~istio-translated-wasmplugin"), dump.contains("openclaw-trusted-proxy\""))
+        })
+    };
+    assert_eq!(names(), [(true, false); 2]);
+    under_load(world, "the change", || {
+        let title = "WasmPlugin or TrafficExtension";
+        run_the_section(world.mesh, title, &[SIDECAR, INGRESS].map(extension));
+        eventually("the TrafficExtensions alone", || names() == [(false, true); 2]);
+    });
+    world.restore();
+    for namespace in ["openclaw", "openclaw-ingress"] {
+        world.delete("trafficextension", namespace, "openclaw-trusted-proxy");
+    }
+    eventually("the WasmPlugins alone", || names() == [(true, false); 2]);
     world.restore();
 }
 

@@ -1,8 +1,11 @@
 //! Istio: the manifests in `envoy/istio`, applied with the commands of docs/istio.md, and a real istiod. Injected pods
 //! with real agents fetch the module from a registry, and a real Envoy and a real OpenClaw Gateway run in them.
 
+mod ambient;
 mod around;
 mod changes;
+mod peer;
+mod placed;
 mod shipped;
 mod through;
 mod world;
@@ -10,12 +13,13 @@ mod world;
 use harness::cluster::istio::{self, Mesh};
 use harness::manifests;
 use serde_json::{Value, json};
-use world::{Edge, World};
+use world::{Edge, Guard, World};
 
 use crate::observability::{Job, logs, shows};
 
 const INGRESS: &str = "envoy/istio/ingress.yaml";
 const SIDECAR: &str = "envoy/istio/sidecar.yaml";
+const WAYPOINT: &str = "envoy/istio/waypoint.yaml";
 const GATEWAY_API: &str = "envoy/istio/gateway-api.yaml";
 const NICK: &str = "nick@example.com";
 const EVE: &str = "eve@example.com";
@@ -30,16 +34,21 @@ fn the_manifests_hold_in_a_real_istio() {
         through::a_signed_in_user_gets_through_both_and_nobody_else_does(world);
         around::another_workload_is_refused_whatever_it_claims(world);
         is_observed(world);
+        placed::both_hops_are_as_the_table_says(world);
+        placed::without_openclaw_last_a_later_plugin_names_the_user(world);
+        around::a_listener_without_the_filter_has_no_user(world);
+        around::the_edge_needs_verified_tokens(world);
         around::each_lock_holds_without_the_others(world);
         around::by_address_the_true_address_counts(world);
         around::an_envoy_in_front_breaks_a_101_with_a_close_frame(world);
         changes::an_edit_counts_and_a_bad_one_does_not(world);
         changes::a_digest_that_cannot_be_fetched_refuses_everybody(world);
         changes::a_rollout_under_load_loses_no_request(world);
+        changes::changing_the_form_of_the_plugin_loses_no_request(world);
     });
     world.with_gateway(|world, gateway| {
         through::the_real_gateway_takes_its_users_from_both_filters(world, gateway);
-        through::the_gateways_list_must_name_the_sidecar(world, gateway);
+        through::the_gateways_list_must_name_the_guard(world, gateway);
     });
     through::the_gateway_sees_loopback_with_and_without_the_sidecar_resource(&world);
 }
@@ -106,9 +115,43 @@ fn the_gateway_api_and_what_a_pod_can_get_wrong() {
             world.ask("/v1/models", &[("authorization", &nick)]);
             world.ask("/v1/models", &[("authorization", &eve)]);
         });
+        placed::both_hops_are_as_the_table_says(world);
         around::without_the_edges_plugin_nobody_is_somebody(world);
         around::proxies_in_front_of_the_ingress_gateway_change_nothing(world);
         around::an_excluded_port_leads_around_the_filter(world);
         changes::a_drain_ends_no_socket(world);
+    });
+}
+
+#[test]
+fn a_waypoint_guards_the_gateway_in_ambient_mode() {
+    let cluster = istio::cluster();
+    let mesh = Mesh::ambient(&cluster);
+    let mut world = World::behind(&mesh, Edge::Istio, Guard::Waypoint);
+    through::the_filters_run_in_istios_order(&world);
+    world.with_echo(|world| {
+        ambient::what_holds_behind_each_guard(world);
+        through::a_signed_in_user_gets_through_both_and_nobody_else_does(world);
+        ambient::the_plugin_is_on_its_service_alone(world);
+        ambient::a_port_in_match_switches_the_filter_off(world);
+        ambient::the_ingress_gateway_needs_a_label_to_use_the_waypoint(world);
+        ambient::a_waypoint_for_workloads_leads_around_the_filter(world);
+        ambient::the_other_form_of_the_plugin_does_the_same(world);
+    });
+    world.with_gateway(|world, gateway| {
+        through::the_real_gateway_takes_its_users_from_both_filters(world, gateway);
+        through::the_gateways_list_must_name_the_guard(world, gateway);
+    });
+    ambient::the_gateway_sees_the_waypoints_address(&world);
+}
+
+#[test]
+fn a_sidecar_takes_tunnels_and_mutual_tls_in_ambient_mode() {
+    let cluster = istio::cluster();
+    let mesh = Mesh::ambient(&cluster);
+    let mut world = World::start(&mesh, Edge::Istio);
+    world.with_echo(|world| {
+        ambient::what_holds_behind_each_guard(world);
+        ambient::a_sidecar_needs_both_sources(world);
     });
 }

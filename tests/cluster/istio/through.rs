@@ -7,45 +7,65 @@ use harness::cluster::istio::Workload;
 use harness::envoy::eventually;
 use harness::gateway::Gateway;
 use harness::jwt;
+use harness::manifests;
 use harness::wire;
 use serde_json::{Value, json};
 
-use super::world::{Edge, Outcome, PORT, UPGRADE, World, admitted, refused, settles};
+use super::world::{Edge, Guard, Outcome, PORT, UPGRADE, World, admitted, refused, settles};
 use super::{EVE, NICK};
+use crate::placements::{Column, other_plugin};
 
 /// docs/istio.md lists what runs before and after the filter.
 pub fn the_filters_run_in_istios_order(world: &World<'_>) {
-    let expected = |before: &[&str], later: &[&str]| -> Vec<String> {
-        let own = ["rbac", "grpc_stats", "fault", "cors", "router"].map(|name| format!("envoy.filters.http.{name}"));
+    let with = |before: &[&str], later: &[&str], inserted: &[&str]| -> Vec<String> {
+        let own = ["rbac", "grpc_stats", "fault", "cors"].map(|name| format!("envoy.filters.http.{name}"));
         let names = before.iter().chain(&["ours"]).chain(later).map(|name| (*name).to_owned());
-        names.chain(own).collect()
+        let last = inserted.iter().chain(&["openclaw.last", "envoy.filters.http.router"]);
+        names.chain(own).chain(last.map(|name| (*name).to_owned())).collect()
     };
+    let expected = |before: &[&str], later: &[&str]| with(before, later, &[]);
     let at_the_edge = ["openclaw.peer", "envoy.filters.http.jwt_authn"];
     assert_eq!(order(&world.ingress), expected(&at_the_edge, &[]));
-    assert_eq!(order(&world.openclaw), expected(&["openclaw.peer"], &[]));
+    // A waypoint needs no address.
+    let at_the_guard = if world.guard == Guard::Sidecar { &["openclaw.peer"][..] } else { &[] };
+    assert_eq!(order(&world.openclaw), expected(at_the_guard, &[]));
     // A plugin of the same phase that has no priority.
-    let mut later = json!({
-        "apiVersion": "extensions.istio.io/v1alpha1", "kind": "TrafficExtension",
-        "metadata": {"name": "later", "namespace": "openclaw-ingress"},
-        "spec": {"phase": "AUTHZ", "lua": {"inlineCode": "function envoy_on_request(handle) end"}},
-    });
-    match world.edge {
-        Edge::Istio => later["spec"]["selector"] = json!({"matchLabels": {"istio": "openclaw-ingress"}}),
-        Edge::GatewayApi => {
-            let gateway = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "openclaw"});
-            later["spec"]["targetRefs"] = json!([gateway]);
-        }
-    }
-    world.mesh.cluster.api.apply_all(&[later]);
+    let attached = world.edge.attached();
+    world.mesh.cluster.api.apply_all(&[other_plugin("openclaw-ingress", &attached, Column::After)]);
     eventually("another plugin to run after the filter", || {
-        order(&world.ingress) == expected(&at_the_edge, &["later"])
+        order(&world.ingress) == expected(&at_the_edge, &["other"])
     });
-    world.delete("trafficextension", "openclaw-ingress", "later");
+    world.delete("trafficextension", "openclaw-ingress", "other");
     eventually("the other plugin to go", || order(&world.ingress) == expected(&at_the_edge, &[]));
+    // What an EnvoyFilter inserts before the router comes before `openclaw.last`, whose EnvoyFilter has a higher
+    // priority, although this one is newer.
+    let documents = manifests::read(world.edge.manifest());
+    let mut inserted = documents.into_iter().find(|one| one["metadata"]["name"] == "openclaw-closed").unwrap();
+    inserted["metadata"]["name"] = json!("inserted");
+    inserted["spec"].as_object_mut().unwrap().remove("priority");
+    inserted["spec"]["configPatches"] = json!([{
+        "applyTo": "HTTP_FILTER",
+        "match": {"context": "GATEWAY", "listener": {"filterChain": {"filter": {
+            "name": "envoy.filters.network.http_connection_manager", "subFilter": {"name": "envoy.filters.http.router"},
+        }}}},
+        "patch": {"operation": "INSERT_BEFORE", "value": {"name": "inserted", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+            "default_source_code": {"inline_string": "function envoy_on_request(handle) end"},
+        }}},
+    }]);
+    world.mesh.cluster.api.apply_all(&[inserted]);
+    let mut last = Vec::new();
+    eventually("the inserted filter", || {
+        last = order(&world.ingress);
+        last.contains(&"inserted".to_owned())
+    });
+    assert_eq!(last, with(&at_the_edge, &[], &["inserted"]));
+    world.delete("envoyfilter", "openclaw-ingress", "inserted");
+    eventually("the inserted filter to go", || order(&world.ingress) == expected(&at_the_edge, &[]));
 }
 
 /// The HTTP filters of a workload, where ours is one of them.
-fn order(workload: &Workload<'_>) -> Vec<String> {
+pub fn order(workload: &Workload<'_>) -> Vec<String> {
     let dump: Value = serde_json::from_str(&workload.admin("/config_dump?resource=dynamic_listeners")).unwrap();
     filters(&dump).unwrap_or_else(|| panic!("{}: no listener has the filter", workload.host()))
 }
@@ -58,7 +78,7 @@ fn filters(dump: &Value) -> Option<Vec<String>> {
                 let names = filters.iter().filter_map(|filter| filter["name"].as_str());
                 let name = |name: &str| match name {
                     name if name.contains("openclaw-trusted-proxy") => "ours".to_owned(),
-                    name if name.ends_with(".later") => "later".to_owned(),
+                    name if name.ends_with(".other") => "other".to_owned(),
                     name => name.to_owned(),
                 };
                 let names: Vec<String> = names.map(name).collect();
@@ -153,22 +173,24 @@ pub fn the_real_gateway_takes_its_users_from_both_filters(world: &World<'_>, gat
     // Each WasmPlugin deleted, and both. Eve is signed in and names Nick.
     let missing = refused("trusted_proxy_user_missing");
     let stranger = refused("trusted_proxy_user_not_allowed");
-    world.delete("wasmplugin", "openclaw", "openclaw-trusted-proxy");
+    world.delete_plugin("openclaw");
     // From the other workload: no filter, and AuthorizationPolicy refuses.
-    settles("the sidecar's filter to go", &Outcome::Status(403), || world.other_asks("/", &admin));
-    assert_eq!((get(&[("authorization", &nick)]), get(&of_eve)), (Outcome::Status(200), stranger));
-    world.delete("wasmplugin", "openclaw-ingress", "openclaw-trusted-proxy");
-    // The Gateway itself refuses these.
+    settles("the guard's filter to go", &Outcome::Status(403), || world.other_asks("/", &admin));
+    // The Gateway itself refuses what has no user. The ingress gateway's own connections last a moment longer.
+    settles("no user", &Outcome::Status(401), || get(&[("authorization", &nick)]));
+    assert_eq!((get(&[("authorization", &nick)]), get(&of_eve)), (Outcome::Status(401), stranger));
+    world.delete_plugin("openclaw-ingress");
     settles("the ingress gateway's filter to go", &Outcome::Status(401), || get(&of_eve));
     assert_eq!(get(&[("authorization", &nick)]), Outcome::Status(401));
-    world.mesh.cluster.api.apply(&world.mesh.manifest(super::SIDECAR, &world.mesh.digests[0]));
-    settles("the sidecar's filter to come back", &missing, || get(&of_eve));
+    let [guard, ingress] = world.manifests();
+    world.mesh.cluster.api.apply(&world.mesh.manifest(&guard, &world.mesh.digests[0]));
+    settles("the guard's filter to come back", &missing, || get(&of_eve));
     assert_eq!(get(&[("authorization", &nick)]), missing);
-    world.mesh.cluster.api.apply(&world.mesh.manifest(world.edge.manifest(), &world.mesh.digests[0]));
+    world.mesh.cluster.api.apply(&world.mesh.manifest(&ingress, &world.mesh.digests[0]));
     settles("the ingress gateway's filter to come back", &Outcome::Status(200), || get(&[("authorization", &nick)]));
 }
 
-pub fn the_gateways_list_must_name_the_sidecar(world: &World<'_>, gateway: &mut Gateway) {
+pub fn the_gateways_list_must_name_the_guard(world: &World<'_>, gateway: &mut Gateway) {
     let nick = world.bearer(NICK);
     let ask = || world.ask("/control-ui-config.json", &[("authorization", &nick)]);
     assert_eq!(ask(), Outcome::Status(200));
@@ -189,8 +211,8 @@ pub fn the_gateway_sees_loopback_with_and_without_the_sidecar_resource(world: &W
     assert_eq!(block["auth"]["trustedProxy"]["allowLoopback"], true);
 }
 
-/// The address from which the sidecar connects to an application at an address.
-fn seen_by_the_application(world: &World<'_>, at: IpAddr) -> IpAddr {
+/// The address from which the guard connects to an application at an address.
+pub fn seen_by_the_application(world: &World<'_>, at: IpAddr) -> IpAddr {
     let nick = world.bearer(NICK);
     let listener = world.mesh.cluster.network.on("openclaw", || TcpListener::bind((at, PORT)).unwrap());
     let accepting = std::thread::spawn(move || {

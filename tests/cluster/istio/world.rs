@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::cluster::Cluster;
-use harness::cluster::istio::{Mesh, Workload, endpoints};
+use harness::cluster::istio::{Mesh, Workload, address_of, endpoints};
 use harness::cluster::kubelet::pod_of;
 use harness::document;
 use harness::echo::{self, Echo};
@@ -19,10 +19,13 @@ use harness::manifests::{self, of_kind};
 use harness::wire::{self, Connection, values};
 use serde_json::{Value, json};
 
-use super::{GATEWAY_API, INGRESS, NICK, SIDECAR};
+use super::peer::OTHER;
+use super::{GATEWAY_API, INGRESS, NICK, SIDECAR, WAYPOINT};
 
 /// The port of the OpenClaw Gateway.
 pub const PORT: u16 = 18789;
+/// The port on which tunnels end.
+pub const TUNNEL: u16 = 15008;
 const SERVICE: &str = "openclaw-gateway.openclaw.svc.cluster.local:18789";
 
 /// The kind of ingress gateway.
@@ -41,13 +44,91 @@ impl Edge {
             Self::GatewayApi => GATEWAY_API,
         }
     }
+
+    /// A manifest in the form that is used with it: with the Gateway API, the filter is a TrafficExtension everywhere.
+    pub fn form(self, manifest: &str) -> String {
+        match self {
+            Self::Istio => manifest.to_owned(),
+            Self::GatewayApi => extension(manifest),
+        }
+    }
+
+    /// The kind of the plugin.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Istio => "wasmplugin",
+            Self::GatewayApi => "trafficextension",
+        }
+    }
+
+    /// A plugin with these settings of the module.
+    fn plugin(self, module: &Value) -> Value {
+        match self {
+            Self::Istio => json!({"spec": module}),
+            Self::GatewayApi => json!({"spec": {"wasm": module}}),
+        }
+    }
+
+    /// How its plugin is attached.
+    pub fn attached(self) -> Value {
+        match self {
+            Self::Istio => json!({"selector": {"matchLabels": {"istio": "openclaw-ingress"}}}),
+            Self::GatewayApi => {
+                let gateway = json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "openclaw"});
+                json!({"targetRefs": [gateway]})
+            }
+        }
+    }
+}
+
+/// A manifest with a TrafficExtension.
+pub fn extension(manifest: &str) -> String {
+    manifest.replace("envoy/istio/", "envoy/istio/trafficextension/")
+}
+
+/// What guards the OpenClaw Gateway behind the ingress gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The sidecar of its pod.
+    Sidecar,
+    /// A waypoint, in ambient mode. The pod has no proxy.
+    Waypoint,
+}
+
+impl Guard {
+    pub fn manifest(self) -> &'static str {
+        match self {
+            Self::Sidecar => SIDECAR,
+            Self::Waypoint => WAYPOINT,
+        }
+    }
+
+    /// How a plugin is attached to it.
+    pub fn attached(self) -> Value {
+        match self {
+            Self::Sidecar => json!({"selector": {"matchLabels": {"app": "openclaw-gateway"}}}),
+            Self::Waypoint => {
+                json!({"targetRefs": [{"group": "", "kind": "Service", "name": "openclaw-gateway"}]})
+            }
+        }
+    }
+
+    /// The label of the OpenClaw Gateway's namespace.
+    pub fn mode(self) -> &'static str {
+        match self {
+            Self::Sidecar => "istio-injection=enabled",
+            Self::Waypoint => "istio.io/dataplane-mode=ambient",
+        }
+    }
 }
 
 /// Two hops to the OpenClaw Gateway, and another workload of the mesh.
 pub struct World<'c> {
     pub mesh: &'c Mesh<'c>,
     pub edge: Edge,
+    pub guard: Guard,
     pub ingress: Workload<'c>,
+    /// The workload with the guard: the OpenClaw Gateway's pod, or the waypoint.
     pub openclaw: Workload<'c>,
     pub other: Workload<'c>,
     pub echo: Option<Running<'c>>,
@@ -81,7 +162,12 @@ impl Drop for Running<'_> {
 impl<'c> World<'c> {
     /// Runs the commands of docs/istio.md, and starts the pods.
     pub fn start(mesh: &'c Mesh<'c>, edge: Edge) -> Self {
-        apply_as_the_page_says(mesh, edge);
+        Self::behind(mesh, edge, Guard::Sidecar)
+    }
+
+    /// Like [`World::start`], with this guard.
+    pub fn behind(mesh: &'c Mesh<'c>, edge: Edge, guard: Guard) -> Self {
+        apply_as_the_page_says(mesh, edge, guard);
         let api = &mesh.cluster.api;
         mesh.cluster.namespace("elsewhere", &json!({"istio-injection": "enabled"}));
         for namespace in ["openclaw-ingress", "openclaw", "elsewhere"] {
@@ -92,7 +178,8 @@ impl<'c> World<'c> {
                 "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace},
             })
         };
-        api.apply_all(&[account("openclaw", "openclaw-gateway"), account("elsewhere", "default"), service()]);
+        api.apply_all(&[account("openclaw", "openclaw-gateway"), account("elsewhere", "default")]);
+        api.apply_all(&[service("openclaw-gateway", "openclaw-gateway")]);
         let ingress = match edge {
             Edge::Istio => {
                 api.apply_all(&[account("openclaw-ingress", "openclaw-ingress")]);
@@ -109,7 +196,14 @@ impl<'c> World<'c> {
                 mesh.run("ingress", &pod)
             }
         };
-        let openclaw = mesh.run("openclaw", &openclaw_pod("openclaw-0", &more_statistics()));
+        let pod = openclaw_pod("openclaw-0", &more_statistics());
+        let openclaw = match guard {
+            Guard::Sidecar => mesh.run("openclaw", &pod),
+            Guard::Waypoint => {
+                mesh.cluster.pod(&pod, address_of("openclaw"));
+                run_waypoint(mesh)
+            }
+        };
         endpoints(mesh.cluster, "openclaw", "openclaw-gateway", &[("http", PORT)], "openclaw-0", "openclaw");
         let other = mesh.run(
             "other",
@@ -119,23 +213,31 @@ impl<'c> World<'c> {
                 "spec": {"serviceAccountName": "default", "containers": [{"name": "other", "image": "none"}]},
             }),
         );
-        Self { mesh, edge, ingress, openclaw, other, echo: None }
+        Self { mesh, edge, guard, ingress, openclaw, other, echo: None }
     }
 
     /// Runs an echo server instead of the OpenClaw Gateway, until the work is done.
     pub fn with_echo(&mut self, work: impl FnOnce(&Self)) {
-        self.echo = Some(Running::start(self.mesh.cluster, "openclaw", [127, 0, 0, 1]));
+        self.echo = Some(Running::start(self.mesh.cluster, "openclaw", self.bind()));
         let nick = self.bearer(NICK);
         settles("a user to get through", &admitted(NICK), || self.ask("/v1/models", &[("authorization", &nick)]));
         work(self);
         self.echo = None;
     }
 
-    /// Runs a real OpenClaw Gateway with the `gateway` block of the sidecar's policy, until the work is done.
+    /// Where the OpenClaw Gateway listens.
+    fn bind(&self) -> [u8; 4] {
+        match self.guard {
+            Guard::Sidecar => [127, 0, 0, 1],
+            Guard::Waypoint => [0, 0, 0, 0],
+        }
+    }
+
+    /// Runs a real OpenClaw Gateway with the `gateway` block of the guard's policy, until the work is done.
     pub fn with_gateway(&self, work: impl FnOnce(&Self, &mut Gateway)) {
-        let documents = manifests::read(SIDECAR);
+        let documents = manifests::read(self.guard.manifest());
         let mut block = of_kind(&documents, "WasmPlugin")["spec"]["pluginConfig"]["gateway"].clone();
-        block["bind"] = json!("loopback");
+        block["bind"] = json!(if self.guard == Guard::Sidecar { "loopback" } else { "lan" });
         block["port"] = json!(PORT);
         self.mesh.cluster.network.enter("openclaw");
         let mut gateway = Gateway::start(&block, &Options::default());
@@ -166,9 +268,7 @@ impl<'c> World<'c> {
 
     /// A plain request and a WebSocket, which must have the same result.
     pub fn ask_both(&self, headers: &[(&str, &str)]) -> Outcome {
-        let outcome = self.ask("/v1/models", headers);
-        assert_eq!(self.ask("/", &[headers, &UPGRADE].concat()), outcome, "the WebSocket with {headers:?}");
-        outcome
+        alike(headers, |path, headers| self.ask(path, headers))
     }
 
     /// A connection of a browser to an ingress gateway.
@@ -178,18 +278,24 @@ impl<'c> World<'c> {
         Ok(Connection::new(wire::tls_over(stream, "claw.example.com", &self.mesh.certificate, &["http/1.1"])?))
     }
 
-    /// A request of another workload of the mesh to the Service. Its own sidecar makes it mutual TLS.
+    /// A request of another workload of the mesh to the Service. Its own sidecar makes it mutual TLS; to a waypoint, it
+    /// comes by a tunnel, as from a ztunnel.
     pub fn other_asks(&self, path: &str, headers: &[(&str, &str)]) -> Outcome {
-        let service = self.mesh.cluster.api.object("service", "openclaw", "openclaw-gateway");
-        let address = service["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
-        self.plain("other", SocketAddr::new(address, PORT), SERVICE, path, headers)
+        match self.guard {
+            Guard::Sidecar => self.plain("other", self.service("openclaw-gateway"), SERVICE, path, headers),
+            Guard::Waypoint => self.peer(OTHER).ask(path, headers),
+        }
+    }
+
+    /// The address and the port of a Service.
+    pub fn service(&self, name: &str) -> SocketAddr {
+        let service = self.mesh.cluster.api.object("service", "openclaw", name);
+        SocketAddr::new(service["spec"]["clusterIP"].as_str().unwrap().parse().unwrap(), PORT)
     }
 
     /// Like [`World::other_asks`], as a request and as a WebSocket.
     pub fn other_asks_both(&self, headers: &[(&str, &str)]) -> Outcome {
-        let outcome = self.other_asks("/v1/models", headers);
-        assert_eq!(self.other_asks("/", &[headers, &UPGRADE].concat()), outcome, "the WebSocket with {headers:?}");
-        outcome
+        alike(headers, |path, headers| self.other_asks(path, headers))
     }
 
     /// A plain request from a host to an address.
@@ -214,7 +320,17 @@ impl<'c> World<'c> {
 
     /// Merges into the policy of the filter in a namespace.
     pub fn edit(&self, namespace: &str, policy: &Value) {
-        self.patch("wasmplugin", namespace, "openclaw-trusted-proxy", &json!({"spec": {"pluginConfig": policy}}));
+        self.edit_module(namespace, &json!({"pluginConfig": policy}));
+    }
+
+    /// Merges into the settings of the module in a namespace.
+    pub fn edit_module(&self, namespace: &str, settings: &Value) {
+        self.patch(self.edge.kind(), namespace, "openclaw-trusted-proxy", &self.edge.plugin(settings));
+    }
+
+    /// Deletes the plugin in a namespace.
+    pub fn delete_plugin(&self, namespace: &str) {
+        self.delete(self.edge.kind(), namespace, "openclaw-trusted-proxy");
     }
 
     /// Deletes an object.
@@ -222,20 +338,33 @@ impl<'c> World<'c> {
         self.mesh.cluster.api.must(&["delete", kind, name, "--namespace", namespace]);
     }
 
-    /// Brings the manifests back, and waits until all that a test takes away is in force again.
-    pub fn restore(&self) {
-        for path in [SIDECAR, self.edge.manifest()] {
-            let text = self.mesh.manifest(path, &self.mesh.digests[0]);
+    /// The manifests of the guard and of the ingress gateway.
+    pub fn manifests(&self) -> [String; 2] {
+        [self.guard.manifest(), self.edge.manifest()].map(|path| self.edge.form(path))
+    }
+
+    /// Applies the manifests, over whatever has changed.
+    pub fn apply(&self) {
+        for path in self.manifests() {
+            let text = self.mesh.manifest(&path, &self.mesh.digests[0]);
             // The first brings back what was deleted, the second what was edited.
             for verb in ["apply", "replace"] {
                 self.mesh.cluster.api.must_with(&[verb, "--filename", "-"], &text);
             }
         }
+    }
+
+    /// Brings the manifests back, and waits until all that a test takes away is in force again.
+    pub fn restore(&self) {
+        self.apply();
         let (nick, eve) = (self.bearer(NICK), self.bearer(super::EVE));
         let named = ("x-openclaw-user", NICK);
         let certificate = refused("trusted_proxy_peer_certificate");
-        settles("the sidecar's filter", &certificate, || self.other_asks("/v1/models", &[named]));
-        settles("STRICT", &Outcome::Nothing, || self.outside_asks(PORT, "/healthz", &[]));
+        settles("the guard's filter", &certificate, || self.other_asks("/v1/models", &[named]));
+        // For a pod without a sidecar, STRICT is its ztunnel's work.
+        if self.guard == Guard::Sidecar {
+            settles("STRICT", &Outcome::Nothing, || self.outside_asks(PORT, "/healthz", &[]));
+        }
         let eves = [("authorization", eve.as_str()), named];
         let stranger = refused("trusted_proxy_user_not_allowed");
         settles("the ingress gateway's filter", &stranger, || self.ask("/v1/models", &eves));
@@ -283,15 +412,25 @@ pub const UPGRADE: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
+/// The outcome of a request and of a WebSocket, which must be the same. Both are asked again for a moment if not: an
+/// Envoy whose listener has just changed goes on to serve the connections that another Envoy keeps.
+pub fn alike(headers: &[(&str, &str)], ask: impl Fn(&str, &[(&str, &str)]) -> Outcome) -> Outcome {
+    let both = || (ask("/v1/models", headers), ask("/", &[headers, &UPGRADE].concat()));
+    let again = (0..50).map(|_| thread::sleep(Duration::from_millis(100))).map(|()| both());
+    let alike = std::iter::once(both()).chain(again).find(|(request, socket)| request == socket);
+    alike.unwrap_or_else(|| panic!("a request and a WebSocket with {headers:?} differ: {:?}", both())).0
+}
+
 /// The outcome of a request, or of a later one while Envoy answers 503: an Envoy whose listener has just changed closes
 /// the connections that another Envoy keeps for the next request.
-fn steady(ask: impl Fn() -> Outcome) -> Outcome {
+pub fn steady(ask: impl Fn() -> Outcome) -> Outcome {
     let unavailable = Outcome::Status(503);
     let again = (0..20).map(|_| thread::sleep(Duration::from_millis(100))).map(|()| ask());
     std::iter::once(ask()).chain(again).find(|outcome| *outcome != unavailable).unwrap_or(unavailable)
 }
 
-fn exchange<S: Read + Write>(mut connection: Connection<S>, path: &str, headers: &[(&str, &str)]) -> Outcome {
+/// What comes of a request on a connection.
+pub fn exchange<S: Read + Write>(mut connection: Connection<S>, path: &str, headers: &[(&str, &str)]) -> Outcome {
     if connection.send(&wire::request("GET", path, headers)).is_err() {
         return Outcome::Nothing;
     }
@@ -317,35 +456,67 @@ fn exchange<S: Read + Write>(mut connection: Connection<S>, path: &str, headers:
     }
 }
 
-/// Runs the commands of the page, word for word, in a folder with the repository's files and the operator's own.
-fn apply_as_the_page_says(mesh: &Mesh<'_>, edge: Edge) {
+/// Runs the commands at the beginning of the page, word for word.
+fn apply_as_the_page_says(mesh: &Mesh<'_>, edge: Edge, guard: Guard) {
+    let mut lines = lines_of(document::beginning(&document::page("docs/istio.md")));
+    let check = lines.find("openclaw-trusted-proxy check").expect("the page checks first");
+    assert!(check < lines.find("kubectl apply").expect("the page applies"), "{lines}");
+    // The page says to use these instead.
+    let [guarding, ingress] = [guard.manifest(), edge.manifest()].map(|path| edge.form(path));
+    for (given, instead) in [(INGRESS, &*ingress), (SIDECAR, &guarding), (Guard::Sidecar.mode(), guard.mode())] {
+        assert!(lines.contains(given), "{given}");
+        lines = lines.replace(given, instead);
+    }
+    run(mesh, &[guarding, ingress], &lines);
+}
+
+/// Runs the commands of a section of the page, word for word, where these manifests are.
+pub fn run_the_section(mesh: &Mesh<'_>, title: &str, manifests: &[String]) {
+    let page = document::page("docs/istio.md");
+    let (_, section) = page.split_once(&format!("\n## {title}\n")).unwrap_or_else(|| panic!("no section {title}"));
+    run(mesh, manifests, &lines_of(section.split("\n## ").next().unwrap_or(section)));
+}
+
+/// Runs commands in a folder with these manifests of the repository, and the operator's own files.
+fn run(mesh: &Mesh<'_>, manifests: &[String], lines: &str) {
     let folder = Scratch::new("page");
-    fs::create_dir_all(folder.path().join("envoy/istio")).unwrap();
-    for path in [INGRESS, SIDECAR, GATEWAY_API] {
+    for path in manifests {
+        fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
         fs::write(folder.path().join(path), mesh.manifest(path, &mesh.digests[0])).unwrap();
     }
     let tls = mesh.cluster.folder("tls");
     for (ours, theirs) in [("cert.pem", "claw.pem"), ("key.pem", "claw.key")] {
         fs::copy(tls.join(ours), folder.path().join(theirs)).unwrap();
     }
-    let commands = document::commands(&document::page("docs/istio.md"));
-    let lines: String = commands.iter().map(|command| command.line.clone() + "\n").collect();
-    let check = lines.find("openclaw-trusted-proxy check").expect("the page checks first");
-    assert!(check < lines.find("kubectl apply").expect("the page applies"), "{lines}");
-    // The page says to use this file instead.
-    let lines = if edge == Edge::Istio { lines } else { lines.replace(INGRESS, GATEWAY_API) };
     let [kubectl, _] = kubectls();
-    let done = mesh.cluster.api.run(&kubectl, folder.path(), &lines);
+    let done = mesh.cluster.api.run(&kubectl, folder.path(), lines);
     done.unwrap_or_else(|said| panic!("{lines}\n{said}"));
 }
 
-fn service() -> Value {
+/// The commands of a part of a page.
+fn lines_of(part: &str) -> String {
+    document::commands(part).into_iter().map(|command| command.line + "\n").collect()
+}
+
+/// A Service for the pods of an application.
+pub fn service(name: &str, application: &str) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "openclaw-gateway", "namespace": "openclaw"},
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "openclaw"},
         "spec": {
-            "selector": {"app": "openclaw-gateway"}, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
+            "selector": {"app": application}, "ports": [{"name": "http", "port": PORT, "targetPort": PORT}],
         },
     })
+}
+
+/// Labels the Service as the page says, and runs the waypoint that istiod deploys.
+fn run_waypoint<'c>(mesh: &'c Mesh<'c>) -> Workload<'c> {
+    let api = &mesh.cluster.api;
+    run_the_section(mesh, "Ambient mode", &[]);
+    eventually("istiod to deploy the waypoint", || !api.object("deployment", "openclaw", "waypoint").is_null());
+    let made = api.object("deployment", "openclaw", "waypoint");
+    let waypoint = mesh.run("waypoint", &pod_of(&made["spec"]["template"], "openclaw", "waypoint-0"));
+    endpoints(mesh.cluster, "openclaw", "waypoint", &[("mesh", TUNNEL)], "waypoint-0", "waypoint");
+    waypoint
 }
 
 /// A pod of the OpenClaw Gateway, with these annotations. Its probe is the one that Istio rewrites.

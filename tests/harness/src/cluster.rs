@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::envoy::Scratch;
 use crate::kube::{ApiServer, part};
 use crate::netns::Network;
+use crate::wire;
 
 /// The host of the API server, and its address.
 pub const KUBERNETES: (&str, Ipv4Addr) = ("kubernetes", Ipv4Addr::new(10, 44, 0, 1));
@@ -127,6 +128,15 @@ impl Cluster {
         command.arg(&self.names).arg("/etc/hosts");
         command.arg("--").arg(program);
         command
+    }
+
+    /// What a server on a host's loopback answers to a GET, such as Envoy's administration.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub fn on_loopback(&self, host: &str, port: u16, path: &str) -> String {
+        let asked = self.network.on(host, || wire::get::<&str, &str>(([127, 0, 0, 1], port).into(), path, &[]));
+        asked.unwrap_or_else(|error| panic!("{path} at {host}:{port}: {error}")).text()
     }
 
     /// Creates a namespace with labels, unless it exists.

@@ -83,6 +83,11 @@ pub struct Command {
     pub output: String,
 }
 
+/// A page up to its first section.
+pub fn beginning(text: &str) -> &str {
+    text.split("\n## ").next().unwrap_or(text)
+}
+
 /// The commands of a page: all lines of `sh` blocks, then the lines with a `$` in `console` blocks.
 pub fn commands(text: &str) -> Vec<Command> {
     let (mut all, mut goes_on) = (Vec::<Command>::new(), false);

@@ -1,6 +1,7 @@
 //! Envoy Gateway on a [`Cluster`]: its chart, its controller, and the Envoy that it asks for. Around it are a registry
 //! with the module, and an OpenID provider.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -197,7 +198,8 @@ fn run<'c>(
     Pod::new(cluster, NAMESPACE, name, image)
 }
 
-/// What Envoy Gateway's chart creates with its defaults.
+/// What Envoy Gateway's chart creates with its defaults, except that policies may have Lua, as other plugins of the
+/// tests do.
 fn chart(folder: &Path) -> String {
     let source = part("envoy-gateway/gateway-helm");
     let copied = Command::new("cp").args(["-r", "--"]).arg(source.join(".")).arg(folder).status();
@@ -206,5 +208,6 @@ fn chart(folder: &Path) -> String {
     let values = fs::read_to_string(folder.join("values.tmpl.yaml")).expect("the chart has values");
     let values = values.replace("${GatewayImage}", IMAGE).replace("${GatewayImagePullPolicy}", "IfNotPresent");
     fs::write(folder.join("values.yaml"), values).expect("the folder can be written to");
-    helm("eg", folder, NAMESPACE, folder, &[])
+    let lua = ["--set", "config.envoyGateway.extensionApis.enableLua=true"].map(OsStr::new);
+    helm("eg", folder, NAMESPACE, folder, &lua)
 }

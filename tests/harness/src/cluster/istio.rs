@@ -15,11 +15,14 @@ use crate::envoy::{self, Envoy, eventually, root};
 use crate::jwt::{self, Key};
 use crate::kube::part;
 use crate::parts;
+use crate::pki::Authority;
 use crate::registry::Registry;
 use crate::tool;
 use crate::wire::{self, Response};
 
 const BUILT: &str = "run `make cluster-parts`, which builds it";
+/// The template of Envoy's bootstrap, among the files of the images.
+const BOOTSTRAP: &str = "envoy_bootstrap.json";
 /// Istio's own namespace.
 const SYSTEM: &str = "istio-system";
 /// The registry and the provider of the manifests, and the API server and istiod, as everybody calls them.
@@ -31,7 +34,7 @@ const NAMES: [(&str, &str); 4] = [
 ];
 
 /// The pods' hosts, and the hosts outside of the cluster.
-pub const HOSTS: [(&str, &[&str]); 9] = [
+pub const HOSTS: [(&str, &[&str]); 11] = [
     ("istiod", &["10.44.0.2/16"]),
     ("registry", &["10.44.0.3/16"]),
     ("provider", &["10.44.0.4/16"]),
@@ -39,6 +42,8 @@ pub const HOSTS: [(&str, &[&str]); 9] = [
     ("openclaw", &["10.44.1.2/16"]),
     ("other", &["10.44.1.3/16"]),
     ("elsewhere", &["10.44.1.4/16"]),
+    ("waypoint", &["10.44.1.5/16"]),
+    ("neighbour", &["10.44.1.6/16"]),
     ("browser", &["198.51.100.7/24"]),
     ("balancer", &["10.44.2.1/16"]),
 ];
@@ -60,10 +65,19 @@ pub fn cluster() -> Cluster {
     Cluster::start(&HOSTS, &NAMES)
 }
 
+/// The profile of Istio's charts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Profile {
+    Default,
+    Ambient,
+}
+
 /// istiod, a registry with the module, and an OpenID provider's keys.
 pub struct Mesh<'c> {
     /// The cluster.
     pub cluster: &'c Cluster,
+    /// What signs the workloads' certificates, as istiod has it.
+    pub authority: Authority,
     /// The provider's key.
     pub key: Key,
     /// The digests of two modules, which differ in bytes that change nothing.
@@ -82,6 +96,18 @@ impl<'c> Mesh<'c> {
     /// # Panics
     /// If a part is missing; the message says what to do. If it does not start.
     pub fn start(cluster: &'c Cluster) -> Self {
+        Self::install(cluster, Profile::Default)
+    }
+
+    /// Like [`Mesh::start`], for ambient mode. There is no ztunnel, which is not a Go program, and no CNI plugin.
+    ///
+    /// # Panics
+    /// Like [`Mesh::start`].
+    pub fn ambient(cluster: &'c Cluster) -> Self {
+        Self::install(cluster, Profile::Ambient)
+    }
+
+    fn install(cluster: &'c Cluster, profile: Profile) -> Self {
         let key = Key::rs256("login");
         cluster.network.enter("provider");
         let _provider = start_provider(cluster, &jwt::jwks([&key]));
@@ -94,9 +120,13 @@ impl<'c> Mesh<'c> {
         fs::write(cluster.folder("image").join("authorities.pem"), authorities.concat())
             .expect("the folder can be written to");
 
+        write_bootstrap(cluster);
+
         cluster.network.enter("kubernetes");
         cluster.namespace(SYSTEM, &json!({}));
-        cluster.api.apply(&chart(cluster));
+        let authority = Authority::new(&cluster.folder("authority"), "mesh");
+        cluster.api.apply_all(&[of_ones_own(&authority)]);
+        cluster.api.apply(&chart(cluster, profile));
         let template = cluster.api.object("deployment", SYSTEM, "istiod")["spec"]["template"].clone();
         let pod = pod_of(&template, SYSTEM, "istiod-0");
         cluster.pod(&pod, address_of("istiod"));
@@ -110,7 +140,7 @@ impl<'c> Mesh<'c> {
         let tls = cluster.folder("tls");
         envoy::certificate(&tls, &["claw.example.com"]).unwrap_or_else(|problem| panic!("{problem}"));
         let certificate = fs::read(tls.join("cert.pem")).expect("the certificate was just made");
-        let this = Self { cluster, key, digests, certificate, istiod, _registry, _provider };
+        let this = Self { cluster, authority, key, digests, certificate, istiod, _registry, _provider };
         // istiod writes its authority into the webhooks, and then makes them strict.
         eventually("istiod to validate", || {
             let configured = cluster.api.must(&["get", "validatingwebhookconfiguration", "-o", "json"]);
@@ -123,6 +153,9 @@ impl<'c> Mesh<'c> {
             let configured = cluster.api.object("mutatingwebhookconfiguration", SYSTEM, "istio-sidecar-injector");
             configured["webhooks"][0]["clientConfig"]["caBundle"].is_string()
         });
+        if profile == Profile::Ambient {
+            cluster.api.apply_all(&without_istios_own_filters());
+        }
         this
     }
 
@@ -234,10 +267,7 @@ impl Workload<'_> {
     /// # Panics
     /// If Envoy does not answer.
     pub fn admin(&self, path: &str) -> String {
-        let cluster = self.pod.cluster();
-        let asked =
-            cluster.network.on(self.host, || wire::get::<&str, &str>(([127, 0, 0, 1], 15000).into(), path, &[]));
-        asked.unwrap_or_else(|error| panic!("Envoy's {path}: {error}")).text()
+        self.pod.cluster().on_loopback(self.host, 15000, path)
     }
 
     /// Asks a port of the pod from the API server's host.
@@ -272,9 +302,53 @@ pub fn endpoints(
     })]);
 }
 
+/// The Secret from which istiod takes an authority, instead of making one. So a test can sign certificates too.
+fn of_ones_own(authority: &Authority) -> Value {
+    let certificate = fs::read_to_string(authority.file()).expect("the certificate was just made");
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": SYSTEM},
+        "stringData": {
+            "ca-cert.pem": certificate, "ca-key.pem": authority.key(),
+            "root-cert.pem": certificate, "cert-chain.pem": certificate,
+        },
+    })
+}
+
+/// Removes the HTTP filters at the ends of tunnels that only Istio's own Envoy has. They serve metrics.
+fn without_istios_own_filters() -> [Value; 2] {
+    let names = ["waypoint_downstream_peer_metadata", "waypoint_upstream_peer_metadata"];
+    let patches = names.map(|name| {
+        let manager = "envoy.filters.network.http_connection_manager";
+        let place = json!({"filterChain": {"filter": {"name": manager, "subFilter": {"name": name}}}});
+        json!({
+            "applyTo": "HTTP_FILTER", "match": {"context": "SIDECAR_INBOUND", "listener": place},
+            "patch": {"operation": "REMOVE"},
+        })
+    });
+    let filter = |name: &str| {
+        json!({
+            "apiVersion": "networking.istio.io/v1alpha3", "kind": "EnvoyFilter",
+            "metadata": {"name": name, "namespace": SYSTEM}, "spec": {"configPatches": patches},
+        })
+    };
+    let (sidecars, mut waypoints) = (filter("sidecars"), filter("waypoints"));
+    let class = json!({"group": "gateway.networking.k8s.io", "kind": "GatewayClass", "name": "istio-waypoint"});
+    waypoints["spec"]["targetRefs"] = json!([class]);
+    [sidecars, waypoints]
+}
+
+/// The agent's template of Envoy's bootstrap, without an extension that only Istio's own Envoy has.
+fn write_bootstrap(cluster: &Cluster) {
+    let text = fs::read_to_string(part("istio/envoy_bootstrap.json")).expect("make copied it");
+    let condition = "{{- if .metadata_discovery }}";
+    assert!(text.contains(condition), "the bootstrap has no {condition}");
+    let without = text.replace(condition, "{{- if false }}");
+    fs::write(cluster.folder("image").join(BOOTSTRAP), without).expect("the folder can be written to");
+}
+
 /// Istio's charts, as `helm template` writes them.
-fn chart(cluster: &Cluster) -> String {
-    let values = json!({
+fn chart(cluster: &Cluster, profile: Profile) -> String {
+    let mut values = json!({
         // An ordinary Envoy has none of Istio's own extensions: these settings keep istiod from configuring them.
         "env": {
             "PILOT_ENABLE_ALPN_FILTER": "false",
@@ -295,6 +369,11 @@ fn chart(cluster: &Cluster) -> String {
             },
         },
     });
+    if profile == Profile::Ambient {
+        values["profile"] = json!("ambient");
+        // For a newer proxy, istiod writes filter states in a form that only Istio's own Envoy knows.
+        values["meshConfig"]["defaultConfig"]["proxyMetadata"]["ISTIO_META_ISTIO_VERSION"] = json!("1.29.1");
+    }
     let folder = cluster.folder("helm");
     let file = folder.join("values.json");
     fs::write(&file, values.to_string()).expect("the folder can be written to");
@@ -319,7 +398,7 @@ fn image(cluster: &Cluster) -> Vec<(PathBuf, &'static str)> {
         (part("istio/pilot-discovery"), "/usr/local/bin/pilot-discovery"),
         (part("istio/pilot-agent"), "/usr/local/bin/pilot-agent"),
         (envoy::binary().unwrap_or_else(|problem| panic!("{problem}")), "/usr/local/bin/envoy"),
-        (part("istio/envoy_bootstrap.json"), "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json"),
+        (cluster.folder("image").join(BOOTSTRAP), "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json"),
         (cluster.folder("image").join("authorities.pem"), "/etc/ssl/certs/ca-certificates.crt"),
     ]
 }
