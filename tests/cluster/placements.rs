@@ -2,6 +2,8 @@
 //! filter alone, with another plugin before it and after it, and without the filter.
 
 use harness::document;
+use harness::envoy::eventually;
+use harness::wire::{Headers, values};
 use serde_json::{Value, json};
 
 /// The user of the policies.
@@ -21,6 +23,15 @@ const STATE: &str = r#"
     state:set("wasm.openclaw_trusted_proxy.stamped_" .. name, "envoy.string", "other")
   end
 "#;
+
+/// The users in what arrived. If the other plugin's scopes arrived, it says so too.
+pub fn users(received: &Headers) -> Vec<String> {
+    let users = values(received, "x-openclaw-user");
+    if !values(received, "x-openclaw-scopes").iter().any(|scopes| scopes.contains("operator.other")) {
+        return users;
+    }
+    users.into_iter().map(|user| format!("{user} with other scopes")).collect()
+}
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +53,37 @@ pub fn both(request: Arrival, socket: Arrival) -> Arrival {
 /// Somebody who asks: a description, whether the policy admits them, and what comes of it.
 pub type Asker<'a> = (&'a str, bool, Box<dyn Fn() -> Arrival + 'a>);
 
+/// Everybody who asks at an edge that signs people in, given the tokens of two users. The policy admits the first one.
+pub fn at_an_edge<'a>(
+    listed: &str,
+    other: &str,
+    ask: impl Fn(&[(&str, &str)]) -> Arrival + Copy + 'a,
+) -> Vec<Asker<'a>> {
+    let credentials = |bearer: &str| ("authorization", bearer.to_owned());
+    let named = |user: &str| ("x-openclaw-user", user.to_owned());
+    let asks = |headers: Vec<(&'static str, String)>| -> Box<dyn Fn() -> Arrival + 'a> {
+        Box::new(move || {
+            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            ask(&headers)
+        })
+    };
+    vec![
+        ("a user", true, asks(vec![credentials(listed)])),
+        ("a user who names another", true, asks(vec![credentials(listed), named("other@example.com")])),
+        ("a stranger who names a user", false, asks(vec![credentials(other), named(USER)])),
+        ("nobody who names a user", false, asks(vec![named(USER)])),
+    ]
+}
+
+/// Waits until the first asker, whom the policy admits, gets what the table says, and then checks it for all.
+pub fn settles(placement: &str, column: Column, askers: &[Asker<'_>]) {
+    let (who, _, ask) = &askers[0];
+    eventually(&format!("{placement}, {column:?}: {who}"), || is_reached(placement, column, &ask()));
+    holds(placement, column, askers);
+}
+
 /// Checks that what comes of these requests is what the table says.
-pub fn holds(placement: &str, column: Column, askers: &[Asker<'_>]) {
+fn holds(placement: &str, column: Column, askers: &[Asker<'_>]) {
     let word = cell(placement, column);
     let arrivals: Vec<(&str, bool, Arrival)> = askers.iter().map(|(who, listed, ask)| (*who, *listed, ask())).collect();
     let holds = |(_, listed, arrival): &(&str, bool, Arrival)| match (&*word, arrival) {
@@ -59,7 +99,7 @@ pub fn holds(placement: &str, column: Column, askers: &[Asker<'_>]) {
 }
 
 /// Whether what comes of the request of somebody whom the policy admits is what the table says.
-pub fn is_reached(placement: &str, column: Column, arrival: &Arrival) -> bool {
+fn is_reached(placement: &str, column: Column, arrival: &Arrival) -> bool {
     match (&*cell(placement, column), arrival) {
         ("nobody", arrival) => arrival.is_err(),
         ("no user", arrival) => *arrival == Ok(None),

@@ -18,7 +18,7 @@ use place::{BROWSER, FILE, HOST, NAMESPACE, NICK, Outcome, Place};
 use serde_json::{Value, json};
 
 use crate::observability::{Job, logs, shows};
-use crate::placements::{Arrival, Asker, Column, both, holds, is_reached, other_code};
+use crate::placements::{Arrival, Column, at_an_edge, both, other_code, settles};
 
 const EVE: &str = "eve@example.com";
 const MISSING: &str = "trusted_proxy_assertion_missing";
@@ -77,35 +77,18 @@ fn is_observed(place: &Place) {
 fn the_table_holds(place: &Place) {
     const ROW: &str = "Envoy Gateway, `gateway.yaml`";
     let (nick, eve) = (place.bearer(NICK), place.bearer(EVE));
-    let named = |user: &'static str| ("x-openclaw-user", user);
-    let asks = |headers: Vec<(&'static str, String)>| -> Box<dyn Fn() -> Arrival + '_> {
-        Box::new(move || {
-            let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let one = |asked: Outcome| -> Arrival {
-                let users = asked?;
-                assert!(users.len() < 2, "{users:?}");
-                Ok(users.into_iter().next())
-            };
-            let page = place.try_page("/", &headers).unwrap_or_else(|error| Err(error.to_string()));
-            // A stranger's page is sent to the login, and a WebSocket cannot follow it there.
-            let page = page.map_err(|reason| if reason == "302" { "401".to_owned() } else { reason });
-            both(one(page), one(place.websocket("/", &headers)))
-        })
-    };
-    let with = |bearer: &str, (name, value): (&'static str, &str)| {
-        vec![("authorization", bearer.to_owned()), (name, value.to_owned())]
-    };
-    let askers: Vec<Asker<'_>> = vec![
-        ("a user", true, asks(vec![("authorization", nick.clone())])),
-        ("a user who names another", true, asks(with(&nick, named(EVE)))),
-        ("a stranger who names a user", false, asks(with(&eve, named(NICK)))),
-        ("nobody who names a user", false, asks(vec![(named(NICK).0, NICK.to_owned())])),
-    ];
-    let settles = |column: Column| {
-        let (who, _, ask) = &askers[0];
-        eventually(&format!("{ROW}, {column:?}: {who}"), || is_reached(ROW, column, &ask()));
-        holds(ROW, column, &askers);
-    };
+    let askers = at_an_edge(&nick, &eve, |headers| {
+        let one = |asked: Outcome| -> Arrival {
+            let users = asked?;
+            assert!(users.len() < 2, "{users:?}");
+            Ok(users.into_iter().next())
+        };
+        let page = place.try_page("/", headers).unwrap_or_else(|error| Err(error.to_string()));
+        // A stranger's page is sent to the login, and a WebSocket cannot follow it there.
+        let page = page.map_err(|reason| if reason == "302" { "401".to_owned() } else { reason });
+        both(one(page), one(place.websocket("/", headers)))
+    });
+    let settles = |column: Column| settles(ROW, column, &askers);
     settles(Column::With);
     // Envoy Gateway does not know all that Envoy's Lua can do.
     place.patch("envoyproxy", &json!({"spec": {"luaValidation": "InsecureSyntax"}}));
@@ -124,10 +107,6 @@ fn the_table_holds(place: &Place) {
         eventually("another plugin to run", || {
             let dump = place.gateway.cluster.on_loopback("envoy", 19000, "/config_dump?resource=dynamic_listeners");
             let at = |name: &str| dump.find(&format!("\"name\": \"{name}/"));
-            eprintln!(
-                "DUMP {:?}",
-                dump.lines().filter(|l| l.contains("\"name\": \"envoy.filters.http")).collect::<Vec<_>>()
-            );
             at(lua).zip(at(wasm)).is_some_and(|(lua, wasm)| (lua < wasm) == (column == Column::Before))
         });
         settles(column);

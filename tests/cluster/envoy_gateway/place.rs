@@ -12,8 +12,10 @@ use harness::envoy::{self, Scratch, eventually, root};
 use harness::kube::{ApiServer, kubectls};
 use harness::openid;
 use harness::tool;
-use harness::wire::{self, Connection, First, Response, values};
+use harness::wire::{self, Connection, First, Response};
 use serde_json::{Value, json};
+
+use crate::placements::users;
 
 pub const FILE: &str = "envoy/envoy-gateway/gateway.yaml";
 pub const HOST: &str = "claw.example.com";
@@ -193,7 +195,7 @@ fn gather(status: &Value, found: &mut Vec<Value>) {
 }
 
 fn outcome((connection, response): (Connection<Tls>, Response)) -> Outcome {
-    let users = |json: &Value| Ok(values(&echo::received(json), "x-openclaw-user"));
+    let users = |json: &Value| Ok(users(&echo::received(json)));
     match response.status {
         200 => users(&response.json()),
         101 => match wire::first_message(connection) {

@@ -16,11 +16,12 @@ use harness::gateway::{Gateway, Options, lay};
 use harness::jwt;
 use harness::kube::kubectls;
 use harness::manifests::{self, of_kind};
-use harness::wire::{self, Connection, values};
+use harness::wire::{self, Connection};
 use serde_json::{Value, json};
 
 use super::peer::OTHER;
 use super::{GATEWAY_API, INGRESS, NICK, SIDECAR, WAYPOINT};
+use crate::placements::users;
 
 /// The port of the OpenClaw Gateway.
 pub const PORT: u16 = 18789;
@@ -436,7 +437,7 @@ pub fn exchange<S: Read + Write>(mut connection: Connection<S>, path: &str, head
     }
     let Ok(response) = connection.response("GET") else { return Outcome::Nothing };
     let user_of = |json: &Value| {
-        let users = values(&echo::received(json), "x-openclaw-user");
+        let users = users(&echo::received(json));
         assert!(users.len() < 2, "{json}");
         Outcome::Admitted(users.into_iter().next())
     };
